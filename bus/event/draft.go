@@ -103,7 +103,7 @@ func (d *draft) setExtension(name string, v Value) *DecodeError {
 		v = StringValue(v.text)
 	}
 	if len(d.ext) >= MaxAttributes {
-		return invalid(name, "more than "+strconv.Itoa(MaxAttributes)+" attributes")
+		return tooMany(name)
 	}
 	d.ext = append(d.ext, Extension{name, v})
 	return nil
@@ -135,7 +135,7 @@ func (d *draft) setBytes(data []byte) *DecodeError {
 func isTextType(contentType string) bool {
 	t := contentType
 	if i := strings.IndexByte(t, ';'); i >= 0 {
-		if charset, ok := parameter(contentType, "charset"); ok && !strings.EqualFold(charset, "utf-8") && !strings.EqualFold(charset, "us-ascii") {
+		if _, foreign := foreignCharset(contentType); foreign {
 			return false
 		}
 		t = strings.TrimRight(t[:i], " \t")
@@ -153,6 +153,17 @@ func isTextType(contentType string) bool {
 		}
 	}
 	return len(t) > 5 && strings.EqualFold(t[len(t)-5:], "+yaml")
+}
+
+// foreignCharset is the charset that a content type names, if it is not UTF-8
+// or a part of it.
+func foreignCharset(contentType string) (charset string, foreign bool) {
+	charset, ok := parameter(contentType, "charset")
+	return charset, ok && !strings.EqualFold(charset, "utf-8") && !strings.EqualFold(charset, "us-ascii")
+}
+
+func tooMany(name string) *DecodeError {
+	return invalid(name, "more than "+strconv.Itoa(MaxAttributes)+" attributes")
 }
 
 // missing names the first required attribute that is absent, "" when none is.
@@ -211,7 +222,7 @@ func (d *draft) event(limit int) (*Event, *DecodeError) {
 		return nil, err
 	}
 	if d.count() > MaxAttributes {
-		return nil, invalid("", "more than "+strconv.Itoa(MaxAttributes)+" attributes")
+		return nil, tooMany("")
 	}
 	size := d.size()
 	if size > limit {

@@ -54,6 +54,9 @@ func FromHTTP(h http.Header, body []byte, lim Limits) (events []*Event, mode Mod
 
 // modeOf decides the mode of a message.
 func modeOf(h http.Header) (Mode, *DecodeError) {
+	if len(h["Content-Type"]) > 1 {
+		return ModeUnknown, invalid("datacontenttype", "the header Content-Type is repeated")
+	}
 	contentType := h.Get("Content-Type")
 	binary := hasAttribute(h)
 	mode, format := ModeUnknown, ""
@@ -194,7 +197,7 @@ func attributeName(key string) string {
 // percent-encoding, once. A percent sign without two hexadecimal digits stands
 // for itself.
 func decodeHeader(s string) (string, bool) {
-	if len(s) > 1 && s[0] == '"' && s[len(s)-1] == '"' {
+	if len(s) > 1 && s[0] == '"' && quotedString(s) {
 		s = unquote(s)
 	}
 	if i := strings.IndexByte(s, '%'); i >= 0 {
@@ -214,6 +217,19 @@ func decodeHeader(s string) (string, bool) {
 		s = alias(out)
 	}
 	return s, utf8.ValidString(s)
+}
+
+// quotedString reports whether s is one quoted string (RFC 9110 §5.6.4).
+func quotedString(s string) bool {
+	for i := 1; i < len(s); i++ {
+		switch s[i] {
+		case '"':
+			return i == len(s)-1
+		case '\\':
+			i++
+		}
+	}
+	return false
 }
 
 // unquote takes the quotes and backslashes off a quoted string.

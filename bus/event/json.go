@@ -52,7 +52,7 @@ func FromStructured(json []byte, lim Limits) (*Event, error) {
 	if !s.utf8() {
 		return nil, s.error()
 	}
-	e, err := s.event(0, lim.eventSize())
+	e, err := s.event(lim.eventSize())
 	if err == nil && !s.end() {
 		err = s.error()
 	}
@@ -99,7 +99,7 @@ func (s *scanner) batch(lim Limits) ([]*Event, *DecodeError) {
 				e.Status = http.StatusRequestEntityTooLarge
 				return nil, e
 			}
-			e, err := s.event(1, lim.eventSize())
+			e, err := s.event(lim.eventSize())
 			if err != nil {
 				err.Member = len(events)
 				return nil, err
@@ -121,8 +121,8 @@ func (s *scanner) batch(lim Limits) ([]*Event, *DecodeError) {
 	return events, nil
 }
 
-// event reads the event at pos; depth is the number of containers around it.
-func (s *scanner) event(depth, limit int) (*Event, *DecodeError) {
+// event reads the event at pos.
+func (s *scanner) event(limit int) (*Event, *DecodeError) {
 	if s.next() != '{' {
 		return nil, invalid("", "an event is a JSON object").at(s.pos)
 	}
@@ -139,7 +139,10 @@ func (s *scanner) event(depth, limit int) (*Event, *DecodeError) {
 			if !ok {
 				return nil, s.error()
 			}
-			if err := s.member(&d, &payload, name, depth+1); err != nil {
+			if len(s.keys.keys)-base > MaxAttributes+1 { // data is one more
+				return nil, tooMany("").at(s.pos)
+			}
+			if err := s.member(&d, &payload, name); err != nil {
 				return nil, err
 			}
 			switch s.next() {
@@ -180,12 +183,12 @@ type payload struct {
 }
 
 // member reads the value of one member of an event.
-func (s *scanner) member(d *draft, p *payload, name string, depth int) *DecodeError {
+func (s *scanner) member(d *draft, p *payload, name string) *DecodeError {
 	first := s.next()
 	start := s.pos
 	switch name {
 	case "data":
-		if !s.value(depth) {
+		if !s.value(0) { // the data's own depth counts, in any mode
 			return s.errorIn(name)
 		}
 		p.json, p.jsonAt = s.buf[start:s.pos], start
@@ -214,9 +217,6 @@ func (s *scanner) member(d *draft, p *payload, name string, depth int) *DecodeEr
 	if null {
 		if reason := checkName(name); reason != "" {
 			return invalid(name, reason).at(start)
-		}
-		if len(s.keys.keys) > 2*MaxAttributes {
-			return invalid("", "more than "+strconv.Itoa(MaxAttributes)+" attributes").at(start)
 		}
 		return nil
 	}
@@ -275,12 +275,31 @@ func (p *payload) into(d *draft) *DecodeError {
 			d.contentType = "application/json"
 		}
 		if p.json[0] == '"' && !isJSONType(d.contentType) {
-			d.format = Text
-			d.data = p.json[1 : len(p.json)-1]
-			if bytes.IndexByte(d.data, '\\') >= 0 {
-				d.data = appendUnescaped(nil, d.data)
-			}
+			return p.text(d)
 		}
 	}
 	return nil
+}
+
+// text keeps the data member's string as text. It is stored and forwarded as
+// UTF-8, so a content type of another charset is refused unless that makes no
+// difference.
+func (p *payload) text(d *draft) *DecodeError {
+	d.data, d.format = p.json[1:len(p.json)-1], Text
+	if bytes.IndexByte(d.data, '\\') >= 0 {
+		d.data = appendUnescaped(nil, d.data)
+	}
+	if charset, ok := foreignCharset(d.contentType); ok && !isASCII(d.data) {
+		return invalid("data", "text of the charset "+quote(charset)+" can be published as data_base64 only").at(p.jsonAt)
+	}
+	return nil
+}
+
+func isASCII(b []byte) bool {
+	for _, c := range b {
+		if c >= 0x80 {
+			return false
+		}
+	}
+	return true
 }

@@ -8,8 +8,9 @@ import (
 	"unsafe"
 )
 
-// MaxDepth is how deeply JSON arrays and objects may be nested, an event's own
-// object and the array of a batch included.
+// MaxDepth is how deeply arrays and objects may be nested in JSON data. The
+// event's own object and the array of a batch do not count, so data that is
+// accepted in one mode is accepted in all.
 const MaxDepth = 128
 
 // SyntaxError says why a text is not acceptable JSON.

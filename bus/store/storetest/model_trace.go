@@ -1,0 +1,49 @@
+package storetest
+
+import (
+	"context"
+	"slices"
+	"sort"
+
+	"github.com/switchyard-dev/switchyard/bus/store"
+)
+
+// TraceOf implements store.Trace. A delivery that was purged leaves no trace.
+func (m *Model) TraceOf(ctx context.Context, bus store.BusID, sequence uint64) ([]store.DeliveryTrace, error) {
+	if err := m.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.Unlock()
+	if _, err := m.bus(bus); err != nil {
+		return nil, err
+	}
+	var traces []store.DeliveryTrace
+	for _, d := range m.state.traces[place{bus, sequence}] {
+		traces = append(traces, d.trace())
+	}
+	sort.Slice(traces, func(i, j int) bool { return traces[i].ID.Subscription < traces[j].ID.Subscription })
+	return traces, nil
+}
+
+func (d *modelDelivery) trace() store.DeliveryTrace {
+	t := store.DeliveryTrace{
+		ID: d.id, Queued: d.queued, Attempts: slices.Clone(d.attempts),
+		State: d.outcome, Settled: d.settled, Reason: d.reason,
+	}
+	switch {
+	case d.outcome != "":
+	case d.claimed:
+		t.State = "in flight"
+	case d.retryAt.IsZero():
+		t.State = "queued"
+	default:
+		t.State, t.NextAt = "retrying", d.retryAt
+	}
+	return t
+}
+
+// forget drops the trace of a delivery.
+func (m *Model) forget(d *modelDelivery) {
+	at := place{d.id.Bus, d.id.Sequence}
+	m.state.traces[at] = slices.DeleteFunc(m.state.traces[at], func(o *modelDelivery) bool { return o == d })
+}

@@ -105,6 +105,9 @@ func (d *draft) setExtension(name string, v Value) *DecodeError {
 	if len(d.ext) >= MaxAttributes {
 		return tooMany(name)
 	}
+	if d.ext == nil {
+		d.ext = make([]Extension, 0, 4)
+	}
 	d.ext = append(d.ext, Extension{name, v})
 	return nil
 }

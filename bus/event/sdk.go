@@ -2,6 +2,8 @@ package event
 
 import (
 	"fmt"
+	"net/url"
+	"time"
 
 	ce "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/cloudevents/sdk-go/v2/types"
@@ -63,35 +65,53 @@ func sdkValue(value any) (Value, error) {
 // not be changed. An error means that the SDK cannot hold an attribute, such as
 // a source that net/url does not parse.
 func (e *Event) SDK() (ce.Event, error) {
-	out := ce.New(ce.CloudEventsVersionV1)
-	out.SetID(e.id)
-	out.SetSource(e.source)
-	out.SetType(e.typ)
+	source, err := url.Parse(e.source)
+	if err != nil {
+		return ce.Event{}, e.sdkError(err)
+	}
+	// The setters of the SDK trim white space, so the context is filled in here.
+	c := &ce.EventContextV1{ID: e.id, Type: e.typ, Source: types.URIRef{URL: *source}}
 	if e.subject != "" {
-		out.SetSubject(e.subject)
-	}
-	if e.dataSchema != "" {
-		out.SetDataSchema(e.dataSchema)
-	}
-	if t, ok := e.Time(); ok {
-		out.SetTime(t)
+		subject := e.subject
+		c.Subject = &subject
 	}
 	if e.contentType != "" {
-		out.SetDataContentType(e.contentType)
+		contentType := e.contentType
+		c.DataContentType = &contentType
+	}
+	if e.dataSchema != "" {
+		schema, err := url.Parse(e.dataSchema)
+		if err != nil {
+			return ce.Event{}, e.sdkError(err)
+		}
+		c.DataSchema = &types.URI{URL: *schema}
+	}
+	if t, ok := e.Time(); ok {
+		if zoned, err := time.Parse(time.RFC3339Nano, e.time); err == nil {
+			t = zoned // keeps the offset; fails on a leap second
+		}
+		c.Time = &types.Timestamp{Time: t}
+	}
+	if len(e.ext) > 0 {
+		c.Extensions = make(map[string]any, len(e.ext))
 	}
 	for _, x := range e.ext {
 		switch x.Value.kind {
 		case KindInteger:
-			out.SetExtension(x.Name, x.Value.Integer())
+			c.Extensions[x.Name] = x.Value.Integer()
 		case KindBoolean:
-			out.SetExtension(x.Name, x.Value.Boolean())
+			c.Extensions[x.Name] = x.Value.Boolean()
 		default:
-			out.SetExtension(x.Name, x.Value.text)
+			c.Extensions[x.Name] = x.Value.text
 		}
 	}
-	out.DataEncoded, out.DataBase64 = e.data, e.format == Binary
+	out := ce.Event{Context: c, DataEncoded: e.data, DataBase64: e.format == Binary}
 	if err := out.Validate(); err != nil {
-		return ce.Event{}, fmt.Errorf("the CloudEvents SDK cannot hold event %s: %w", quote(e.id), err)
+		return ce.Event{}, e.sdkError(err)
 	}
 	return out, nil
+}
+
+func (e *Event) sdkError(err error) error {
+	return fmt.Errorf("the CloudEvents SDK cannot hold event %s: %w", quote(e.id), err)
 }

@@ -1,0 +1,257 @@
+// Package configs reads Switchyard's configuration: YAML files, and the same
+// objects one by one as they come through the API.
+//
+// It stands before everything else: text is decoded strictly, with a place for
+// every error (document.go, decode.go), defaults are filled in, every
+// component validates its settings, filters and transforms are compiled, names
+// are checked against each other (check.go). Nothing is started or opened, so
+// what this package accepts is what a start or a reload will run.
+//
+// A Config is not changed after it was made and is safe for concurrent use; so
+// is a Loader, as long as its functions are.
+package configs
+
+import (
+	"encoding/json"
+	"net"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"code.dny.dev/ssrf"
+
+	"github.com/switchyard-dev/switchyard/bus/component"
+	"github.com/switchyard-dev/switchyard/rules"
+	"github.com/switchyard-dev/switchyard/sources"
+	"github.com/switchyard-dev/switchyard/targets"
+	"github.com/switchyard-dev/switchyard/transform"
+)
+
+// Version is the version of the configuration that this package reads.
+const Version = 1
+
+// The kinds of named objects: the sections of a file, and the collections of
+// the API.
+const (
+	Buses   = "buses"
+	Sources = "sources"
+	Rules   = "rules"
+	Targets = "targets"
+)
+
+// Config is a whole configuration, checked.
+type Config struct {
+	Server  Server
+	Network Network
+	Buses   map[string]Bus
+	Sources map[string]Source
+	Rules   map[string]Rule
+	Targets map[string]Target
+
+	objects map[objectKey]*object
+}
+
+// Server is how Switchyard itself runs.
+type Server struct {
+	Listen string `yaml:"listen" doc:"The address of the HTTP API: host:port. Anything but loopback needs authentication to be configured, or --insecure."`
+	Data   string `yaml:"data" doc:"The folder that events are kept in; in a file, relative to that file's folder."`
+}
+
+// Network says where targets may connect to.
+type Network struct {
+	Allow []netip.Prefix `yaml:"allow" doc:"Private networks that targets may reach, such as 10.1.0.0/16. Loopback is allowed by default while the server itself listens on loopback."`
+}
+
+// Guardian tells addresses that targets may reach from those they may not,
+// while the server listens on listen.
+func (n Network) Guardian(listen string) *ssrf.Guardian {
+	var v4, v6 []netip.Prefix
+	allow := n.Allow
+	if loopbackListen(listen) {
+		allow = append(allow[:len(allow):len(allow)], netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"))
+	}
+	for _, p := range allow {
+		if p.Addr().Is4() {
+			v4 = append(v4, p)
+		} else {
+			v6 = append(v6, p)
+		}
+	}
+	return ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...))
+}
+
+// loopbackListen reports whether a listen address is reached from this machine
+// only.
+func loopbackListen(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// Bus is a named, durable log of events.
+type Bus struct {
+	Retention    Retention          `yaml:"retention" doc:"How long settled events are kept; an event that is still owed to a target outlives it."`
+	Dedupe       component.Duration `yaml:"dedupe" doc:"How long the source and id of an event are remembered, so that a repeat is stored once; 0s stores repeats."`
+	MaxEventSize component.Size     `yaml:"maxEventSize" doc:"The largest event that is accepted."`
+
+	Origin Origin `yaml:"-"`
+}
+
+// Retention bounds what a bus keeps.
+type Retention struct {
+	Age  component.Duration `yaml:"age" doc:"Events older than this are removed."`
+	Size component.Size     `yaml:"size" doc:"The oldest events are removed when the bus holds more than this; absent, there is no limit."`
+}
+
+// Source brings events into a bus.
+type Source struct {
+	Bus    string             `yaml:"bus" doc:"The bus that the events go to." required:"true"`
+	Dedupe component.Duration `yaml:"dedupe" doc:"How long the source and id of an event are remembered; the kind's own default, else the bus's."`
+
+	Kind   string         `yaml:"-"`
+	Config sources.Config `yaml:"-"`
+	// Fingerprint changes when the settings in force do, secrets included.
+	Fingerprint string `yaml:"-"`
+	Origin      Origin `yaml:"-"`
+}
+
+// Rule sends the events of a bus that its filter matches to its targets.
+type Rule struct {
+	Bus       string
+	Filter    rules.Filter
+	Matcher   *rules.Matcher       // never nil
+	Transform *transform.Transform // nil: events are delivered as they are
+	Targets   []string
+	Tests     []Fixture
+
+	Origin  Origin
+	secrets []string // what references in it were replaced with
+}
+
+// ruleSettings is a rule as it is written.
+type ruleSettings struct {
+	Bus       string          `yaml:"bus" doc:"The bus whose events the rule looks at." required:"true"`
+	When      string          `yaml:"when" doc:"The filter: a CEL expression over event, such as event.type == \"com.example.order.placed\" && event.data.total > 100. Absent, every event matches."`
+	Transform *transformNode  `yaml:"transform" doc:"What the event becomes before it is delivered: CloudEvents attributes by name, and data. A ${{ … }} in a text is a CEL expression over event. Attributes that are not named are kept."`
+	Targets   []string        `yaml:"targets" doc:"The names of the targets that get the event." required:"true"`
+	Tests     []fixtureFields `yaml:"tests" doc:"Examples that switchyard rules test checks: an event, and what is to become of it."`
+}
+
+// Target is a named destination and how deliveries to it are made.
+type Target struct {
+	Retry       Retry      `yaml:"retry" doc:"When a failed delivery is tried again: exponential back-off with full jitter."`
+	Concurrency int        `yaml:"concurrency" doc:"The most attempts under way at the same time."`
+	Rate        Rate       `yaml:"rate" doc:"The most attempts in a time, such as 500/s, 30/m or 1000/h; absent, there is no limit."`
+	Order       string     `yaml:"order" enum:"none,key,strict" doc:"none: as fast as possible. key: events with the same partitionkey (else subject) one after another. strict: all events one after another."`
+	DeadLetter  DeadLetter `yaml:"deadLetter" doc:"What happens to a delivery that was given up, beside being kept as a dead letter."`
+
+	Kind   string         `yaml:"-"`
+	Config targets.Config `yaml:"-"`
+	// Fingerprint changes when the kind's settings in force do, secrets included.
+	Fingerprint string `yaml:"-"`
+	Origin      Origin `yaml:"-"`
+}
+
+// DeadLetterBus is the bus that dead letters are published to as well, "" for
+// none.
+func (t Target) DeadLetterBus() string { return t.DeadLetter.Bus }
+
+// Retry is a schedule of attempts.
+type Retry struct {
+	Attempts int                `yaml:"attempts" doc:"How many attempts are made before the delivery becomes a dead letter."`
+	Age      component.Duration `yaml:"age" doc:"How long after it was first due a delivery is still tried."`
+	Initial  component.Duration `yaml:"initial" doc:"The longest pause after the first attempt; it doubles with each."`
+	Max      component.Duration `yaml:"max" doc:"The longest pause between attempts."`
+}
+
+// DeadLetter is a target's settings for deliveries that were given up.
+type DeadLetter struct {
+	Bus string `yaml:"bus" doc:"A bus that dead letters are also published to."`
+}
+
+// The values of Target.Order.
+const (
+	OrderNone   = "none"
+	OrderKey    = "key"
+	OrderStrict = "strict"
+)
+
+func defaultServer() Server {
+	return Server{Listen: "127.0.0.1:8080", Data: "./data"}
+}
+
+func defaultBus() Bus {
+	return Bus{
+		Retention:    Retention{Age: component.Duration(7 * 24 * time.Hour)},
+		Dedupe:       component.Duration(2 * time.Minute),
+		MaxEventSize: 256 << 10,
+	}
+}
+
+func defaultTarget() Target {
+	return Target{
+		Retry: Retry{
+			Attempts: 185,
+			Age:      component.Duration(24 * time.Hour),
+			Initial:  component.Duration(time.Second),
+			Max:      component.Duration(10 * time.Minute),
+		},
+		Concurrency: 32,
+		Order:       OrderNone,
+	}
+}
+
+// Origin says where an object was defined.
+type Origin struct {
+	File string // "" for the API
+	Line int
+}
+
+// FromFile reports whether the object came from a file, which makes it
+// read-only through the API.
+func (o Origin) FromFile() bool { return o.File != "" }
+
+// String is "configs/shop.yaml:14", or "api".
+func (o Origin) String() string {
+	if o.File == "" {
+		return "api"
+	}
+	return o.File + ":" + strconv.Itoa(o.Line)
+}
+
+// Object returns a named object of a configuration as it was written.
+func (c *Config) Object(kind, name string) (Object, bool) {
+	o := c.objects[objectKey{kind, name}]
+	if o == nil {
+		return Object{}, false
+	}
+	return o.public(), true
+}
+
+// Object is a named object of a configuration as it was written, as JSON.
+type Object struct {
+	Kind string // Buses, Sources, Rules or Targets
+	Name string
+	// Raw is what was written, for storage: it has secrets as they were given
+	// (through the API) or the references to them (in a file). Never show it.
+	Raw    json.RawMessage
+	Origin Origin
+
+	decoded *object
+}
+
+// View is the object to be shown: as it was written, without the defaults,
+// secrets replaced by component.Redacted. It is null for an Object that did
+// not come from this package.
+func (o Object) View() json.RawMessage {
+	if o.decoded == nil {
+		return json.RawMessage("null")
+	}
+	return o.decoded.view
+}
+
+// MarshalJSON implements json.Marshaler by View.
+func (o Object) MarshalJSON() ([]byte, error) { return o.View(), nil }

@@ -1,0 +1,342 @@
+package configs
+
+import (
+	"encoding"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/switchyard-dev/switchyard/bus/component"
+)
+
+// extraKey is asked about a key that a struct has no field for; it reports
+// whether it took care of it.
+type extraKey func(key, value *yaml.Node) bool
+
+// decode fills v from n strictly. What is wrong is reported with its place and
+// leaves v's default; decoding goes on, so that all errors come at once.
+func (d *document) decode(n *yaml.Node, v reflect.Value, path keyPath, place keyPlace) {
+	if isNull(n) {
+		return // as if the key were absent: the default stays
+	}
+	if handled := d.decodeSpecial(n, v, path); handled {
+		return
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			v.Set(reflect.New(v.Type().Elem()))
+		}
+		d.decode(n, v.Elem(), path, place)
+	case reflect.Struct:
+		d.decodeStruct(n, v, path, place, nil, nil)
+	case reflect.Map:
+		d.decodeMap(n, v, path)
+	case reflect.Slice:
+		if n.Kind != yaml.SequenceNode {
+			d.wrongType(n, path, "a list")
+			return
+		}
+		v.Set(reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content)))
+		for i, c := range n.Content {
+			d.decode(c, v.Index(i), path.at(i), placeOther)
+		}
+	case reflect.Interface:
+		if v.NumMethod() == 0 {
+			v.Set(reflect.ValueOf(d.plain(n)))
+		}
+	default:
+		d.decodeScalar(n, v, path)
+	}
+}
+
+// decodeSpecial handles the types that say themselves how they are read.
+func (d *document) decodeSpecial(n *yaml.Node, v reflect.Value, path keyPath) bool {
+	if !v.CanAddr() {
+		return false
+	}
+	switch target := v.Addr().Interface().(type) {
+	case *yaml.Node:
+		*target = *n
+	case *json.RawMessage:
+		*target = d.appendJSON(nil, n, nil)
+	case *transformNode:
+		target.node = n
+	case *fixtureEvent:
+		target.node = n
+	case *fixtureExpect:
+		target.node = n
+	case *component.Secret:
+		d.decodeSecret(n, target, path)
+	case *time.Duration:
+		var c component.Duration
+		d.unmarshal(n, &c, path)
+		*target = c.Std()
+	case yaml.Unmarshaler:
+		d.unmarshal(n, target, path)
+	case encoding.TextUnmarshaler:
+		if n.Kind != yaml.ScalarNode {
+			d.wrongType(n, path, "a text")
+		} else if err := target.UnmarshalText([]byte(n.Value)); err != nil {
+			d.report(n, path, err.Error())
+		}
+	default:
+		return false
+	}
+	return true
+}
+
+func (d *document) decodeSecret(n *yaml.Node, s *component.Secret, path keyPath) {
+	switch {
+	case n.Kind == yaml.SequenceNode:
+		d.report(n, path, "a list of secrets is not available in this version of Switchyard; give one")
+	case n.Kind != yaml.ScalarNode:
+		d.wrongType(n, path, "a text")
+	case strings.Contains(n.Value, component.Redacted):
+		d.reportf(n, path, "%s is how secrets are shown; give the secret itself", quote(component.Redacted))
+	case n.ShortTag() != "!!str":
+		d.wrongType(n, path, "a text in quotes")
+	default:
+		*s = component.NewSecret(n.Value)
+	}
+}
+
+// unmarshal calls a type's own decoder and puts its error into words.
+func (d *document) unmarshal(n *yaml.Node, u yaml.Unmarshaler, path keyPath) {
+	err := u.UnmarshalYAML(n)
+	var types *yaml.TypeError
+	switch {
+	case err == nil:
+	case errors.As(err, &types):
+		for _, e := range types.Errors {
+			d.report(n, path, typeError(e))
+		}
+	default:
+		d.report(n, path, strings.TrimPrefix(err.Error(), "yaml: "))
+	}
+}
+
+// typeError puts "line 3: cannot unmarshal !!seq into string" into words.
+func typeError(text string) string {
+	_, rest, ok := strings.Cut(text, "cannot unmarshal ")
+	from, to, ok2 := strings.Cut(rest, " into ")
+	if !ok || !ok2 {
+		return text
+	}
+	tag, value, _ := strings.Cut(from, " ")
+	words := "expected " + kindWords(to) + ", not " + tagWords(tag)
+	if value != "" {
+		words += " " + strings.ReplaceAll(value, "`", `"`)
+	}
+	return words
+}
+
+func kindWords(goType string) string {
+	switch {
+	case strings.HasPrefix(goType, "int"), strings.HasPrefix(goType, "uint"):
+		return "a whole number"
+	case strings.HasPrefix(goType, "float"):
+		return "a number"
+	case goType == "bool":
+		return "true or false"
+	case strings.HasPrefix(goType, "[]"):
+		return "a list"
+	case goType == "string":
+		return "a text"
+	}
+	return "settings (key: value)"
+}
+
+func tagWords(tag string) string {
+	switch tag {
+	case "!!str":
+		return "the text"
+	case "!!int", "!!float":
+		return "the number"
+	case "!!bool":
+		return "the truth value"
+	case "!!seq":
+		return "a list"
+	case "!!map":
+		return "settings (key: value)"
+	case "!!null":
+		return "nothing"
+	case "!!timestamp":
+		return "the date"
+	}
+	return "a value of type " + tag
+}
+
+// wrongType reports that n is not what is wanted.
+func (d *document) wrongType(n *yaml.Node, path keyPath, want string) {
+	got := tagWords(n.ShortTag())
+	if n.Kind == yaml.ScalarNode && !isNull(n) {
+		got += " " + quote(n.Value)
+		if n.ShortTag() != "!!str" {
+			got = strings.TrimSuffix(got, quote(n.Value)) + n.Value
+		}
+	}
+	d.reportf(n, path, "expected %s, not %s", want, got)
+}
+
+// decodeStruct fills a struct by its fields' keys. known are keys that extra
+// takes, for the error texts.
+func (d *document) decodeStruct(n *yaml.Node, v reflect.Value, path keyPath, place keyPlace, known []string, extra extraKey) {
+	if n.Kind != yaml.MappingNode {
+		d.wrongType(n, path, "settings (key: value)")
+		return
+	}
+	fields := fieldsOf(v.Type())
+	known = append(known[:len(known):len(known)], keysOf(fields)...)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		at := slices.IndexFunc(fields, func(f field) bool { return f.key == key.Value })
+		if at < 0 {
+			if extra == nil || !extra(key, value) {
+				d.unknownKey(key, path, place, known)
+			}
+			continue
+		}
+		f := fields[at]
+		p := path.down(f.key)
+		below := placeOther
+		if place == placeTarget && f.key == "retry" {
+			below = placeRetry
+		}
+		before := len(d.diags)
+		d.decode(value, v.FieldByIndex(f.index), p, below)
+		if f.enum != nil && len(d.diags) == before && !isNull(value) && !slices.Contains(f.enum, value.Value) {
+			d.reportf(value, p, "%s is not known%s", quote(value.Value), didYouMean(value.Value, f.enum, "choices"))
+		}
+	}
+}
+
+func (d *document) unknownKey(key *yaml.Node, path keyPath, place keyPlace, known []string) {
+	p := path.down(key.Value)
+	if slices.Contains(laterKeys(place), key.Value) {
+		d.report(key, p, notYet(key.Value))
+		return
+	}
+	d.reportf(key, p, "unknown key %s%s", quote(key.Value), didYouMean(key.Value, known, "known keys"))
+}
+
+func (d *document) decodeMap(n *yaml.Node, v reflect.Value, path keyPath) {
+	if n.Kind != yaml.MappingNode {
+		d.wrongType(n, path, "settings (key: value)")
+		return
+	}
+	if v.Type().Key().Kind() != reflect.String {
+		d.report(n, path, "settings of this kind cannot be read")
+		return
+	}
+	v.Set(reflect.MakeMapWithSize(v.Type(), len(n.Content)/2))
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key := n.Content[i].Value
+		value := reflect.New(v.Type().Elem()).Elem()
+		d.decode(n.Content[i+1], value, path.down(key), placeOther)
+		v.SetMapIndex(reflect.ValueOf(key).Convert(v.Type().Key()), value)
+	}
+}
+
+// decodeScalar fills a text, a number or a truth value.
+func (d *document) decodeScalar(n *yaml.Node, v reflect.Value, path keyPath) {
+	if v.Kind() != reflect.String && len(d.secrets[n]) > 0 {
+		// What came from the environment is text; where something else is
+		// wanted it is read as if it had been written there without quotes.
+		line, column := n.Line, n.Column
+		copied := &yaml.Node{Kind: yaml.ScalarNode, Value: n.Value, Line: line, Column: column}
+		d.secrets[copied] = d.secrets[n]
+		n = copied
+	}
+	tag := n.ShortTag()
+	switch v.Kind() {
+	case reflect.String:
+		switch {
+		case n.Kind == yaml.ScalarNode && (tag == "!!str" || tag == "!!timestamp"):
+			v.SetString(n.Value)
+		case n.Kind == yaml.ScalarNode:
+			d.reportf(n, path, "expected a text, not %s %s; put it in quotes", tagWords(tag), n.Value)
+		default:
+			d.wrongType(n, path, "a text")
+		}
+	case reflect.Bool:
+		var b bool
+		if tag != "!!bool" || n.Decode(&b) != nil {
+			d.wrongType(n, path, "true or false")
+			return
+		}
+		v.SetBool(b)
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		var i int64
+		if tag != "!!int" || n.Decode(&i) != nil || v.OverflowInt(i) {
+			d.wrongType(n, path, "a whole number")
+			return
+		}
+		v.SetInt(i)
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		var i uint64
+		if tag != "!!int" || n.Decode(&i) != nil || v.OverflowUint(i) {
+			d.wrongType(n, path, "a whole number of 0 or more")
+			return
+		}
+		v.SetUint(i)
+	case reflect.Float32, reflect.Float64:
+		var f float64
+		if tag != "!!int" && tag != "!!float" || n.Decode(&f) != nil || math.IsNaN(f) || math.IsInf(f, 0) {
+			d.wrongType(n, path, "a number")
+			return
+		}
+		v.SetFloat(f)
+	default:
+		d.report(n, path, fmt.Sprintf("a value of the type %v cannot be read", v.Type()))
+	}
+}
+
+// plain is a node as map[string]any, []any, string, bool, int, float64 or nil.
+func (d *document) plain(n *yaml.Node) any {
+	switch n.Kind {
+	case yaml.MappingNode:
+		m := make(map[string]any, len(n.Content)/2)
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			m[n.Content[i].Value] = d.plain(n.Content[i+1])
+		}
+		return m
+	case yaml.SequenceNode:
+		list := make([]any, len(n.Content))
+		for i, c := range n.Content {
+			list[i] = d.plain(c)
+		}
+		return list
+	}
+	switch n.ShortTag() {
+	case "!!null":
+		return nil
+	case "!!bool":
+		var b bool
+		if n.Decode(&b) == nil {
+			return b
+		}
+	case "!!int":
+		if i, err := strconv.ParseInt(n.Value, 0, strconv.IntSize); err == nil {
+			return int(i)
+		}
+		var f float64
+		if n.Decode(&f) == nil {
+			return f
+		}
+	case "!!float":
+		var f float64
+		if n.Decode(&f) == nil && !math.IsNaN(f) && !math.IsInf(f, 0) {
+			return f
+		}
+	}
+	return n.Value
+}

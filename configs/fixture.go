@@ -1,0 +1,307 @@
+package configs
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"sort"
+	"strconv"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/switchyard-dev/switchyard/bus/event"
+)
+
+// Fixture is an example that stands with a rule: an event, and what the rule is
+// to make of it.
+type Fixture struct {
+	Event  *event.Event
+	Match  bool // what the filter is to say
+	Expect map[string]json.RawMessage
+	Origin Origin
+}
+
+// fixtureFields is a fixture as it is written.
+type fixtureFields struct {
+	Event  fixtureEvent  `yaml:"event" doc:"A CloudEvent: attributes by name, and data. What is left out is filled in: id: test, source: /test, type: test." required:"true"`
+	Expect fixtureExpect `yaml:"expect" doc:"no match, match, or what is delivered: attributes by name (null: the attribute is absent), and data. Attributes that are not named may be anything." required:"true"`
+}
+
+type fixtureEvent struct{ node *yaml.Node }
+
+type fixtureExpect struct{ node *yaml.Node }
+
+// The words for fixtures that expect no more than a decision.
+const (
+	expectMatch   = "match"
+	expectNoMatch = "no match"
+)
+
+// maxFixture bounds the event of a fixture.
+const maxFixture = 4 << 20
+
+// fixture checks a fixture; ok is false when something is wrong with it.
+func (d *document) fixture(f fixtureFields, path keyPath) (out Fixture, ok bool) {
+	before := len(d.diags)
+	if f.Event.node == nil {
+		d.addAt(0, 0, path.down("event"), "a test needs an event", false)
+	} else {
+		out.Event = d.fixtureEvent(f.Event.node, path.down("event"))
+		out.Origin = Origin{File: d.file, Line: f.Event.node.Line}
+	}
+	n := f.Expect.node
+	path = path.down("expect")
+	switch {
+	case n == nil:
+		d.addAt(out.Origin.Line, 1, path, "a test needs an expectation: match, no match, or what is delivered", false)
+	case n.Kind == yaml.MappingNode:
+		out.Match = true
+		out.Expect = map[string]json.RawMessage{}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			key := n.Content[i]
+			if !attributeName(key.Value) {
+				d.reportf(key, path.down(key.Value), "%s cannot be the name of an attribute; those have a-z and 0-9 only", quote(key.Value))
+			}
+			out.Expect[key.Value] = d.appendJSON(nil, n.Content[i+1], nil)
+		}
+	case n.Kind == yaml.ScalarNode && n.Value == expectMatch:
+		out.Match = true
+	case n.Kind == yaml.ScalarNode && n.Value == expectNoMatch:
+	default:
+		d.report(n, path, "expected match, no match, or the attributes and data of what is delivered")
+	}
+	return out, len(d.diags) == before
+}
+
+func attributeName(name string) bool {
+	for i := range len(name) {
+		if c := name[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return name != ""
+}
+
+// fixtureEvent builds the event of a fixture.
+func (d *document) fixtureEvent(n *yaml.Node, path keyPath) *event.Event {
+	if n.Kind != yaml.MappingNode {
+		d.wrongType(n, path, "the attributes of an event by name, and data")
+		return nil
+	}
+	whole := shallow(n)
+	for _, a := range [...][2]string{{"specversion", "1.0"}, {"id", "test"}, {"source", "/test"}, {"type", "test"}} {
+		if key, _ := child(n, a[0]); key == nil {
+			whole.Content = append(whole.Content,
+				&yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: a[0]},
+				&yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: a[1]})
+		}
+	}
+	whole.Content = append(whole.Content, n.Content...)
+	ev, err := event.FromStructured(d.appendJSON(nil, whole, nil), event.Limits{MaxEventSize: maxFixture})
+	var de *event.DecodeError
+	switch {
+	case err == nil:
+		return ev
+	case errors.As(err, &de) && de.Attribute != "":
+		at := n
+		if key, value := child(n, de.Attribute); key != nil {
+			at = key
+			de.Reason = d.mask(value, de.Reason)
+		}
+		d.report(at, path.down(de.Attribute), de.Reason)
+	case de != nil:
+		d.report(n, path, de.Reason)
+	default:
+		d.report(n, path, err.Error())
+	}
+	return nil
+}
+
+// FixtureResult says how a fixture went.
+type FixtureResult struct {
+	Rule   string
+	Number int // its place among the rule's fixtures, from 1
+	Origin Origin
+	Passed bool
+	// Problems say what is not as expected, each with the path to it.
+	Problems []string
+	// Event is what would be delivered, in the JSON format; nil if the rule
+	// does not match.
+	Event json.RawMessage
+}
+
+// RunFixtures runs the fixtures of all rules, in order of the rules' names. It
+// sends nothing.
+func RunFixtures(cfg *Config) []FixtureResult {
+	var out []FixtureResult
+	for _, name := range slices.Sorted(maps.Keys(cfg.Rules)) {
+		r := cfg.Rules[name]
+		for i, f := range r.Tests {
+			res := r.run(f)
+			res.Rule, res.Number, res.Origin = name, i+1, f.Origin
+			res.Passed = len(res.Problems) == 0
+			for i, p := range res.Problems {
+				res.Problems[i] = scrub(p, r.secrets)
+			}
+			res.Event = json.RawMessage(scrub(string(res.Event), r.secrets))
+			out = append(out, res)
+		}
+	}
+	return out
+}
+
+func (r Rule) run(f Fixture) (res FixtureResult) {
+	found := r.Matcher.Evaluate(f.Event)
+	switch {
+	case found.Error != "" && f.Match:
+		res.Problems = []string{"the filter fails on this event, and so does not match: " + found.Error}
+		return res
+	case found.Matched != f.Match:
+		res.Problems = []string{"expected " + decision(f.Match) + ", got " + decision(found.Matched)}
+	}
+	if !found.Matched {
+		return res
+	}
+	ev := f.Event
+	if r.Transform != nil {
+		var err error
+		if ev, err = r.Transform.Apply(ev); err != nil {
+			res.Problems = append(res.Problems, "the transform fails on this event: "+err.Error())
+			return res
+		}
+	}
+	res.Event = event.AppendStructured(nil, ev)
+	if f.Expect == nil {
+		return res
+	}
+	got := map[string]any{}
+	if err := decodeJSON(res.Event, &got); err != nil {
+		res.Problems = append(res.Problems, "the result is not JSON: "+err.Error())
+		return res
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.Expect)) {
+		var want any
+		if err := decodeJSON(f.Expect[name], &want); err != nil {
+			res.Problems = append(res.Problems, name+": the expectation is not JSON: "+err.Error())
+			continue
+		}
+		have, there := got[name]
+		switch {
+		case want == nil && name != "data":
+			if there {
+				res.Problems = append(res.Problems, fmt.Sprintf("%s: expected it to be absent, got %s", name, show(have)))
+			}
+		case !there:
+			res.Problems = append(res.Problems, fmt.Sprintf("%s: expected %s, got nothing", name, show(want)))
+		default:
+			res.Problems = differences(res.Problems, name, want, have)
+		}
+	}
+	return res
+}
+
+func decision(match bool) string {
+	if match {
+		return expectMatch
+	}
+	return expectNoMatch
+}
+
+func decodeJSON(text []byte, v any) error {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.UseNumber()
+	return dec.Decode(v)
+}
+
+// differences adds to dst what differs between two JSON values, with paths.
+func differences(dst []string, path string, want, got any) []string {
+	switch w := want.(type) {
+	case map[string]any:
+		g, ok := got.(map[string]any)
+		if !ok {
+			break
+		}
+		keys := make([]string, 0, len(w)+len(g))
+		for k := range w {
+			keys = append(keys, k)
+		}
+		for k := range g {
+			if _, both := w[k]; !both {
+				keys = append(keys, k)
+			}
+		}
+		sort.Strings(keys)
+		for _, k := range keys {
+			p := path + pathSuffix(k)
+			wv, inWant := w[k]
+			gv, inGot := g[k]
+			switch {
+			case !inGot:
+				dst = append(dst, fmt.Sprintf("%s: expected %s, got nothing", p, show(wv)))
+			case !inWant:
+				dst = append(dst, fmt.Sprintf("%s: expected nothing, got %s", p, show(gv)))
+			default:
+				dst = differences(dst, p, wv, gv)
+			}
+		}
+		return dst
+	case []any:
+		g, ok := got.([]any)
+		if !ok {
+			break
+		}
+		for i := range min(len(w), len(g)) {
+			dst = differences(dst, path+"["+strconv.Itoa(i)+"]", w[i], g[i])
+		}
+		if len(w) != len(g) {
+			dst = append(dst, fmt.Sprintf("%s: expected %d elements, got %d", path, len(w), len(g)))
+		}
+		return dst
+	case json.Number:
+		if g, ok := got.(json.Number); ok && sameNumber(w, g) {
+			return dst
+		}
+		return append(dst, fmt.Sprintf("%s: expected %s, got %s", path, show(want), show(got)))
+	}
+	if reflect.DeepEqual(want, got) {
+		return dst
+	}
+	return append(dst, fmt.Sprintf("%s: expected %s, got %s", path, show(want), show(got)))
+}
+
+// sameNumber compares numbers by value: 150, 150.0 and 1.5e2 are the same.
+func sameNumber(a, b json.Number) bool {
+	if a == b {
+		return true
+	}
+	if _, err := a.Int64(); err == nil {
+		if _, err := b.Int64(); err == nil {
+			return false // both are exact, and differ
+		}
+	}
+	x, errX := a.Float64()
+	y, errY := b.Float64()
+	return errX == nil && errY == nil && x == y
+}
+
+func pathSuffix(key string) string {
+	s := keyPath{{key: "x"}, {key: key}}.String()
+	return s[1:]
+}
+
+// show is a JSON value for a message, shortened.
+func show(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	const most = 200
+	if len(text) > most {
+		return string(bytes.ToValidUTF8(text[:most], nil)) + "…"
+	}
+	return string(text)
+}

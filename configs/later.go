@@ -1,0 +1,37 @@
+package configs
+
+// laterKeys are the keys that the configuration will have but that this version
+// cannot honour. They are refused by name, so that nobody takes a setting for
+// active that is not. A kind or field that exists is never looked up here.
+func laterKeys(place keyPlace) []string {
+	switch place {
+	case placeBus:
+		return []string{"compact", "archive"}
+	case placeRule:
+		return []string{"pattern", "filters", "sql", "enrich"}
+	case placeTarget:
+		return []string{"batch", "breaker", "function", "pull", "replyTo"}
+	case placeHTTPTarget:
+		return []string{"auth", "handshake"}
+	case placeRetry:
+		return []string{"preset", "delays"}
+	}
+	return nil
+}
+
+// keyPlace says which settings a key stands in, where that matters.
+type keyPlace int
+
+const (
+	placeOther keyPlace = iota
+	placeBus
+	placeRule
+	placeTarget
+	placeHTTPTarget
+	placeRetry
+)
+
+// notYet is the error text for such a key.
+func notYet(what string) string {
+	return quote(what) + " is not available in this version of Switchyard"
+}

@@ -1,0 +1,260 @@
+package configs
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/switchyard-dev/switchyard/rules"
+	"github.com/switchyard-dev/switchyard/sources"
+	"github.com/switchyard-dev/switchyard/targets"
+)
+
+// Kinds are the kinds of sources and targets that a configuration can use.
+type Kinds struct {
+	Sources []sources.Spec
+	Targets []targets.Spec
+}
+
+// Loader reads configurations. Kinds and Rules are required.
+type Loader struct {
+	Kinds Kinds
+	// Rules compiles filters and the expressions of transforms.
+	Rules *rules.Env
+	// Env looks up environment variables; nil is os.LookupEnv.
+	Env func(name string) (string, bool)
+	// ReadFile reads configuration files and what ${file:PATH} names; nil is
+	// os.ReadFile.
+	ReadFile func(path string) ([]byte, error)
+	// Listen is the listen address of the command line, which wins over the
+	// file's in warnings about addresses; "" leaves the file's.
+	Listen string
+}
+
+func (l *Loader) lookupEnv(name string) (string, bool) {
+	if l.Env != nil {
+		return l.Env(name)
+	}
+	return os.LookupEnv(name)
+}
+
+func (l *Loader) readFile(path string) ([]byte, error) {
+	if l.ReadFile != nil {
+		return l.ReadFile(path)
+	}
+	return os.ReadFile(path)
+}
+
+// LoadPath reads a configuration file, or all *.yaml and *.yml files of a
+// folder (not of the folders in it) as one configuration. The configuration
+// must stand on its own: what it names has to be in it. It may only be used if
+// the diagnostics have no errors.
+func (l *Loader) LoadPath(path string) (*Config, Diagnostics) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return newConfig(), failed(path, err)
+	}
+	if !info.IsDir() {
+		return l.load([]string{path})
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return newConfig(), failed(path, err)
+	}
+	var files []string
+	for _, e := range entries {
+		name := e.Name()
+		if ext := filepath.Ext(name); !e.IsDir() && !strings.HasPrefix(name, ".") && (ext == ".yaml" || ext == ".yml") {
+			files = append(files, filepath.Join(path, name))
+		}
+	}
+	if len(files) == 0 {
+		return newConfig(), Diagnostics{{File: path, Message: "the folder has no files that end in .yaml or .yml"}}
+	}
+	return l.load(files)
+}
+
+// LoadBytes reads one configuration file from memory. Relative paths in it are
+// relative to the folder of name; "" stands for "configuration".
+func (l *Loader) LoadBytes(name string, data []byte) (*Config, Diagnostics) {
+	if name == "" {
+		name = "configuration"
+	}
+	m := merger{loader: l, config: newConfig()}
+	m.file(name, data)
+	return m.finish()
+}
+
+func (l *Loader) load(files []string) (*Config, Diagnostics) {
+	m := merger{loader: l, config: newConfig()}
+	for _, f := range files {
+		data, err := l.readFile(f)
+		if err != nil {
+			m.diags = append(m.diags, failed(f, err)...)
+			continue
+		}
+		m.file(f, data)
+	}
+	return m.finish()
+}
+
+// failed is the diagnostic for a file that cannot be read.
+func failed(path string, err error) Diagnostics {
+	if pe, ok := err.(*fs.PathError); ok {
+		err = pe.Err
+	}
+	return Diagnostics{{File: path, Message: fmt.Sprintf("it cannot be read: %v", err)}}
+}
+
+func newConfig() *Config {
+	return &Config{
+		Server:  defaultServer(),
+		Buses:   map[string]Bus{},
+		Sources: map[string]Source{},
+		Rules:   map[string]Rule{},
+		Targets: map[string]Target{},
+		objects: map[objectKey]*object{},
+	}
+}
+
+// merger puts the objects of several documents together.
+type merger struct {
+	loader *Loader
+	config *Config
+	diags  Diagnostics
+
+	server, network Origin // where these sections were found
+}
+
+// sections of a file, in the order of the documentation.
+type fileSettings struct {
+	Version int                       `yaml:"version" doc:"The version of this format: 1." required:"true"`
+	Server  Server                    `yaml:"server" doc:"How Switchyard itself runs; flags win over it."`
+	Network Network                   `yaml:"network" doc:"Where targets may connect to."`
+	Buses   map[string]Bus            `yaml:"buses" doc:"Named, durable logs of events."`
+	Sources map[string]Source         `yaml:"sources" doc:"Where events come in from, beside the HTTP API."`
+	Rules   map[string]ruleSettings   `yaml:"rules" doc:"Which events of a bus go to which targets, and what becomes of them on the way."`
+	Targets map[string]targetSettings `yaml:"targets" doc:"Named destinations and how deliveries to them are made."`
+}
+
+// targetSettings is a Target; the name keeps the table of fileSettings plain.
+type targetSettings = Target
+
+// file reads one file into the configuration.
+func (m *merger) file(name string, data []byte) {
+	d := &document{loader: m.loader, file: name}
+	defer func() {
+		d.diags.sort()
+		m.diags = append(m.diags, d.diags...)
+	}()
+	if !d.parse(data, false) {
+		return
+	}
+	if d.root.Kind != yaml.MappingNode {
+		d.report(d.root, nil, `it must begin with "version: 1", followed by sections such as buses: and rules:`)
+		return
+	}
+	if !d.checkVersion() {
+		return
+	}
+	known := []string{"version", "server", "network", Buses, Sources, Rules, Targets}
+	for i := 0; i+1 < len(d.root.Content); i += 2 {
+		key, value := d.root.Content[i], d.root.Content[i+1]
+		switch key.Value {
+		case "version":
+		case "server":
+			if m.once(d, key, &m.server) {
+				d.decodeServer(value, &m.config.Server)
+			}
+		case "network":
+			if m.once(d, key, &m.network) {
+				d.decodeNetwork(value, &m.config.Network)
+			}
+		case Buses, Sources, Rules, Targets:
+			for _, o := range d.objects(key.Value, value) {
+				m.add(d, o)
+			}
+		default:
+			d.unknownKey(key, nil, placeOther, known)
+		}
+	}
+}
+
+// checkVersion reports false when the rest is not worth reading.
+func (d *document) checkVersion() bool {
+	key, value := child(d.root, "version")
+	switch {
+	case key == nil:
+		d.addAt(1, 1, pathOf("version"), `it is missing; begin the file with "version: 1"`, false)
+		return true
+	case value.ShortTag() == "!!int" && value.Value != "1":
+		d.reportf(value, pathOf("version"), "version %s is not one that this Switchyard reads; it reads version %d", value.Value, Version)
+		return false
+	case value.Value != "1" || value.ShortTag() != "!!int":
+		d.wrongType(value, pathOf("version"), "the number 1")
+	}
+	return true
+}
+
+// once reports a section that stands in two files.
+func (m *merger) once(d *document, key *yaml.Node, first *Origin) bool {
+	if first.File != "" {
+		d.reportf(key, pathOf(key.Value), "it is already set in %s; keep one of the two", *first)
+		return false
+	}
+	*first = Origin{File: d.file, Line: key.Line}
+	return true
+}
+
+// add takes an object in unless its name is taken.
+func (m *merger) add(d *document, o *object) {
+	key := objectKey{o.kind, o.name}
+	if first := m.config.objects[key]; first != nil {
+		d.addAt(o.line, o.column, pathOf(o.kind, o.name), fmt.Sprintf("it is already defined in %s; a name is defined once", first.origin()), false)
+		return
+	}
+	m.config.put(o)
+}
+
+// finish checks the objects against each other.
+func (m *merger) finish() (*Config, Diagnostics) {
+	listen := m.config.Server.Listen
+	if m.loader.Listen != "" {
+		listen = m.loader.Listen
+	}
+	c := checker{config: m.config, listen: listen, of: func(o *object) bool { return true }}
+	c.check()
+	m.config.settle()
+	m.diags = append(m.diags, c.diags...)
+	m.diags.sort()
+	return m.config, m.diags
+}
+
+// put adds a decoded object.
+func (c *Config) put(o *object) {
+	c.objects[objectKey{o.kind, o.name}] = o
+	switch v := o.value.(type) {
+	case Bus:
+		c.Buses[o.name] = v
+	case Source:
+		c.Sources[o.name] = v
+	case Rule:
+		c.Rules[o.name] = v
+	case Target:
+		c.Targets[o.name] = v
+	}
+}
+
+// settle fills in the defaults that depend on another object.
+func (c *Config) settle() {
+	for name, s := range c.Sources {
+		if s.Dedupe < 0 {
+			s.Dedupe = c.Buses[s.Bus].Dedupe
+			c.Sources[name] = s
+		}
+	}
+}

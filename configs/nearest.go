@@ -1,0 +1,35 @@
+package configs
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/agnivade/levenshtein"
+)
+
+// didYouMean ends an error text about an unknown name: with the nearest of the
+// known names if one is near, else with all of them when they are few.
+func didYouMean(name string, known []string, what string) string {
+	best, least := "", 1<<30
+	for _, k := range known {
+		if len(k) > 2*len(name)+2 {
+			continue
+		}
+		d := levenshtein.ComputeDistance(strings.ToLower(name), strings.ToLower(k))
+		if d < least {
+			best, least = k, d
+		}
+	}
+	// Near is a slip or two, and never most of the name.
+	if least <= 1+len(name)/4 && least < len(name) {
+		return "; did you mean " + quote(best) + "?"
+	}
+	const few = 24
+	switch sorted := slices.Sorted(slices.Values(known)); {
+	case len(sorted) == 0:
+		return "; there are no " + what
+	case len(sorted) <= few:
+		return "; the " + what + " are " + strings.Join(sorted, ", ")
+	}
+	return ""
+}

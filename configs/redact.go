@@ -1,0 +1,103 @@
+package configs
+
+import (
+	"net/url"
+	"reflect"
+	"regexp"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/switchyard-dev/switchyard/bus/component"
+)
+
+// redactor says how the texts of an object are shown: secrets as
+// component.Redacted, unless they are nothing but a reference, and addresses
+// without the passwords in them.
+func (d *document) redactor(o *object, n *yaml.Node) func(*yaml.Node) string {
+	secret := map[*yaml.Node]bool{}
+	var config component.Config
+	kind := ""
+	switch v := o.value.(type) {
+	case Source:
+		config, kind = v.Config, v.Kind
+	case Target:
+		config, kind = v.Config, v.Kind
+	}
+	if config != nil {
+		_, settings := child(n, kind)
+		findSecrets(settings, reflect.TypeOf(config), secret)
+	}
+	reference := regexp.MustCompile(`^\$\{(env|file):[^}]*\}$`)
+	return func(n *yaml.Node) string {
+		text := d.asWritten(n)
+		switch {
+		case !secret[n]:
+			return redactURL(text)
+		case d.written[n] != "" && reference.MatchString(text):
+			return text
+		case text == "":
+			return ""
+		}
+		return component.Redacted
+	}
+}
+
+// findSecrets walks settings beside their type and notes the secret ones.
+func findSecrets(n *yaml.Node, t reflect.Type, found map[*yaml.Node]bool) {
+	if n == nil {
+		return
+	}
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t == reflect.TypeFor[component.Secret]() {
+		markAll(n, found)
+		return
+	}
+	switch {
+	case t.Kind() == reflect.Struct && n.Kind == yaml.MappingNode:
+		for _, f := range fieldsOf(t) {
+			_, value := child(n, f.key)
+			findSecrets(value, f.typ, found)
+		}
+	case t.Kind() == reflect.Map && n.Kind == yaml.MappingNode:
+		for i := 1; i < len(n.Content); i += 2 {
+			findSecrets(n.Content[i], t.Elem(), found)
+		}
+	case t.Kind() == reflect.Slice && n.Kind == yaml.SequenceNode:
+		for _, c := range n.Content {
+			findSecrets(c, t.Elem(), found)
+		}
+	}
+}
+
+func markAll(n *yaml.Node, found map[*yaml.Node]bool) {
+	found[n] = true
+	for _, c := range n.Content {
+		markAll(c, found)
+	}
+}
+
+// redactURL takes the password out of an address such as nats://user:pass@host.
+func redactURL(text string) string {
+	if !strings.Contains(text, "://") || !strings.Contains(text, "@") {
+		return text
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.User == nil {
+		return text
+	}
+	if _, has := u.User.Password(); !has {
+		return text
+	}
+	scheme, rest, _ := strings.Cut(text, "://")
+	return scheme + "://" + u.User.Username() + ":" + component.Redacted + rest[strings.LastIndex(rest[:authorityEnd(rest)], "@"):]
+}
+
+func authorityEnd(rest string) int {
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		return i
+	}
+	return len(rest)
+}

@@ -1,0 +1,169 @@
+package rules
+
+import (
+	"fmt"
+	"regexp"
+	"regexp/syntax"
+	"strings"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
+)
+
+// Filter is what a rule says about the events that it takes. The empty Filter
+// matches every event.
+type Filter struct {
+	// When is a CEL expression over event that results in true or false.
+	When string
+}
+
+// Compile makes the Matcher of a filter. What is wrong with the filter is a
+// *CompileError, or several of them, joined in the order of their places.
+func (env *Env) Compile(f Filter) (*Matcher, error) {
+	if f.When == "" {
+		return &Matcher{}, nil
+	}
+	p, err := env.cache.get(f.When, func() (*program, error) {
+		checked, err := env.check(f.When, "the filter")
+		if err != nil {
+			return nil, err
+		}
+		if t := checked.OutputType(); !t.IsExactType(cel.BoolType) && !t.IsExactType(cel.DynType) {
+			return nil, compileError(f.When, 1, 1, fmt.Sprintf("the filter results in %s, not in true or false", cel.FormatCELType(t)),
+				"compare it with something")
+		}
+		return newProgram(env.cel, f.When, checked.NativeRep())
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Matcher{program: p}, nil
+}
+
+// check parses and type-checks a source within the limits; what says whose
+// expression it is, for error texts.
+func (env *Env) check(source, what string) (*cel.Ast, error) {
+	return checkIn(env.cel, source, what, "event")
+}
+
+func checkIn(env *cel.Env, source, what, variable string) (*cel.Ast, error) {
+	if len(source) > MaxSource {
+		return nil, compileError(source, 1, 1, fmt.Sprintf("%s is %d bytes long; at most %d", what, len(source), MaxSource), "")
+	}
+	if strings.TrimSpace(source) == "" {
+		return nil, compileError(source, 1, 1, what+" is empty", "")
+	}
+	checked, issues := env.Compile(source)
+	if issues.Err() != nil {
+		return nil, translate(source, what, variable, issues)
+	}
+	var problems []*CompileError
+	native := checked.NativeRep()
+	ast.PostOrderVisit(native.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		message, hint := refuse(e)
+		if message == "" {
+			return
+		}
+		at := native.SourceInfo().GetStartLocation(e.ID())
+		problems = append(problems, compileError(source, at.Line(), at.Column()+1, message, hint))
+	}))
+	if err := join(problems); err != nil {
+		return nil, err
+	}
+	return checked, nil
+}
+
+// refuse says what is wrong with an expression that CEL accepts, "" when
+// nothing is.
+func refuse(e ast.Expr) (message, hint string) {
+	switch e.Kind() {
+	case ast.StructKind:
+		return fmt.Sprintf("a message %s cannot be constructed here", e.AsStruct().TypeName()), "use a map: {\"key\": value}"
+	case ast.CallKind:
+		call := e.AsCall()
+		pattern := 1
+		switch call.FunctionName() {
+		case "matches":
+			if call.IsMemberFunction() {
+				pattern = 0
+			}
+		case "regex.extract", "regex.extractAll", "regex.replace":
+		default:
+			return "", ""
+		}
+		if len(call.Args()) <= pattern {
+			return "", ""
+		}
+		arg := call.Args()[pattern]
+		source, ok := "", false
+		if arg.Kind() == ast.LiteralKind {
+			source, ok = arg.AsLiteral().Value().(string)
+		}
+		if !ok {
+			return fmt.Sprintf("the pattern of %s is not a literal", call.FunctionName()), "write the regular expression as text"
+		}
+		if _, err := regexp.Compile(source); err != nil {
+			if s, ok := err.(*syntax.Error); ok {
+				return fmt.Sprintf("regular expression: %s: %q", s.Code, s.Expr), ""
+			}
+			return "regular expression: " + err.Error(), ""
+		}
+		if size, err := regexSize(source); err == nil && size > maxRegexProgram {
+			return fmt.Sprintf("the regular expression is too large: %d steps; at most %d", size, maxRegexProgram), "shorten its repetitions"
+		}
+	}
+	return "", ""
+}
+
+// straight reports whether an expression takes time at most linear in the
+// event, so that it can run without a budget.
+func straight(e ast.Expr) bool {
+	linear, ok := 0, true
+	ast.PostOrderVisit(e, ast.NewExprVisitor(func(e ast.Expr) {
+		switch e.Kind() {
+		case ast.ComprehensionKind:
+			ok = false
+		case ast.CallKind:
+			call := e.AsCall()
+			switch call.FunctionName() {
+			case operators.LogicalAnd, operators.LogicalOr, operators.LogicalNot, operators.Conditional,
+				operators.Index, operators.OptIndex, operators.OptSelect, operators.Negate,
+				"startsWith", "endsWith", "hasValue", "value", "orValue", "or",
+				"int", "double", "uint", "bool", "dyn", "type", "timestamp", "duration",
+				"getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear",
+				"getHours", "getMinutes", "getSeconds", "getMilliseconds":
+			case operators.Subtract, operators.Multiply, operators.Divide, operators.Modulo:
+			case operators.Equals, operators.NotEquals, operators.Less, operators.LessEquals,
+				operators.Greater, operators.GreaterEquals, operators.In:
+				if !literalAmong(call.Args()) {
+					linear++
+				}
+			case "size", "contains":
+				linear++
+			default:
+				ok = false
+			}
+		}
+	}))
+	return ok && linear <= maxLinearCalls
+}
+
+// literalAmong reports whether one of the arguments is written out, so that a
+// comparison does not read more than that of the other.
+func literalAmong(args []ast.Expr) bool {
+	for _, a := range args {
+		switch a.Kind() {
+		case ast.LiteralKind:
+			return true
+		case ast.ListKind:
+			for _, e := range a.AsList().Elements() {
+				if e.Kind() != ast.LiteralKind {
+					return false
+				}
+			}
+			return true
+		}
+	}
+	return false
+}

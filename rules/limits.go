@@ -1,0 +1,49 @@
+package rules
+
+// MaxSource is how long an expression may be, in bytes.
+const MaxSource = 16 << 10
+
+const (
+	maxNesting        = 100 // of parentheses and operators
+	maxNodes          = 4096
+	maxComprehensions = 3 // one within the other
+	maxBinds          = 8 // cel.bind within another
+	maxRegexProgram   = 256
+	maxPrecision      = 100
+	maxRange          = 10_000
+	cachedPrograms    = 1024
+
+	// maxLinearCalls is how many calls that read all of a string or a list an
+	// expression may have and still run without a budget.
+	maxLinearCalls = 32
+
+	// baseBudget is the cost that an expression may have on an event of up to
+	// budgetStep bytes; it doubles whenever the event is twice as large. 10,000
+	// units are about one millisecond.
+	baseBudget = 10_000
+	budgetStep = 16 << 10
+	maxTier    = 6 // the budget grows to 64 times the base
+
+	// maxOutput bounds what one call may make of its arguments, in bytes.
+	maxOutput = 4 << 20
+	// maxPairs bounds the comparisons of one call, for calls that compare the
+	// members of lists with each other.
+	maxPairs = 250_000
+	// maxRegexSteps bounds the length of the text times the size of the program.
+	maxRegexSteps = 4 << 20
+
+	// maxSearch bounds the product of the lengths of a text and what indexOf looks
+	// for in it.
+	maxSearch = 16 << 20
+)
+
+// tier says which budget an event of this size has.
+func tier(size int) int {
+	t := 0
+	for limit := budgetStep; size > limit && t < maxTier; limit *= 2 {
+		t++
+	}
+	return t
+}
+
+func budget(tier int) uint64 { return baseBudget << tier }

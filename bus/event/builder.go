@@ -142,7 +142,7 @@ func (b *Builder) settle(d *draft) *DecodeError {
 		if !isJSONType(d.contentType) {
 			d.contentType = "application/json"
 		}
-		s := scanner{buf: b.data}
+		s := scan(b.data)
 		if !s.document() {
 			return invalid("data", s.reason).at(s.errAt)
 		}

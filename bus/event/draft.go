@@ -120,7 +120,7 @@ func (d *draft) setBytes(data []byte) *DecodeError {
 	case len(data) == 0:
 		d.data = nil
 	case isJSONType(d.contentType):
-		s := scanner{buf: data}
+		s := scan(data)
 		if !s.document() {
 			e := invalid("data", "not one JSON value, as "+quote(d.contentType)+" says: "+s.reason)
 			return e.at(s.errAt)

@@ -48,7 +48,7 @@ func (l Limits) batch() int {
 // is JSON, whatever the content type), so that it is forwarded unchanged and
 // rules can read into it; §3.1.2 leaves this case open.
 func FromStructured(json []byte, lim Limits) (*Event, error) {
-	s := scanner{buf: json}
+	s := scan(json)
 	if !s.utf8() {
 		return nil, s.error()
 	}
@@ -67,7 +67,7 @@ func FromStructured(json []byte, lim Limits) (*Event, error) {
 // keeps nothing of the batch alive. One bad member refuses the whole batch. The
 // error is a *DecodeError.
 func FromBatch(json []byte, lim Limits) ([]*Event, error) {
-	s := scanner{buf: json}
+	s := scan(json)
 	if !s.utf8() {
 		return nil, s.error()
 	}

@@ -10,14 +10,14 @@ import (
 // the object ends: a few are compared with each other, many go through a hash
 // table with a random seed, so that no input makes it quadratic.
 type keySet struct {
-	keys  []objectKey
-	table []int32 // scratch: place in keys + 1
+	buf     []byte // the text that is scanned
+	keys    []objectKey
+	decoded []string // the texts of keys with escapes
+	table   []int32  // scratch: place in keys + 1
 }
 
-type objectKey struct {
-	text string
-	at   int
-}
+// objectKey is a key between its quotes in buf; with end < 0 it is decoded[^end].
+type objectKey struct{ start, end int32 }
 
 // fewKeys is how many keys of one object are compared with each other.
 const fewKeys = 16
@@ -25,11 +25,25 @@ const fewKeys = 16
 // open begins an object and returns the mark to close it with.
 func (k *keySet) open() int { return len(k.keys) }
 
-func (k *keySet) add(text string, at int) {
+// add adds the key that stands between start and end, without escapes.
+func (k *keySet) add(start, end int) {
 	if k.keys == nil {
-		k.keys = make([]objectKey, 0, fewKeys)
+		k.keys = make([]objectKey, 0, 4*fewKeys)
 	}
-	k.keys = append(k.keys, objectKey{text, at})
+	k.keys = append(k.keys, objectKey{int32(start), int32(end)})
+}
+
+// addDecoded adds a key that has escapes.
+func (k *keySet) addDecoded(start int, text string) {
+	k.decoded = append(k.decoded, text)
+	k.add(start, ^(len(k.decoded) - 1))
+}
+
+func (k *keySet) text(key objectKey) string {
+	if key.end < 0 {
+		return k.decoded[^key.end]
+	}
+	return alias(k.buf[key.start:key.end])
 }
 
 // close ends an object and returns the place in the text of a key that it has
@@ -41,15 +55,15 @@ func (k *keySet) close(base int) int {
 	case len(own) < 2:
 		return -1
 	case len(own) <= fewKeys:
-		return repeatedFew(own)
+		return k.repeatedFew(own)
 	}
 	return k.repeatedMany(own)
 }
 
-func repeatedFew(own []objectKey) int {
+func (k *keySet) repeatedFew(own []objectKey) int {
 	var seen uint64
 	for i := range own {
-		text := own[i].text
+		text := k.text(own[i])
 		h := uint(len(text))
 		if h > 0 {
 			h += uint(text[0])*7 + uint(text[len(text)-1])*31
@@ -57,8 +71,8 @@ func repeatedFew(own []objectKey) int {
 		bit := uint64(1) << (h & 63)
 		if seen&bit != 0 {
 			for j := range own[:i] {
-				if own[j].text == text {
-					return own[i].at
+				if k.text(own[j]) == text {
+					return int(own[i].start) - 1
 				}
 			}
 		}
@@ -77,13 +91,14 @@ func (k *keySet) repeatedMany(own []objectKey) int {
 	seed := maphash.MakeSeed()
 	mask := uint64(size - 1)
 	for i := range own {
-		for slot := maphash.String(seed, own[i].text) & mask; ; slot = (slot + 1) & mask {
+		text := k.text(own[i])
+		for slot := maphash.String(seed, text) & mask; ; slot = (slot + 1) & mask {
 			if table[slot] == 0 {
 				table[slot] = int32(i + 1)
 				break
 			}
-			if own[table[slot]-1].text == own[i].text {
-				return own[i].at
+			if k.text(own[table[slot]-1]) == text {
+				return int(own[i].start) - 1
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package event
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
 	"strconv"
 	"unicode/utf8"
@@ -31,7 +32,7 @@ func (e *SyntaxError) Error() string {
 // object with two equal keys, no number beyond a double, nesting of at most
 // MaxDepth. The error is a *SyntaxError. It takes time linear in the text.
 func CheckJSON(text []byte) error {
-	s := scanner{buf: text}
+	s := scan(text)
 	if !s.document() {
 		return &SyntaxError{Offset: s.errAt, Reason: s.reason}
 	}
@@ -48,6 +49,8 @@ type scanner struct {
 	keys   keySet
 }
 
+func scan(text []byte) scanner { return scanner{buf: text, keys: keySet{buf: text}} }
+
 func (s *scanner) fail(at int, reason string) bool {
 	s.errAt, s.reason = at, reason
 	return false
@@ -61,6 +64,9 @@ func (s *scanner) document() bool {
 // utf8 checks the encoding of the whole text, so that the rest of the scan can
 // work on bytes.
 func (s *scanner) utf8() bool {
+	if len(s.buf) > math.MaxInt32 {
+		return s.fail(math.MaxInt32, "the text is longer than 2 GiB")
+	}
 	if utf8.Valid(s.buf) {
 		return true
 	}
@@ -114,6 +120,10 @@ func (s *scanner) next() byte {
 func (s *scanner) value(depth int) bool {
 	switch c := s.next(); c {
 	case '"':
+		if i := plain(s.buf, s.pos+1); i < len(s.buf) && s.buf[i] == '"' {
+			s.pos = i + 1
+			return true
+		}
 		_, ok := s.str()
 		return ok
 	case '{':
@@ -163,21 +173,26 @@ func (s *scanner) object(depth int) bool {
 
 // key scans an object's key and its colon, remembers the key and returns it
 // decoded.
-func (s *scanner) key() (string, bool) {
+func (s *scanner) key() (name string, ok bool) {
 	if s.next() != '"' {
 		return "", s.fail(s.pos, "an object's key should stand here")
 	}
-	start := s.pos
-	text, ok := s.text()
-	if !ok {
-		return "", false
+	start := s.pos + 1
+	if i := plain(s.buf, start); i < len(s.buf) && s.buf[i] == '"' {
+		name = alias(s.buf[start:i])
+		s.keys.add(start, i)
+		s.pos = i + 1
+	} else {
+		if name, ok = s.text(); !ok {
+			return "", false
+		}
+		s.keys.addDecoded(start, name)
 	}
 	if s.next() != ':' {
 		return "", s.fail(s.pos, "a colon should follow an object's key")
 	}
 	s.pos++
-	s.keys.add(text, start)
-	return text, true
+	return name, true
 }
 
 // closeKeys ends the object whose keys began at base.

@@ -94,7 +94,7 @@ func (t *tape) parse() int {
 			}
 			parent := &t.tokens[open[depth-1]]
 			switch c := t.buf[i]; {
-			case c == ',' && parent.next == 0:
+			case c == ',':
 				parent.info += 1 << countShift
 				i++
 				if parent.info&kindMask == uint32(Object) {
@@ -147,7 +147,7 @@ func tokenBound(b []byte) int {
 }
 
 func skipSpace(b []byte, i int) int {
-	for i < len(b) && (b[i] == ' ' || b[i] == '\n' || b[i] == '\r' || b[i] == '\t') {
+	for i < len(b) && b[i] <= ' ' && (b[i] == ' ' || b[i] == '\n' || b[i] == '\r' || b[i] == '\t') {
 		i++
 	}
 	return i

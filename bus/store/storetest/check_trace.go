@@ -1,0 +1,167 @@
+package storetest
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/switchyard-dev/switchyard/bus/store"
+)
+
+func traceChecks() []check {
+	return []check{
+		{"a trace shows the state of every delivery of an event", traceStates},
+		{"a trace shows every attempt and why it ended", traceAttempts},
+		{"a trace of a redriven delivery goes on", traceRedriven},
+		{"a trace survives reopening", traceSurvives},
+		{"an event that matched nothing has an empty trace", traceEmpty},
+	}
+}
+
+func (f *fixture) trace(bus store.BusID, sequence uint64) []store.DeliveryTrace {
+	f.Helper()
+	traces, err := f.store.TraceOf(f.ctx, bus, sequence)
+	f.must(err)
+	return traces
+}
+
+// wantStates waits until the deliveries of an event have these states, in order
+// of subscription.
+func (f *fixture) wantStates(bus store.BusID, sequence uint64, want ...string) []store.DeliveryTrace {
+	f.Helper()
+	var traces []store.DeliveryTrace
+	var got []string
+	deadline := time.Now().Add(patience)
+	for {
+		f.env.Step()
+		traces, got = f.trace(bus, sequence), nil
+		for _, t := range traces {
+			got = append(got, t.State)
+		}
+		if fmt.Sprint(got) == fmt.Sprint(want) {
+			return traces
+		}
+		if time.Now().After(deadline) {
+			f.Fatalf("the states are %q, want %q", got, want)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func traceStates(f *fixture) {
+	a := f.bus("a")
+	var subs []store.SubscriptionID
+	want := []string{"queued", "in flight", "retrying", "delivered", "dead", "expired"}
+	for i := range want {
+		subs = append(subs, f.subscribe(fmt.Sprintf("r/%d", i), a, store.OrderNone))
+	}
+	f.publish(a, "x")
+	queued := f.now()
+	f.route(a, subs...)
+	f.wantStates(a, 1, "queued", "queued", "queued", "queued", "queued", "queued")
+	f.advance(time.Second)
+	var retryAt time.Time
+	for i, state := range want[1:] {
+		d := f.claimOne(subs[i+1])
+		switch state {
+		case "retrying":
+			o := f.retry(d, time.Minute)
+			retryAt = o.RetryAt
+			f.settle(o)
+		case "delivered":
+			f.settle(f.done(d))
+		case "dead":
+			f.settle(f.die(d))
+		case "expired":
+			f.settle(store.Settlement{ID: d.ID, Kind: store.Expired})
+		}
+	}
+	for i, t := range f.wantStates(a, 1, want...) {
+		if t.ID != (store.DeliveryID{Subscription: subs[i], Bus: a, Sequence: 1}) {
+			f.Errorf("%s: the id is %+v", t.State, t.ID)
+		}
+		if !t.Queued.Equal(queued) {
+			f.Errorf("%s: queued at %v, want %v", t.State, t.Queued, queued)
+		}
+		settled := t.State == "delivered" || t.State == "dead" || t.State == "expired"
+		if settled != !t.Settled.IsZero() || settled && !t.Settled.Equal(f.now()) {
+			f.Errorf("%s: settled at %v", t.State, t.Settled)
+		}
+		if (t.State == "retrying") != t.NextAt.Equal(retryAt) {
+			f.Errorf("%s: tried again at %v, want %v for retrying", t.State, t.NextAt, retryAt)
+		}
+		if (t.State == "dead") != (t.Reason == "gave up on x") {
+			f.Errorf("%s: the reason is %q", t.State, t.Reason)
+		}
+	}
+}
+
+func traceAttempts(f *fixture) {
+	a := f.bus("a")
+	sub := f.subscribe("r/t", a, store.OrderNone)
+	f.publish(a, "x", "y")
+	f.route(a, sub)
+	attempts := map[uint64][]store.Attempt{}
+	for range 3 {
+		for _, d := range f.claimAll(sub) {
+			o := f.retry(d, time.Second)
+			if d.Attempt == 3 {
+				o = f.done(d)
+			}
+			attempts[d.ID.Sequence] = append(attempts[d.ID.Sequence], *o.Attempt)
+			f.settle(o)
+		}
+		f.advance(time.Second)
+	}
+	for s := uint64(1); s <= 2; s++ {
+		t := f.wantStates(a, s, "delivered")[0]
+		if len(t.Attempts) != 3 || !sameAttempts(t.Attempts, attempts[s]) {
+			f.Errorf("sequence %d: the attempts are %+v, want %+v", s, t.Attempts, attempts[s])
+		}
+	}
+}
+
+func traceRedriven(f *fixture) {
+	a := f.bus("a")
+	sub := f.subscribe("r/t", a, store.OrderNone)
+	f.dieInOrder(a, sub, 1)
+	f.wantStates(a, 1, "dead")
+	if n, err := f.store.Redrive(f.ctx, sub, letterIDs(f.letters(sub, 1))); n != 1 || err != nil {
+		f.Fatalf("redrive gave %d, %v", n, err)
+	}
+	f.wantStates(a, 1, "queued")
+	f.settle(f.done(f.claimOne(sub)))
+	t := f.wantStates(a, 1, "delivered")[0]
+	if len(t.Attempts) != 2 || t.Attempts[0].Trigger != store.TriggerFirst || t.Attempts[1].Trigger != store.TriggerRedrive {
+		f.Errorf("the attempts are %+v, want the first and the redrive", t.Attempts)
+	}
+}
+
+func traceSurvives(f *fixture) {
+	a := f.bus("a")
+	x, y := f.subscribe("r/x", a, store.OrderNone), f.subscribe("r/y", a, store.OrderNone)
+	f.publish(a, "e")
+	f.route(a, x, y)
+	f.settle(f.retry(f.claimOne(x), time.Second))
+	f.advance(time.Second)
+	f.settle(f.done(f.claimOne(x)))
+	before := f.wantStates(a, 1, "delivered", "queued")
+	f.reopen()
+	f.route(a, x, y)
+	after := f.wantStates(a, 1, "delivered", "queued")
+	if !sameAttempts(before[0].Attempts, after[0].Attempts) || len(after[0].Attempts) != 2 || !after[0].Settled.Equal(before[0].Settled) {
+		f.Errorf("after reopening the trace is %+v, was %+v", after[0], before[0])
+	}
+}
+
+func traceEmpty(f *fixture) {
+	a := f.bus("a")
+	f.publish(a, "x")
+	if t := f.trace(a, 1); len(t) != 0 {
+		f.Errorf("before it is routed: %+v", t)
+	}
+	f.route(a)
+	f.env.Step()
+	if t := f.trace(a, 1); len(t) != 0 {
+		f.Errorf("after it is routed: %+v", t)
+	}
+}

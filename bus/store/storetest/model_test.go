@@ -1,0 +1,7 @@
+package storetest
+
+import "testing"
+
+func TestModelConforms(t *testing.T) {
+	Run(t, OpenModel)
+}

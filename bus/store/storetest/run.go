@@ -1,0 +1,36 @@
+package storetest
+
+import (
+	"testing"
+
+	"github.com/switchyard-dev/switchyard/bus/store"
+)
+
+// check is one thing that users rely on.
+type check struct {
+	name string
+	run  func(f *fixture)
+}
+
+// Run is the conformance suite: it holds an engine against everything that
+// store.go promises and that can be seen through the interfaces. Each check
+// opens a store of its own.
+func Run(t *testing.T, open func(t testing.TB, env Env) store.Store) {
+	for _, c := range checks() {
+		t.Run(c.name, func(t *testing.T) {
+			c.run(newFixture(t, open))
+		})
+	}
+}
+
+func checks() (all []check) {
+	for _, group := range [][]check{
+		logChecks(), readChecks(), dedupeChecks(), scheduleChecks(),
+		queueChecks(), claimChecks(), reopenChecks(), orderChecks(),
+		subscriptionChecks(), pauseChecks(), deadChecks(), retentionChecks(),
+		catalogChecks(), traceChecks(), lifeChecks(),
+	} {
+		all = append(all, group...)
+	}
+	return all
+}

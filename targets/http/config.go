@@ -1,0 +1,189 @@
+package http
+
+import (
+	"encoding/base64"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/switchyard-dev/switchyard/bus/component"
+	"github.com/switchyard-dev/switchyard/targets"
+)
+
+// The modes of Config.Mode.
+const (
+	// Binary has the attributes in ce- headers and the data as the body.
+	Binary = "binary"
+	// Structured has the whole event as a JSON body.
+	Structured = "structured"
+	// Data has the data as the body and no attributes.
+	Data = "data"
+)
+
+const (
+	defaultTimeout = 10 * time.Second
+	maxTimeout     = 15 * time.Minute
+	minRawSecret   = 16
+	minSecret      = 24 // Standard Webhooks, "Signature scheme"
+	maxSecret      = 64
+	secretPrefix   = "whsec_"
+)
+
+// Config is the settings of an HTTP target.
+type Config struct {
+	URL     string                      `yaml:"url" doc:"Where events are posted to: an http or https URL."`
+	Mode    string                      `yaml:"mode" enum:"binary,structured,data,batched" doc:"How an event is sent: binary (attributes in headers, data as the body), structured (one JSON body) or data (the data alone)."`
+	Timeout time.Duration               `yaml:"timeout" doc:"How long one attempt may take, from connecting to the end of the answer."`
+	Headers map[string]component.Secret `yaml:"headers" doc:"Headers to add to every request; their values are never shown."`
+	Secret  component.Secret            `yaml:"secret" doc:"Signs requests as Standard Webhooks has it: whsec_ and the base64 of 24 to 64 bytes, or any other text of at least 16 bytes, which is used as it is."`
+}
+
+// NewConfig makes settings with the defaults filled in.
+func NewConfig() *Config {
+	return &Config{Mode: Binary, Timeout: defaultTimeout}
+}
+
+// Spec describes the kind.
+func Spec() targets.Spec {
+	return targets.Spec{
+		Spec: component.Spec{
+			Kind:    "http",
+			Summary: "Posts each event to a URL, as a CloudEvent and a Standard Webhook.",
+			Doc:     doc,
+		},
+		New: func() targets.Config { return NewConfig() },
+	}
+}
+
+const doc = "Each event is one `POST` with a `Content-Length`. It carries `webhook-id` (the delivery's id, the same on " +
+	"every attempt, so that a receiver can drop repeats), `webhook-timestamp` and, with a `secret`, `webhook-signature` " +
+	"(Standard Webhooks, HMAC-SHA256). The extensions `traceparent` and `tracestate` are also sent as the plain headers. " +
+	"A delivery that was redriven has `switchyard-redriven: true`.\n\n" +
+	"A 2xx answer ends the delivery. 408, 425, 429, 5xx and failures to connect or to answer in time are tried again, no " +
+	"sooner than `Retry-After` says (up to 24 hours). Any other answer is final: the delivery becomes a dead letter, and " +
+	"410 also pauses the subscription. Redirects are not followed and proxies are not used.\n\n" +
+	"In `binary` mode, an event whose own content type is `application/cloudevents…` is sent in structured mode, because " +
+	"a receiver could not tell its data from an event."
+
+// Validate implements component.Config.
+func (c *Config) Validate(p *component.Problems) {
+	if reason := checkURL(c.URL); reason != "" {
+		p.Add(reason, "url")
+	}
+	switch c.Mode {
+	case Binary, Structured, Data:
+	case "batched":
+		p.Add("batched is not available in this version; use binary, structured or data", "mode")
+	default:
+		p.Addf([]string{"mode"}, "%q is not a mode; use binary, structured or data", c.Mode)
+	}
+	if c.Timeout <= 0 || c.Timeout > maxTimeout {
+		p.Addf([]string{"timeout"}, "%v is out of range; use more than 0s and at most 15m", c.Timeout)
+	}
+	for _, name := range sortedNames(c.Headers) {
+		if reason := checkHeader(name, c.Headers[name].Reveal()); reason != "" {
+			p.Add(reason, "headers", name)
+		}
+	}
+	if _, reason := signingKey(c.Secret); reason != "" {
+		p.Add(reason, "secret")
+	}
+}
+
+// LiteralHost is the address that the settings' URL names, when its host is a
+// literal address and not a name.
+func LiteralHost(c *Config) (netip.Addr, bool) {
+	u, err := url.Parse(c.URL)
+	if err != nil {
+		return netip.Addr{}, false
+	}
+	a, err := netip.ParseAddr(u.Hostname())
+	return a, err == nil
+}
+
+func checkURL(text string) string {
+	if text == "" {
+		return "is required; give the URL that events are posted to"
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return "is not a URL" // why not would show it, and it may hold a password
+	case u.Scheme != "http" && u.Scheme != "https":
+		return "scheme \"" + u.Scheme + "\" is not supported; use http or https"
+	case u.Hostname() == "":
+		return "has no host"
+	case u.User != nil:
+		return "must not hold a username or password; send them in headers"
+	case u.Fragment != "":
+		return "must not have a fragment (#…)"
+	}
+	return ""
+}
+
+// checkHeader says why a header cannot be set by the user.
+func checkHeader(name, value string) string {
+	lower := strings.ToLower(name)
+	switch {
+	case !httpguts.ValidHeaderFieldName(name):
+		return "is not a valid header name"
+	case reserved(lower):
+		return "is set by Switchyard and cannot be changed"
+	case !httpguts.ValidHeaderFieldValue(value):
+		return "has a value that a header cannot hold; use printable text on one line"
+	}
+	return ""
+}
+
+// reserved reports whether a header, in lower case, belongs to the protocol.
+func reserved(name string) bool {
+	for _, prefix := range [...]string{"ce-", "webhook-", "switchyard-", "proxy-"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	switch name {
+	case "content-type", "content-length", "content-encoding", "transfer-encoding", "te", "trailer", "host",
+		"connection", "keep-alive", "upgrade", "http2-settings", "expect", "traceparent", "tracestate":
+		return true
+	}
+	return false
+}
+
+// signingKey is the key that a secret stands for, nil for no secret, or why it
+// is none.
+func signingKey(s component.Secret) (key []byte, reason string) {
+	text := s.Reveal()
+	switch {
+	case text == "":
+		return nil, ""
+	case strings.HasPrefix(text, "whsk_"), strings.HasPrefix(text, "whpk_"):
+		return nil, "asymmetric keys are not available in this version; use a whsec_ secret"
+	case !strings.HasPrefix(text, secretPrefix):
+		if len(text) < minRawSecret {
+			return nil, "is too short; use at least 16 bytes, or whsec_ and the base64 of 24 to 64 bytes"
+		}
+		return []byte(text), ""
+	}
+	key, err := base64.StdEncoding.DecodeString(text[len(secretPrefix):])
+	if err != nil {
+		return nil, "does not go on in base64 after whsec_"
+	}
+	if len(key) < minSecret || len(key) > maxSecret {
+		return nil, "must hold 24 to 64 bytes after whsec_"
+	}
+	return key, ""
+}
+
+func sortedNames(headers map[string]component.Secret) []string {
+	names := make([]string, 0, len(headers))
+	for name := range headers {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}

@@ -1,0 +1,240 @@
+// Package http is the target that posts events to a URL: as CloudEvents, and
+// as Standard Webhooks. It is the last step of a delivery: build the request,
+// sign it, send it, and turn the answer into an outcome.
+//
+// A target is one http.Transport with a pool of connections; it is safe for
+// concurrent use and holds nothing of a delivery after Deliver returned.
+package http
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"hash"
+	"io"
+	"net"
+	nethttp "net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"crypto/hmac"
+	"crypto/sha256"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/switchyard-dev/switchyard/bus/component"
+	"github.com/switchyard-dev/switchyard/bus/event"
+	"github.com/switchyard-dev/switchyard/targets"
+)
+
+const (
+	maxDrain         = 64 << 10 // read of an answer to keep its connection
+	maxAnswerHeaders = 64 << 10
+	maxIdle          = 1024 // above any sensible concurrency of one target
+	idleTimeout      = 60 * time.Second
+	pingAfter        = 15 * time.Second // HTTP/2 only
+	structuredType   = "application/cloudevents+json; charset=utf-8"
+)
+
+type target struct {
+	url       *url.URL
+	mode      string
+	timeout   time.Duration
+	static    nethttp.Header // set on every request; never changed
+	macs      *sync.Pool     // of hash.Hash keyed with the secret; nil without one
+	transport *nethttp.Transport
+	end       context.CancelFunc // ends dials and connections
+}
+
+// Build implements targets.Config.
+func (c *Config) Build(env targets.Env) (targets.Target, error) { return c.build(env) }
+
+func (c *Config) build(env targets.Env) (*target, error) {
+	var problems component.Problems
+	c.Validate(&problems)
+	for _, p := range problems.All {
+		if !p.Warning {
+			return nil, fmt.Errorf("%s: %s", strings.Join(p.Path, "."), p.Message)
+		}
+	}
+	u, err := url.Parse(c.URL)
+	if err != nil {
+		return nil, err
+	}
+	version := env.Version
+	if version == "" {
+		version = "dev"
+	}
+	t := &target{url: u, mode: c.Mode, timeout: c.Timeout, static: nethttp.Header{
+		"User-Agent": {"Switchyard/" + version},
+		// An empty list sends nothing, but lets the transport repeat a request
+		// whose reused connection the receiver was just closing. Receivers know
+		// repeats by webhook-id.
+		"Idempotency-Key": {},
+	}}
+	for name, value := range c.Headers {
+		t.static[nethttp.CanonicalHeaderKey(name)] = []string{value.Reveal()}
+	}
+	if key, _ := signingKey(c.Secret); key != nil {
+		t.macs = &sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}
+	}
+	t.transport, t.end = newTransport(env.Dial, c.Timeout)
+	return t, nil
+}
+
+// newTransport makes the pool of connections; end cuts all of them.
+func newTransport(dial func(context.Context, string, string) (net.Conn, error), timeout time.Duration) (tr *nethttp.Transport, end context.CancelFunc) {
+	life, end := context.WithCancel(context.Background())
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	return &nethttp.Transport{
+		// The transport goes on dialling after the request that asked for it
+		// has ended, so the dial has a bound of its own.
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			ctx, cancel := context.WithTimeout(ctx, timeout)
+			defer cancel()
+			stop := context.AfterFunc(life, cancel)
+			defer stop()
+			c, err := dial(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return newConn(life, c), nil
+		},
+		TLSHandshakeTimeout:    timeout,
+		MaxIdleConns:           0, // no limit but the one below
+		MaxIdleConnsPerHost:    maxIdle,
+		IdleConnTimeout:        idleTimeout,
+		MaxResponseHeaderBytes: maxAnswerHeaders,
+		DisableCompression:     true,
+		ForceAttemptHTTP2:      true,
+		HTTP2:                  &nethttp.HTTP2Config{SendPingTimeout: pingAfter},
+	}, end
+}
+
+// Start implements targets.Target. Connections are made when they are needed.
+func (t *target) Start(context.Context) error { return nil }
+
+// Close implements targets.Target.
+func (t *target) Close() error {
+	t.transport.CloseIdleConnections()
+	t.end()
+	return nil
+}
+
+// Deliver implements targets.Target.
+func (t *target) Deliver(ctx context.Context, d *targets.Delivery) error {
+	limited, cancel := context.WithTimeout(ctx, t.timeout)
+	defer cancel()
+
+	body, header, err := t.encode(d, time.Now())
+	if err != nil {
+		return err
+	}
+	trace := httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { d.Answer.Address = remote(info.Conn) }}
+	req := (&nethttp.Request{
+		Method: nethttp.MethodPost, URL: t.url, Host: t.url.Host, Header: header,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}).WithContext(httptrace.WithClientTrace(limited, &trace))
+	if len(body) > 0 {
+		req.ContentLength = int64(len(body))
+		req.Body = io.NopCloser(bytes.NewReader(body))
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	} else {
+		req.Body = nethttp.NoBody
+	}
+	res, err := t.transport.RoundTrip(req)
+	if err != nil {
+		return t.failure(ctx, limited, d, err)
+	}
+	d.Answer.Status = res.StatusCode
+	if succeeded(res.StatusCode) {
+		finish(res.Body)
+		return nil
+	}
+	d.Answer.Body = readAnswer(res)
+	return outcome(res, d.Answer.Body, time.Now())
+}
+
+// encode makes the body and the headers of a request.
+func (t *target) encode(d *targets.Delivery, now time.Time) ([]byte, nethttp.Header, error) {
+	e := d.Event
+	header := make(nethttp.Header, len(t.static)+len(e.Extensions())+14)
+	for name, values := range t.static {
+		header[name] = values
+	}
+	body := e.Data()
+	switch {
+	case t.mode == Structured, t.mode == Binary && looksLikeEvent(e.DataContentType()):
+		body = event.AppendStructured(make([]byte, 0, e.Size()+len(e.Data())/2+256), e)
+		header["Content-Type"] = structuredHeader()
+	case t.mode == Binary:
+		event.SetHeaders(header, e)
+	case e.DataContentType() != "":
+		header["Content-Type"] = []string{e.DataContentType()}
+	}
+	if !httpguts.ValidHeaderFieldValue(header.Get("Content-Type")) {
+		return nil, nil, targets.Permanentf("the content type %q cannot be sent as a header", e.DataContentType())
+	}
+	seconds := strconv.FormatInt(now.Unix(), 10)
+	own := [2]string{d.ID, seconds}
+	header["Webhook-Id"], header["Webhook-Timestamp"] = own[:1:1], own[1:]
+	if t.macs != nil {
+		header["Webhook-Signature"] = []string{t.sign(d.ID, seconds, body)}
+	}
+	if d.Redriven {
+		header["Switchyard-Redriven"] = []string{"true"}
+	}
+	passTrace(header, e)
+	return body, header, nil
+}
+
+func structuredHeader() []string { return []string{structuredType} }
+
+// looksLikeEvent reports whether data of this content type, as the body of a
+// request, would be taken for the event itself.
+func looksLikeEvent(contentType string) bool {
+	const prefix = "application/cloudevents"
+	return len(contentType) >= len(prefix) && strings.EqualFold(contentType[:len(prefix)], prefix)
+}
+
+// passTrace sends the event's trace on in the plain headers.
+func passTrace(header nethttp.Header, e *event.Event) {
+	if v := e.ExtensionText("traceparent"); v != "" && printable(v) {
+		header["Traceparent"] = []string{v}
+		if v := e.ExtensionText("tracestate"); v != "" && printable(v) {
+			header["Tracestate"] = []string{v}
+		}
+	}
+}
+
+func printable(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// sign is the value of webhook-signature (Standard Webhooks, "Signature
+// scheme").
+func (t *target) sign(id, seconds string, body []byte) string {
+	mac := t.macs.Get().(hash.Hash)
+	defer t.macs.Put(mac)
+	mac.Reset()
+	var space [128]byte
+	content := append(append(append(append(space[:0], id...), '.'), seconds...), '.')
+	mac.Write(content)
+	mac.Write(body)
+	var sum [sha256.Size]byte
+	const version = "v1,"
+	out := append(make([]byte, 0, len(version)+44), version...)
+	return string(base64.StdEncoding.AppendEncode(out, mac.Sum(sum[:0])))
+}

@@ -3,7 +3,6 @@ package event
 import (
 	"encoding/base64"
 	"strconv"
-	"unicode/utf8"
 )
 
 // AppendStructured appends the event in the JSON format (CloudEvents JSON
@@ -36,7 +35,7 @@ func AppendStructured(dst []byte, e *Event, extra ...Extension) []byte {
 		dst = append(dst, e.data...)
 	case Text:
 		dst = append(dst, `,"data":`...)
-		dst = appendQuoted(dst, alias(e.data))
+		dst = AppendJSONString(dst, alias(e.data))
 	case Binary:
 		dst = append(dst, `,"data_base64":"`...)
 		dst = base64.StdEncoding.AppendEncode(dst, e.data)
@@ -75,7 +74,7 @@ func appendMember(dst []byte, name, value string) []byte {
 	dst = append(dst, ',', '"')
 	dst = append(dst, name...)
 	dst = append(dst, '"', ':')
-	return appendQuoted(dst, value)
+	return AppendJSONString(dst, value)
 }
 
 func appendExtension(dst []byte, x *Extension) []byte {
@@ -88,36 +87,5 @@ func appendExtension(dst []byte, x *Extension) []byte {
 	case KindBoolean:
 		return strconv.AppendBool(dst, x.Value.num == 1)
 	}
-	return appendQuoted(dst, x.Value.text)
-}
-
-// appendQuoted appends s as a JSON string; what is not UTF-8 (only in stored
-// bytes that were damaged) becomes the replacement character.
-func appendQuoted(dst []byte, s string) []byte {
-	dst = append(dst, '"')
-	if !utf8.ValidString(s) {
-		s = string([]rune(s))
-	}
-	b := s
-	for {
-		i := plainString(b)
-		dst = append(dst, b[:i]...)
-		if i == len(b) {
-			return append(dst, '"')
-		}
-		switch c := b[i]; c {
-		case '"', '\\':
-			dst = append(dst, '\\', c)
-		case '\n':
-			dst = append(dst, '\\', 'n')
-		case '\r':
-			dst = append(dst, '\\', 'r')
-		case '\t':
-			dst = append(dst, '\\', 't')
-		default:
-			const hex = "0123456789abcdef"
-			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-		}
-		b = b[i+1:]
-	}
+	return AppendJSONString(dst, x.Value.text)
 }

@@ -169,6 +169,9 @@ func FuzzTree(f *testing.F) {
 			if e := err.(*SyntaxError); e.Offset < 0 || e.Offset > len(text) || e.Reason == "" {
 				t.Fatalf("%+v", e)
 			}
+			if json.Valid(text) && !strings.Contains("a lone surrogate, an object has this key twice, a number is too large for a double, nested more than 128 levels deep, invalid UTF-8", err.(*SyntaxError).Reason) {
+				t.Fatalf("%q is refused: %v", text, err)
+			}
 			// The index alone must hold on whatever bytes there are.
 			if damaged, err := indexTree(text); err == nil {
 				value(damaged.Root())

@@ -21,6 +21,19 @@ const (
 	ModeBatched
 )
 
+// String is the mode's name in the specification: binary, structured or batched.
+func (m Mode) String() string {
+	switch m {
+	case ModeBinary:
+		return "binary"
+	case ModeStructured:
+		return "structured"
+	case ModeBatched:
+		return "batched"
+	}
+	return "unknown"
+}
+
 const (
 	eventPrefix = "application/cloudevents"
 	batchPrefix = "application/cloudevents-batch"

@@ -1,6 +1,20 @@
 package event
 
-import "time"
+import (
+	"errors"
+	"time"
+)
+
+// ParseTime reads an RFC 3339 time in the way the time attribute is read: all
+// digits in their places and with an offset. It is for extensions that hold a time, such as
+// expirytime. The time is in UTC.
+func ParseTime(s string) (time.Time, error) {
+	seconds, nanos, ok := parseTime(s)
+	if !ok {
+		return time.Time{}, errors.New(quote(s) + " is not an RFC 3339 time")
+	}
+	return time.Unix(seconds, int64(nanos)).UTC(), nil
+}
 
 // parseTime reads an RFC 3339 date-time (§5.6) without leniency: all digits in
 // their places, an offset that exists, days that exist. T and Z may be lower
@@ -92,11 +106,3 @@ func daysSinceEpoch(year, month, day int) int64 {
 }
 
 func mod(a, b int64) int64 { return (a%b + b) % b }
-
-// formatTime writes t so that parseTime reads the same instant; ok is false for
-// a time that RFC 3339 cannot hold.
-func formatTime(t time.Time) (text string, ok bool) {
-	text = t.Format(time.RFC3339Nano)
-	_, _, ok = parseTime(text)
-	return text, ok
-}

@@ -1,9 +1,7 @@
 package event
 
 import (
-	"encoding/binary"
 	"math"
-	"math/bits"
 	"strconv"
 	"unicode/utf8"
 	"unsafe"
@@ -285,104 +283,6 @@ func digits(b []byte, i int) int {
 		i++
 	}
 	return i
-}
-
-// text scans a string and returns it decoded; without escapes it aliases the
-// text that is scanned.
-func (s *scanner) text() (string, bool) {
-	start := s.pos + 1
-	escaped, ok := s.str()
-	if !ok {
-		return "", false
-	}
-	raw := s.buf[start : s.pos-1]
-	if escaped {
-		return string(appendUnescaped(nil, raw)), true
-	}
-	return alias(raw), true
-}
-
-// str scans the string whose opening quote is at pos.
-func (s *scanner) str() (escaped, ok bool) {
-	b, i := s.buf, s.pos+1
-	for {
-		i = plain(b, i)
-		if i >= len(b) {
-			return escaped, s.fail(s.pos, "a string has no end")
-		}
-		switch b[i] {
-		case '"':
-			s.pos = i + 1
-			return escaped, true
-		case '\\':
-			escaped = true
-			n := s.escape(i)
-			if n == 0 {
-				return escaped, false
-			}
-			i += n
-		default:
-			return escaped, s.fail(i, "a control character in a string; write it as an escape")
-		}
-	}
-}
-
-// escape checks the escape sequence at i and returns its length, 0 at a fault.
-// A surrogate pair is one sequence.
-func (s *scanner) escape(i int) int {
-	b := s.buf
-	if i+1 < len(b) {
-		switch b[i+1] {
-		case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-			return 2
-		case 'u':
-			u, ok := hex4(b, i+2)
-			if !ok {
-				s.fail(i, `\u without four hexadecimal digits`)
-				return 0
-			}
-			if u&0xF800 != 0xD800 {
-				return 6
-			}
-			if _, ok := lowSurrogate(b, i+6); ok && u < 0xDC00 {
-				return 12
-			}
-			s.fail(i, "a lone surrogate")
-			return 0
-		}
-	}
-	s.fail(i, "an unknown escape in a string")
-	return 0
-}
-
-const (
-	ones  = 0x0101010101010101
-	highs = 0x8080808080808080
-)
-
-// plain returns the first place from i on that holds a quote, a backslash or a
-// control character, looking at eight bytes at a time.
-func plain(b []byte, i int) int {
-	for ; i+8 <= len(b); i += 8 {
-		x := binary.LittleEndian.Uint64(b[i:])
-		q, e := x^(ones*'"'), x^(ones*'\\')
-		// The lowest bit that is set is exact in each of the three terms.
-		m := ((q-ones)&^q | (e-ones)&^e | (x-ones*0x20)&^x) & highs
-		if m != 0 {
-			return i + bits.TrailingZeros64(m)>>3
-		}
-	}
-	for ; i < len(b); i++ {
-		if c := b[i]; c == '"' || c == '\\' || c < 0x20 {
-			break
-		}
-	}
-	return i
-}
-
-// plainString is plain for a string, from its start.
-func plainString(s string) int {
-	return plain(unsafe.Slice(unsafe.StringData(s), len(s)), 0)
 }
 
 // alias is a string over the bytes of b, which must not change while it is used.

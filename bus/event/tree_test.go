@@ -5,6 +5,7 @@ import (
 	"math"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -101,6 +102,21 @@ func TestTreeIsParsedOnceAndOnlyForJSON(t *testing.T) {
 	damaged := &Event{format: JSON, data: []byte(`{"a":`)}
 	if damaged.Tree() != nil {
 		t.Error("damaged data has a tree")
+	}
+}
+
+func TestGoroutinesShareOneTree(t *testing.T) {
+	e := orderEvent(t)
+	trees := make([]*Tree, 8)
+	var wait sync.WaitGroup
+	for i := range trees {
+		wait.Go(func() { trees[i] = e.Tree() })
+	}
+	wait.Wait()
+	for _, tree := range trees {
+		if tree == nil || tree != trees[0] {
+			t.Fatal("trees differ")
+		}
 	}
 }
 

@@ -47,6 +47,9 @@ func BooleanValue(b bool) Value {
 // write t in RFC 3339 with nanoseconds.
 func TimeValue(t time.Time, text string) Value {
 	if text == "" {
+		if _, offset := t.Zone(); offset%60 != 0 {
+			t = t.UTC() // RFC 3339 has no seconds in an offset
+		}
 		text = t.Format(time.RFC3339Nano)
 	}
 	return timestamp(t.Unix(), int32(t.Nanosecond()), text)

@@ -61,8 +61,22 @@ func compileError(source string, line, column int, message, hint string) *Compil
 			break
 		}
 	}
+	e.Column = callee(e.text, e.Column)
 	e.Offending = wordAt(e.text, e.Column)
 	return e
+}
+
+// callee moves a place from the parenthesis of a call, which CEL reports, to the
+// name of the function.
+func callee(text string, column int) int {
+	runes := []rune(text)
+	if column > len(runes) || runes[column-1] != '(' {
+		return column
+	}
+	for column > 1 && wordRune(runes[column-2]) {
+		column--
+	}
+	return column
 }
 
 // wordAt is the name, number or operator at a column.

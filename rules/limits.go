@@ -26,6 +26,9 @@ const (
 
 	// maxOutput bounds what one call may make of its arguments, in bytes.
 	maxOutput = 4 << 20
+	// maxEncoded bounds the text that json.encode makes of a value that is not
+	// the event's own.
+	maxEncoded = 256 << 10
 	// maxPairs bounds the comparisons of one call, for calls that compare the
 	// members of lists with each other.
 	maxPairs = 250_000

@@ -1,0 +1,197 @@
+// Package transform makes the event that a target gets out of the event that
+// was published, as the `transform` block of a rule says.
+//
+// It stands between the router and the targets: Compile when the configuration
+// is loaded, Apply once for each delivery. A Transform never changes and is
+// safe for concurrent use.
+//
+// # The block
+//
+// The key data describes the new data; every other key is the name of a
+// CloudEvents attribute. What is not named is kept, id and source included.
+// Strings may hold expressions, ${{ CEL }}, wherever they stand as values, but
+// not in keys; $${{ is a literal ${{.
+//
+// A string that is one whole expression keeps its type, and a path into
+// event.data copies the JSON text it points at: 12345678901234567890 and 1.10
+// stay as they are. So do the paths in cond ? path : path and in
+// event.data.?a.orValue(b). Numbers that an expression computes are doubles.
+//
+// In mixed text a string is put as it is, a number with its own digits (a whole
+// number without an exponent), true, false and null as such, an object or array
+// as JSON, a timestamp in RFC 3339, bytes in base64.
+//
+// A missing field is an error, never a silent null: write
+// has(event.data.a) ? event.data.a : null, or event.data.?a.orValue(null).
+//
+// # Attributes
+//
+// A string, a whole number of 32 bits and a bool set an extension of that type;
+// for the attributes of the specification numbers and bools become text. A
+// null removes an optional attribute. time is RFC 3339 text or a timestamp.
+//
+// # Data
+//
+// Setting data also sets datacontenttype to application/json, unless the block
+// sets that too. Under a content type that is not JSON, data is one string,
+// which becomes text or, when its expression results in bytes, those bytes.
+// Bytes without a datacontenttype keep that of a binary event, else they are
+// application/octet-stream; within JSON they are base64. data: null is the JSON
+// value null. The order of keys in YAML is kept.
+package transform
+
+import (
+	"errors"
+	"fmt"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/switchyard-dev/switchyard/bus/event"
+	"github.com/switchyard-dev/switchyard/rules"
+)
+
+// DefaultMaxSize is the least limit of a transformed event's size, in bytes.
+const DefaultMaxSize = 1 << 20
+
+// Options bounds what a transform may make.
+type Options struct {
+	// MaxSize is the most bytes of a transformed event; 0 is DefaultMaxSize or
+	// four times the size of the original, whichever is more.
+	MaxSize int
+}
+
+// Transform is a compiled transform block.
+type Transform struct {
+	attributes []attribute
+	data       template // nil when data is kept
+	maxSize    int
+}
+
+// Compile compiles the block with default Options. What is wrong with it is a
+// *Error, or several of them, joined in the order of their places.
+func Compile(env *rules.Env, block *yaml.Node) (*Transform, error) {
+	return CompileWith(env, block, Options{})
+}
+
+// CompileWith is Compile with Options.
+func CompileWith(env *rules.Env, block *yaml.Node, o Options) (*Transform, error) {
+	c := compiler{env: env}
+	t := &Transform{maxSize: o.MaxSize}
+	c.block(t, block)
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// CompileJSON compiles a block that is given as JSON.
+func CompileJSON(env *rules.Env, block []byte, o Options) (*Transform, error) {
+	tree, err := event.ParseTree(block)
+	if err != nil {
+		return nil, fmt.Errorf("transform: %w", err)
+	}
+	return CompileWith(env, yamlOf(tree.Root()), o)
+}
+
+// Apply makes the transformed event. The original is unchanged. The error is an
+// *ApplyError.
+func (t *Transform) Apply(ev *event.Event) (*event.Event, error) {
+	limit := t.maxSize
+	if limit <= 0 {
+		limit = max(DefaultMaxSize, 4*ev.Size())
+	}
+	r := run{ev: ev, limit: limit}
+	b := event.FromEvent(ev)
+	contentType := ""
+	for i := range t.attributes {
+		a := &t.attributes[i]
+		v, set, err := a.value(&r)
+		if err == nil {
+			err = a.apply(b, v, set)
+		}
+		if err != nil {
+			return nil, a.fail(err)
+		}
+		if a.name == "datacontenttype" && set {
+			contentType = v.Text()
+		}
+	}
+	if t.data != nil {
+		if err := t.setData(b, &r, contentType); err != nil {
+			return nil, err
+		}
+	}
+	out, err := b.Build()
+	if err != nil {
+		return nil, builderError(err)
+	}
+	if out.Size() > limit {
+		return nil, &ApplyError{Err: fmt.Errorf("the event is %d bytes; at most %d: %w", out.Size(), limit, rules.ErrTooLarge)}
+	}
+	return out, nil
+}
+
+// setData sets the data; contentType is the one that the block sets, if any.
+func (t *Transform) setData(b *event.Builder, r *run, contentType string) error {
+	single, ok := t.data.(*text)
+	if !ok {
+		if contentType != "" && !jsonType(contentType) {
+			return &ApplyError{Key: "data", Err: fmt.Errorf("under datacontenttype %q data must be one string", contentType)}
+		}
+		raw, err := t.data.appendJSON(nil, r)
+		if err != nil {
+			return err
+		}
+		setJSON(b, contentType, raw)
+		return nil
+	}
+	v, err := single.eval(r)
+	if err != nil {
+		return err
+	}
+	data, isBytes := v.bytes()
+	switch {
+	case isBytes && contentType == "":
+		contentType = "application/octet-stream"
+		if own := r.ev.DataContentType(); r.ev.Format() == event.Binary && own != "" {
+			contentType = own
+		}
+	case contentType == "" || jsonType(contentType):
+		raw, err := v.appendJSON(nil, r.limit)
+		if err != nil {
+			return single.fail(err)
+		}
+		setJSON(b, contentType, raw)
+		return nil
+	case !isBytes:
+		s, err := v.appendText(nil, r.limit)
+		if err != nil {
+			return single.fail(err)
+		}
+		data = s
+	}
+	b.SetData(contentType, data)
+	return nil
+}
+
+func setJSON(b *event.Builder, contentType string, raw []byte) {
+	if contentType == "" {
+		b.Unset("datacontenttype")
+	}
+	b.SetJSON(raw)
+}
+
+// builderError says which attribute the transformed event is invalid by.
+func builderError(err error) error {
+	var d *event.DecodeError
+	if errors.As(err, &d) {
+		return &ApplyError{Key: d.Attribute, Err: errors.New(d.Reason)}
+	}
+	return &ApplyError{Err: err}
+}
+
+// run is one application of a transform.
+type run struct {
+	ev    *event.Event
+	limit int
+}

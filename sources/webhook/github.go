@@ -22,10 +22,6 @@ func openGitHub(r *request) error {
 }
 
 func deriveGitHub(r *request) (attributes, error) {
-	name := r.header.Get("X-Github-Event")
-	if name == "" {
-		return attributes{}, errors.New("the header X-GitHub-Event is missing")
-	}
 	source := firstOf(
 		r.text("repository", "html_url"), r.text("repository", "url"),
 		r.text("organization", "html_url"), githubAccount(r.text("organization", "login")), r.text("organization", "url"),
@@ -33,12 +29,17 @@ func deriveGitHub(r *request) (attributes, error) {
 		r.text("installation", "account", "html_url"), r.text("sender", "html_url"),
 		"https://github.com",
 	)
-	return attributes{
-		typ:     "com.github." + name,
+	a := attributes{
 		source:  source,
 		subject: r.text("repository", "full_name"),
 		id:      r.header.Get("X-Github-Delivery"),
-	}, nil
+	}
+	name := r.header.Get("X-Github-Event")
+	if name == "" {
+		return a, errors.New("the header X-GitHub-Event is missing")
+	}
+	a.typ = "com.github." + name
+	return a, nil
 }
 
 func githubAccount(login string) string {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/switchyard-dev/switchyard/bus/event"
+	"github.com/switchyard-dev/switchyard/rules"
 	"github.com/switchyard-dev/switchyard/sources"
 )
 
@@ -125,9 +126,12 @@ func (h *Hook) event(r *request) (*event.Event, *problem) {
 			*v = "" // the preset's choice does not fit; the event does without
 		}
 	}
-	values := newValues(r)
+	var seen rules.Request
+	if len(h.chosen) > 0 {
+		seen = r.seen()
+	}
 	for _, x := range h.chosen {
-		text, err := x.eval(values)
+		text, err := x.program.Eval(seen)
 		if err == nil && text != "" {
 			err = b.Set(x.attribute, event.StringValue(text))
 		} else if err == nil && (x.attribute == "type" || x.attribute == "source") {

@@ -9,11 +9,7 @@ import (
 
 func deriveShopify(r *request) (attributes, error) {
 	topic := r.header.Get("X-Shopify-Topic")
-	if topic == "" {
-		return attributes{}, errors.New("the header X-Shopify-Topic is missing")
-	}
 	a := attributes{
-		typ:    "com.shopify." + strings.ReplaceAll(topic, "/", "."),
 		source: "https://shopify.com",
 		time:   r.header.Get("X-Shopify-Triggered-At"),
 	}
@@ -30,5 +26,9 @@ func deriveShopify(r *request) (attributes, error) {
 	} else {
 		a.id = r.header.Get("X-Shopify-Webhook-Id")
 	}
+	if topic == "" {
+		return a, errors.New("the header X-Shopify-Topic is missing")
+	}
+	a.typ = "com.shopify." + strings.ReplaceAll(topic, "/", ".")
 	return a, nil
 }

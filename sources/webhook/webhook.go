@@ -137,11 +137,7 @@ func (c *Config) Validate(p *component.Problems) {
 		p.Add("the tolerance must be more than 0, such as 5m", "tolerance")
 	}
 	c.validateHMAC(p)
-	for _, f := range c.Event.fields() {
-		if f.text != "" {
-			checkExpression(p, f.text, "event", f.attribute)
-		}
-	}
+	c.Event.validate(p)
 }
 
 // validateHMAC checks the settings of preset hmac, which no other takes.

@@ -48,7 +48,7 @@ func (c *checker) check() {
 			}
 		}
 		// One that came through the API may be made before its rule.
-		if o.kind == Targets && o.file != "" && !used[o.name] {
+		if o.kind == Targets && o.file != "" && !o.bad && !used[o.name] {
 			c.add(o, o.line, o.column, pathOf(o.kind, o.name), "no rule uses this target", true)
 		}
 	}
@@ -79,9 +79,9 @@ func (c *checker) mention(o *object, m mention) {
 	if c.config.objects[objectKey{m.kind, m.name}] != nil {
 		return
 	}
-	what := strings.TrimSuffix(strings.TrimSuffix(m.kind, "es"), "s") // buses, targets
-	if m.kind == Targets {
-		what = "target"
+	what := strings.TrimSuffix(m.kind, "s")
+	if m.kind == Buses {
+		what = "bus"
 	}
 	if m.hidden {
 		c.add(o, m.line, m.column, m.path, "there is no "+what+" with the name that the reference gives", false)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -103,7 +104,7 @@ func (d *document) decodeSecret(n *yaml.Node, s *component.Secret, path keyPath)
 	case strings.Contains(n.Value, component.Redacted):
 		d.reportf(n, path, "%s is how secrets are shown; give the secret itself", quote(component.Redacted))
 	case n.ShortTag() != "!!str":
-		d.wrongType(n, path, "a text in quotes")
+		d.report(n, path, "expected a text; put it in quotes")
 	default:
 		*s = component.NewSecret(n.Value)
 	}
@@ -213,9 +214,36 @@ func (d *document) decodeStruct(n *yaml.Node, v reflect.Value, path keyPath, pla
 		}
 		before := len(d.diags)
 		d.decode(value, v.FieldByIndex(f.index), p, below)
-		if f.enum != nil && len(d.diags) == before && !isNull(value) && !slices.Contains(f.enum, value.Value) {
-			d.reportf(value, p, "%s is not known%s", quote(value.Value), didYouMean(value.Value, f.enum, "choices"))
+		if len(d.diags) > before || isNull(value) {
+			continue
 		}
+		if f.enum != nil {
+			d.checkEnum(value, p, place, f)
+		}
+		if strings.HasSuffix(f.key, "File") && f.typ.Kind() == reflect.String {
+			d.localFile(value, v.FieldByIndex(f.index), p)
+		}
+	}
+}
+
+func (d *document) checkEnum(n *yaml.Node, path keyPath, place keyPlace, f field) {
+	switch {
+	case place == placeHTTPTarget && f.key == "mode" && n.Value == "batched":
+		d.report(n, path, notYet("mode: batched"))
+	case !slices.Contains(f.enum, n.Value):
+		d.reportf(n, path, "%s is not known%s", quote(n.Value), didYouMean(n.Value, f.enum, "choices"))
+	}
+}
+
+// localFile handles the settings that name a file, whose keys end in File: the
+// path is relative to the configuration file, and of no meaning in the API.
+func (d *document) localFile(n *yaml.Node, v reflect.Value, path keyPath) {
+	switch name := v.String(); {
+	case name == "":
+	case d.api():
+		d.report(n, path, "paths of files work in configuration files only")
+	case !filepath.IsAbs(name):
+		v.SetString(filepath.Join(d.folder(), name))
 	}
 }
 

@@ -34,8 +34,10 @@ func (d Diagnostic) String() string {
 	if d.Line > 0 {
 		b.WriteString(strconv.Itoa(d.Line))
 		b.WriteByte(':')
-		b.WriteString(strconv.Itoa(d.Column))
-		b.WriteByte(':')
+		if d.Column > 0 {
+			b.WriteString(strconv.Itoa(d.Column))
+			b.WriteByte(':')
+		}
 	}
 	if b.Len() > 0 {
 		b.WriteByte(' ')
@@ -142,6 +144,8 @@ func (p keyPath) down(key string) keyPath {
 func (p keyPath) at(index int) keyPath {
 	return append(slices.Clip(p), step{index: index, element: true})
 }
+
+func (p keyPath) equal(q keyPath) bool { return slices.Equal(p, q) }
 
 // String joins the keys with dots and puts unusual ones in brackets.
 func (p keyPath) String() string {

@@ -21,6 +21,8 @@ type document struct {
 	source []byte
 	root   *yaml.Node
 	diags  Diagnostics
+	// objectStart is where the diagnostics of the object begin that is decoded.
+	objectStart int
 
 	// written has the text of the scalars that were changed when references
 	// were resolved, as they stand in the document.
@@ -129,7 +131,7 @@ func parseYAML(text []byte) (n *yaml.Node, err *syntaxError) {
 // yamlSyntax turns an error of the YAML parser into words and a place.
 func yamlSyntax(err error) *syntaxError {
 	message := strings.TrimPrefix(err.Error(), "yaml: ")
-	out := &syntaxError{line: 1, column: 1}
+	out := &syntaxError{}
 	if m := regexp.MustCompile(`^line (\d+): `).FindStringSubmatch(message); m != nil {
 		out.line, _ = strconv.Atoi(m[1])
 		message = message[len(m[0]):]
@@ -298,16 +300,16 @@ func (d *document) inside(n *yaml.Node, line, column int) (int, int) {
 	if _, changed := d.written[n]; changed || n.Kind != yaml.ScalarNode || d.source == nil {
 		return n.Line, n.Column
 	}
-	left, at := 0, position{1, 1}
+	left, total, at := 0, 0, position{1, 1}
 	for _, r := range n.Value {
-		if at.line > line || at.line == line && at.column >= column {
-			break
-		}
 		if !unicode.IsSpace(r) {
-			left++
+			if total++; at.line < line || at.line == line && at.column < column {
+				left = total
+			}
 		}
 		at.advance(r)
 	}
+	missing := left == total // something is missing at the end of the text
 	at = position{1, 1}
 	block := n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0
 	opened := n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) == 0
@@ -325,8 +327,10 @@ func (d *document) inside(n *yaml.Node, line, column int) (int, int) {
 		case left == 0:
 			return at.line, at.column
 		default:
-			left--
 			escaped = false
+			if left--; left == 0 && missing {
+				return at.line, at.column + 1
+			}
 		}
 		at.advance(r)
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sort"
 	"strconv"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 
@@ -45,19 +46,19 @@ const (
 const maxFixture = 4 << 20
 
 // fixture checks a fixture; ok is false when something is wrong with it.
-func (d *document) fixture(f fixtureFields, path keyPath) (out Fixture, ok bool) {
+func (d *document) fixture(f fixtureFields, whole *yaml.Node, path keyPath) (out Fixture, ok bool) {
 	before := len(d.diags)
+	out.Origin = Origin{File: d.file, Line: whole.Line}
 	if f.Event.node == nil {
-		d.addAt(0, 0, path.down("event"), "a test needs an event", false)
+		d.report(whole, path.down("event"), "a test needs an event")
 	} else {
 		out.Event = d.fixtureEvent(f.Event.node, path.down("event"))
-		out.Origin = Origin{File: d.file, Line: f.Event.node.Line}
 	}
 	n := f.Expect.node
 	path = path.down("expect")
 	switch {
 	case n == nil:
-		d.addAt(out.Origin.Line, 1, path, "a test needs an expectation: match, no match, or what is delivered", false)
+		d.report(whole, path, "a test needs an expectation: match, no match, or what is delivered")
 	case n.Kind == yaml.MappingNode:
 		out.Match = true
 		out.Expect = map[string]json.RawMessage{}
@@ -170,7 +171,7 @@ func (r Rule) run(f Fixture) (res FixtureResult) {
 	if r.Transform != nil {
 		var err error
 		if ev, err = r.Transform.Apply(ev); err != nil {
-			res.Problems = append(res.Problems, "the transform fails on this event: "+err.Error())
+			res.Problems = append(res.Problems, "the transform fails on this event: "+strings.TrimPrefix(err.Error(), "transform: "))
 			return res
 		}
 	}

@@ -16,6 +16,9 @@ func didYouMean(name string, known []string, what string) string {
 			continue
 		}
 		d := levenshtein.ComputeDistance(strings.ToLower(name), strings.ToLower(k))
+		if d == 2 && len(name) == len(k) && sameLetters(name, k) {
+			d = 1 // two letters changed places, which is one slip
+		}
 		if d < least {
 			best, least = k, d
 		}
@@ -32,4 +35,11 @@ func didYouMean(name string, known []string, what string) string {
 		return "; the " + what + " are " + strings.Join(sorted, ", ")
 	}
 	return ""
+}
+
+func sameLetters(a, b string) bool {
+	x, y := []byte(strings.ToLower(a)), []byte(strings.ToLower(b))
+	slices.Sort(x)
+	slices.Sort(y)
+	return slices.Equal(x, y)
 }

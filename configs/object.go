@@ -31,6 +31,7 @@ type object struct {
 	raw, view    json.RawMessage
 	names        []mention
 	hosts        []host
+	bad          bool // errors were found in it
 }
 
 // mention is a name of another object, and where it stands.
@@ -94,6 +95,7 @@ func checkName(name string) string {
 func (d *document) object(kind string, key, n *yaml.Node) *object {
 	o := &object{kind: kind, name: key.Value, file: d.file, line: key.Line, column: key.Column}
 	path := pathOf(kind, o.name)
+	d.objectStart = len(d.diags)
 	if !isNull(n) && n.Kind != yaml.MappingNode {
 		d.wrongType(n, path, "settings (key: value)")
 		n = &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Line: n.Line, Column: n.Column}
@@ -112,6 +114,7 @@ func (d *document) object(kind string, key, n *yaml.Node) *object {
 	case Targets:
 		o.value = d.target(o, n, path)
 	}
+	o.bad = d.diags[d.objectStart:].HasErrors()
 	o.raw = d.appendJSON(nil, n, func(n *yaml.Node) string { return d.asWritten(n) })
 	o.view = d.appendJSON(nil, n, d.redactor(o, n))
 	return o
@@ -247,8 +250,10 @@ func (d *document) target(o *object, n *yaml.Node, path keyPath) Target {
 			d.mention(o, n, path, Buses, name.Value, "bus", "name")
 		}
 		if _, u := child(settings, "url"); u != nil && u.Kind == yaml.ScalarNode {
-			if parsed, err := url.Parse(u.Value); err == nil && parsed.Host != "" && len(d.taint(u)) == 0 {
-				o.hosts = append(o.hosts, host{parsed.Hostname(), path.down(t.Kind).down("url"), u.Line, u.Column})
+			for one := range strings.SplitSeq(u.Value, ",") {
+				if parsed, err := url.Parse(one); err == nil && parsed.Host != "" && len(d.taint(u)) == 0 {
+					o.hosts = append(o.hosts, host{parsed.Hostname(), path.down(t.Kind).down("url"), u.Line, u.Column})
+				}
 			}
 		}
 	}
@@ -274,9 +279,15 @@ func (d *document) checkPolicy(n *yaml.Node, path keyPath, t Target) {
 }
 
 // reportBelow reports a problem of what stands under keys of n, or of the
-// nearest thing above that is there.
+// nearest thing above that is there. It keeps quiet when that could not even be
+// decoded, which was reported.
 func (d *document) reportBelow(n *yaml.Node, path keyPath, message string, keys ...string) {
 	node, p := d.descend(n, path, keys)
+	for _, x := range d.diags[d.objectStart:] {
+		if !x.Warning && (x.path.equal(p) || x.path.equal(path)) {
+			return
+		}
+	}
 	d.report(node, p, message)
 }
 
@@ -326,6 +337,7 @@ type componentPart struct {
 
 	config      component.Config
 	kind        string
+	unknown     bool // a key was not known, which may be meant as the kind
 	fingerprint string
 }
 
@@ -343,6 +355,7 @@ func (p *componentPart) find(n *yaml.Node) {
 // isKind is an extraKey.
 func (p *componentPart) isKind(key, _ *yaml.Node) bool {
 	if !slices.Contains(p.kinds, key.Value) {
+		p.unknown = true
 		return false
 	}
 	if key.Value != p.kind {
@@ -355,12 +368,9 @@ func (p *componentPart) isKind(key, _ *yaml.Node) bool {
 func (p *componentPart) decode(n *yaml.Node, path keyPath) {
 	d := p.doc
 	if p.config == nil {
-		for _, later := range laterKeys(placeTarget) {
-			if key, _ := child(n, later); key != nil && p.what == "target" && (later == "function" || later == "pull") {
-				return // that was reported
-			}
+		if !p.unknown {
+			d.reportBelow(n, path, "it needs a kind: one of "+strings.Join(p.kinds, ", "))
 		}
-		d.reportf(n, path, "it needs a kind: one of %s", strings.Join(p.kinds, ", "))
 		return
 	}
 	_, settings := child(n, p.kind)

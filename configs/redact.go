@@ -32,6 +32,8 @@ func (d *document) redactor(o *object, n *yaml.Node) func(*yaml.Node) string {
 	return func(n *yaml.Node) string {
 		text := d.asWritten(n)
 		switch {
+		case !secret[n] && config == nil:
+			return text
 		case !secret[n]:
 			return redactURL(text)
 		case d.written[n] != "" && reference.MatchString(text):
@@ -79,25 +81,25 @@ func markAll(n *yaml.Node, found map[*yaml.Node]bool) {
 	}
 }
 
-// redactURL takes the password out of an address such as nats://user:pass@host.
+// redactURL takes the user and password, or token, out of an address such as
+// nats://user:password@host, or out of several with commas between.
 func redactURL(text string) string {
 	if !strings.Contains(text, "://") || !strings.Contains(text, "@") {
 		return text
 	}
-	u, err := url.Parse(text)
-	if err != nil || u.User == nil {
-		return text
+	list := strings.Split(text, ",")
+	for i, one := range list {
+		scheme, rest, ok := strings.Cut(one, "://")
+		if u, err := url.Parse(one); !ok || err == nil && u.User == nil {
+			continue
+		}
+		end := len(rest)
+		if e := strings.IndexAny(rest, "/?#"); e >= 0 {
+			end = e
+		}
+		if at := strings.LastIndexByte(rest[:end], '@'); at >= 0 {
+			list[i] = scheme + "://" + component.Redacted + rest[at:]
+		}
 	}
-	if _, has := u.User.Password(); !has {
-		return text
-	}
-	scheme, rest, _ := strings.Cut(text, "://")
-	return scheme + "://" + u.User.Username() + ":" + component.Redacted + rest[strings.LastIndex(rest[:authorityEnd(rest)], "@"):]
-}
-
-func authorityEnd(rest string) int {
-	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
-		return i
-	}
-	return len(rest)
+	return strings.Join(list, ",")
 }

@@ -3,6 +3,7 @@ package configs
 import (
 	"errors"
 	"reflect"
+	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -27,8 +28,9 @@ func (d *document) rule(o *object, n *yaml.Node, path keyPath) Rule {
 	}
 	d.ruleTargets(o, n, path, r.Targets)
 	d.compile(&r, n, path, w.Transform)
+	_, tests := child(n, "tests")
 	for i, f := range w.Tests {
-		if fixture, ok := d.fixture(f, path.down("tests").at(i)); ok {
+		if fixture, ok := d.fixture(f, tests.Content[i], path.down("tests").at(i)); ok {
 			r.Tests = append(r.Tests, fixture)
 		}
 	}
@@ -91,6 +93,61 @@ func (d *document) compileErrors(n *yaml.Node, path keyPath, err error) {
 	}
 }
 
+// transformErrors reports the errors of a transform at their places in it.
+func (d *document) transformErrors(n *yaml.Node, path keyPath, err error) {
+	for _, err := range all(err) {
+		var te *transform.Error
+		if !errors.As(err, &te) {
+			d.report(n, path, err.Error())
+			continue
+		}
+		at, p := walk(n, path, te.Key)
+		line, column := te.Line, te.Column
+		if _, changed := d.written[at]; changed || line == 0 {
+			line, column = at.Line, at.Column
+		}
+		d.addAt(line, column, p, d.mask(at, te.Message), false)
+	}
+}
+
+// walk follows a path such as data.items[0].id as far as there is something.
+func walk(n *yaml.Node, path keyPath, text string) (*yaml.Node, keyPath) {
+	for text != "" {
+		if n.Kind == yaml.SequenceNode {
+			digits, rest, _ := strings.Cut(strings.TrimPrefix(text, "["), "]")
+			i, err := strconv.Atoi(digits)
+			if err != nil || i < 0 || i >= len(n.Content) {
+				return n, path
+			}
+			n, path, text = n.Content[i], path.at(i), strings.TrimPrefix(rest, ".")
+			continue
+		}
+		key, value := longestKey(n, text)
+		if key == nil {
+			return n, path
+		}
+		path, text = path.down(key.Value), strings.TrimPrefix(text[len(key.Value):], ".")
+		n = value
+	}
+	return n, path
+}
+
+// longestKey is the longest key of a mapping that text begins with; keys may
+// have dots in them.
+func longestKey(n *yaml.Node, text string) (key, value *yaml.Node) {
+	if n.Kind != yaml.MappingNode {
+		return nil, nil
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k := n.Content[i]
+		rest, ok := strings.CutPrefix(text, k.Value)
+		if ok && k.Value != "" && (rest == "" || rest[0] == '.' || rest[0] == '[') && (key == nil || len(k.Value) > len(key.Value)) {
+			key, value = k, n.Content[i+1]
+		}
+	}
+	return key, value
+}
+
 // all is the errors that were joined to err.
 func all(err error) []error {
 	if err == nil {
@@ -104,11 +161,4 @@ func all(err error) []error {
 		return out
 	}
 	return []error{err}
-}
-
-// transformErrors reports the errors of a transform.
-func (d *document) transformErrors(n *yaml.Node, path keyPath, err error) {
-	for _, err := range all(err) {
-		d.report(n, path, err.Error())
-	}
 }

@@ -1,0 +1,334 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/switchyard-dev/switchyard/bus/event"
+	"github.com/switchyard-dev/switchyard/bus/store"
+	"github.com/switchyard-dev/switchyard/targets"
+	"github.com/switchyard-dev/switchyard/transform"
+)
+
+// claimMost bounds what one subscription claims at a time.
+const claimMost = 64
+
+// fastTarget is the mean duration of an attempt below which one goroutine goes
+// through several deliveries and settles them together.
+const fastTarget = 200 * time.Microsecond
+
+// subscription is the runtime of one subscription. It lives as long as its
+// name is in the plan; what the plan says of it is in spec.
+type subscription struct {
+	id   store.SubscriptionID
+	name string
+	from uint64 // only events above are for it
+	spec atomic.Pointer[subscriptionSpec]
+
+	mu       sync.Mutex
+	claimed  []store.Delivery // claimed and not yet begun
+	claiming bool             // a runner is at the store
+	dirty    bool             // there may be more to claim than the last claim saw
+	waiting  bool             // it stands in a limiter's line
+}
+
+// subscriptionSpec is what the plan in force says of a subscription.
+type subscriptionSpec struct {
+	rule      string
+	bus       *busState
+	transform *transform.Transform
+	target    *target
+	order     store.Order
+}
+
+// deliverer runs attempts. A subscription with work has runners: goroutines
+// that each hold one permit of the target and one of the whole engine, and go
+// through what the subscription claims. A target that is slow or down runs out
+// of its own permits only.
+type deliverer struct {
+	e       *Engine
+	limit   *limiter // over all targets
+	wakes   *wakes
+	runners sync.WaitGroup
+
+	mu      sync.Mutex
+	stopped bool
+	ctx     context.Context // of the attempts; done when draining took too long
+	cancel  context.CancelFunc
+	targets map[string]*target // guarded by Engine.applying
+}
+
+func newDeliverer(e *Engine) *deliverer {
+	d := &deliverer{e: e, targets: map[string]*target{}, stopped: true}
+	d.limit = newLimiter(float64(e.opts.MaxInFlight), float64(e.opts.MaxInFlight))
+	d.wakes = newWakes(func(s *subscription) { d.wake(s) })
+	d.ctx, d.cancel = context.WithCancel(context.Background())
+	return d
+}
+
+// start lets runners begin; until then wake does nothing.
+func (d *deliverer) start(ctx context.Context) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	d.stopped = false
+}
+
+// drain stops new attempts, waits for those under way, and cancels what is
+// left after timeout. What was claimed and not begun goes back to the store.
+func (d *deliverer) drain(timeout time.Duration) {
+	d.mu.Lock()
+	d.stopped = true
+	d.mu.Unlock()
+	d.wakes.stop()
+	timer := time.AfterFunc(timeout, d.cancel)
+	d.runners.Wait()
+	timer.Stop()
+	d.cancel()
+	var back []store.Settlement
+	for _, s := range d.e.state.Load().subs {
+		s.mu.Lock()
+		for i := range s.claimed {
+			back = append(back, store.Settlement{ID: s.claimed[i].ID, Kind: store.Release})
+		}
+		s.claimed = nil
+		s.mu.Unlock()
+	}
+	if err := d.e.store.Settle(context.Background(), back); err != nil {
+		d.e.log.Warn("claimed deliveries were not given back; they are owed all the same", "error", err)
+	}
+}
+
+// begin registers a runner unless the deliverer is stopped.
+func (d *deliverer) begin() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stopped {
+		return false
+	}
+	d.runners.Add(1)
+	return true
+}
+
+// wake starts a runner for s if its target has a permit, else s waits in line
+// for one. It never blocks on the store.
+func (d *deliverer) wake(s *subscription) {
+	s.mu.Lock()
+	s.dirty = true
+	busy := s.claiming
+	s.mu.Unlock()
+	if !busy {
+		d.spawn(s)
+	}
+}
+
+// spawn starts one runner if permits allow.
+func (d *deliverer) spawn(s *subscription) {
+	spec := s.spec.Load()
+	if spec == nil || spec.target == nil {
+		return
+	}
+	t := spec.target
+	if !t.limit.acquire(s) {
+		return
+	}
+	if !d.limit.acquire(s) {
+		d.freed(t.limit)
+		return
+	}
+	if !d.begin() {
+		d.freed(t.limit)
+		d.freed(d.limit)
+		return
+	}
+	go d.run(s, t)
+}
+
+// freed gives a permit back and starts whoever waited for it.
+func (d *deliverer) freed(l *limiter) {
+	if next := l.release(); next != nil {
+		d.spawn(next)
+	}
+}
+
+// run goes through deliveries of s until there are none to claim.
+func (d *deliverer) run(s *subscription, t *target) {
+	defer d.runners.Done()
+	defer d.freed(d.limit)
+	defer d.freed(t.limit)
+	out := settler{d: d}
+	for {
+		dl, more, ok := d.take(s, t)
+		if !ok {
+			out.flush()
+			return
+		}
+		spec := s.spec.Load()
+		if spec.target != t { // the plan changed
+			out.flush()
+			s.putBack(dl)
+			d.wake(s)
+			return
+		}
+		fast := t.mean() < fastTarget
+		if more && (!fast || out.len() == 0) {
+			d.spawn(s)
+		}
+		d.deliver(s, spec, &dl, &out)
+		if !fast || spec.order != store.OrderNone || out.full() {
+			out.flush()
+		}
+		if t.limit.excess() {
+			out.flush()
+			d.wake(s)
+			return
+		}
+	}
+}
+
+// putBack makes dl the next that take returns.
+func (s *subscription) putBack(dl store.Delivery) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.claimed = append([]store.Delivery{dl}, s.claimed...)
+}
+
+// take returns the next delivery of s, claiming more from the store when there
+// is none left; more says that another runner would find work too.
+func (d *deliverer) take(s *subscription, t *target) (dl store.Delivery, more, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		if n := len(s.claimed); n > 0 {
+			dl = s.claimed[0]
+			s.claimed[0] = store.Delivery{}
+			s.claimed = s.claimed[1:]
+			return dl, n > 1 || (s.dirty && !s.claiming), true
+		}
+		if s.claiming || d.isStopped() {
+			return dl, false, false
+		}
+		s.claiming, s.dirty = true, false
+		buf := s.claimed[:0]
+		s.mu.Unlock()
+		ds, next, err := d.claim(s, t, buf)
+		s.mu.Lock()
+		s.claiming = false
+		s.claimed = ds
+		switch {
+		case err != nil:
+			d.e.log.Error("claiming deliveries failed, trying again", "subscription", s.name, "error", err)
+			next = time.Now().Add(routePause)
+		case len(ds) > 0:
+			s.dirty = true // there may be more than was asked for
+		}
+		if !next.IsZero() {
+			d.wakes.at(s, next)
+		}
+		if len(ds) == 0 && (!s.dirty || err != nil) {
+			return dl, false, false
+		}
+	}
+}
+
+// claim asks the store for as many deliveries as the target can begin now.
+func (d *deliverer) claim(s *subscription, t *target, buf []store.Delivery) (ds []store.Delivery, next time.Time, err error) {
+	now := time.Now()
+	want := claimMost
+	if t.mean() >= fastTarget {
+		want = min(want, t.limit.free()+1)
+	}
+	allowed, wait := t.tokens(now, want)
+	if allowed == 0 {
+		return buf, now.Add(wait), nil
+	}
+	ds, next, err = d.e.store.Claim(d.ctx, s.id, now, allowed, buf)
+	t.spend(now, len(ds)-len(buf))
+	return ds, next, err
+}
+
+func (d *deliverer) isStopped() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.stopped
+}
+
+// deliver makes one attempt at dl and hands its outcome to out.
+func (d *deliverer) deliver(s *subscription, spec *subscriptionSpec, dl *store.Delivery, out *settler) {
+	t, now := spec.target, time.Now()
+	if expired(dl.Record.Event, now) {
+		out.expired(s, spec, dl)
+		return
+	}
+	ev := dl.Record.Event
+	if spec.transform != nil {
+		var err error
+		if ev, err = applyTransform(spec.transform, ev); err != nil {
+			out.settle(s, spec, dl, attemptResult{started: now, took: time.Since(now),
+				err: &targets.Permanent{Err: fmt.Errorf("transform: %w", err)}, local: true})
+			return
+		}
+	}
+	td := targets.Delivery{
+		ID: d.e.DeliveryID(dl.ID), Subscription: s.name, Bus: spec.bus.name,
+		Sequence: dl.Record.Sequence, Recorded: dl.Record.Recorded,
+		Attempt: dl.Attempt, Redriven: dl.Redriven, Hops: dl.Record.Hops, Event: ev,
+	}
+	ctx, cancel := context.WithTimeout(d.ctx, t.plan.Timeout)
+	err := callTarget(ctx, t.plan.Target, &td)
+	cancel()
+	took := time.Since(now)
+	if err != nil && d.ctx.Err() != nil && !targets.IsPermanent(err) {
+		out.release(dl) // cut off by our own shutdown: it does not count
+		return
+	}
+	t.observe(took, err)
+	out.settle(s, spec, dl, attemptResult{started: now, took: took, err: err, answer: td.Answer, sent: &td})
+}
+
+// callTarget makes a panic of a target a permanent failure of the delivery.
+func callTarget(ctx context.Context, t targets.Target, d *targets.Delivery) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = targets.Permanentf("the target panicked: %v\n%s", p, firstLines(debug.Stack(), 12))
+		}
+	}()
+	return t.Deliver(ctx, d)
+}
+
+// applyTransform makes a panic of a transform an error.
+func applyTransform(t *transform.Transform, ev *event.Event) (out *event.Event, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return t.Apply(ev)
+}
+
+// firstLines is the start of a stack trace.
+func firstLines(b []byte, n int) []byte {
+	for i, c := range b {
+		if c == '\n' {
+			if n--; n == 0 {
+				return b[:i]
+			}
+		}
+	}
+	return b
+}
+
+// expired reports whether the event's expirytime has passed. An expirytime
+// that is no time never passes.
+func expired(ev *event.Event, now time.Time) bool {
+	v, ok := ev.Extension("expirytime")
+	if !ok {
+		return false
+	}
+	t, err := time.Parse(time.RFC3339Nano, v.Text())
+	return err == nil && !now.Before(t)
+}

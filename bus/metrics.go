@@ -1,0 +1,253 @@
+package bus
+
+import (
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/switchyard-dev/switchyard/bus/store"
+)
+
+// labelMost bounds how many buses and how many targets have series of their
+// own; those above it share the name "other". Rules and subscriptions are no
+// labels: a bus may have 100,000 of them.
+const labelMost = 500
+
+// metrics counts each stage. It is one prometheus.Collector; queue depths are
+// read from the store when it is scraped.
+type metrics struct {
+	e *Engine
+
+	received, receivedBytes, duplicates, scheduled *prometheus.CounterVec // by bus
+	routedEvents, matchedTotal                     *prometheus.CounterVec // by bus
+	deliveredTotal, retriedTotal, deadTotal        *prometheus.CounterVec // by target
+	expiredTotal                                   *prometheus.CounterVec // by target
+	attemptSeconds                                 *prometheus.HistogramVec
+	endToEnd                                       prometheus.Histogram
+	publishFailed, routeErrors                     prometheus.Counter
+
+	depth, inFlight, deadLetters, oldest, filterErrors *prometheus.Desc
+	events, disk, owed, queued, waiting, up            *prometheus.Desc
+
+	mu     sync.Mutex
+	names  map[string]map[string]string // label → name → shown name
+	series sync.Map                     // seriesKey → *targetSeries or *busSeries
+}
+
+type seriesKey struct{ label, name string }
+
+type busSeries struct {
+	received, bytes, duplicates, scheduled, routed, matched prometheus.Counter
+}
+
+type targetSeries struct {
+	delivered, retried, dead, expired prometheus.Counter
+	attempt                           prometheus.Observer
+}
+
+func newMetrics(e *Engine) *metrics {
+	vec := func(name, help, label string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "switchyard_" + name, Help: help}, []string{label})
+	}
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "switchyard_" + name, Help: help})
+	}
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("switchyard_"+name, help, labels, nil)
+	}
+	latency := prometheus.ExponentialBuckets(0.0005, 2, 18) // 0.5 ms to 65 s
+	return &metrics{
+		e:              e,
+		received:       vec("events_received_total", "Events accepted, duplicates included.", "bus"),
+		receivedBytes:  vec("events_received_bytes_total", "Size of the events accepted.", "bus"),
+		duplicates:     vec("events_duplicate_total", "Events that were known already.", "bus"),
+		scheduled:      vec("events_scheduled_total", "Events accepted for a later time.", "bus"),
+		routedEvents:   vec("events_routed_total", "Events matched against the rules of their bus.", "bus"),
+		matchedTotal:   vec("deliveries_matched_total", "Deliveries that matches made.", "bus"),
+		deliveredTotal: vec("deliveries_delivered_total", "Deliveries that succeeded.", "target"),
+		retriedTotal:   vec("deliveries_retried_total", "Attempts that failed and are tried again.", "target"),
+		deadTotal:      vec("deliveries_dead_total", "Deliveries that became dead letters.", "target"),
+		expiredTotal:   vec("deliveries_expired_total", "Deliveries dropped because the event's expirytime had passed.", "target"),
+		attemptSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "switchyard_delivery_attempt_seconds", Help: "How long successful attempts took.", Buckets: latency}, []string{"target"}),
+		endToEnd: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "switchyard_delivery_latency_seconds", Help: "From an event's recording to its successful delivery.", Buckets: latency}),
+		publishFailed: counter("publish_failed_total", "Batches that the store did not take."),
+		routeErrors:   counter("route_errors_total", "Routing steps that failed and were tried again."),
+		depth:         desc("queue_depth", "Deliveries not settled.", "target"),
+		inFlight:      desc("deliveries_in_flight", "Deliveries claimed and not settled.", "target"),
+		deadLetters:   desc("dead_letters", "Dead letters kept.", "target"),
+		oldest:        desc("queue_oldest_age_seconds", "Age of the oldest unsettled delivery.", "target"),
+		filterErrors:  desc("filter_errors_total", "Filter evaluations that failed, which do not match.", "bus"),
+		events:        desc("store_events_total", "Events written to the log since the start."),
+		disk:          desc("store_disk_bytes", "Disk used by the store."),
+		owed:          desc("store_owed_bytes", "Bodies kept beyond retention because they are owed."),
+		queued:        desc("store_queue_records", "Deliveries in durable queues."),
+		waiting:       desc("store_scheduled", "Events that wait for their time."),
+		up:            desc("store_available", "1 while the store accepts events."),
+		names:         map[string]map[string]string{"bus": {}, "target": {}},
+	}
+}
+
+// shown is the label value of name: itself, or "other" once there are too many.
+func (m *metrics) shown(label, name string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if v, ok := m.names[label][name]; ok {
+		return v
+	}
+	v := name
+	if len(m.names[label]) >= labelMost {
+		return "other"
+	}
+	m.names[label][name] = v
+	return v
+}
+
+func (m *metrics) bus(name string) *busSeries {
+	if v, ok := m.series.Load(seriesKey{"bus", name}); ok {
+		return v.(*busSeries)
+	}
+	l := m.shown("bus", name)
+	s := &busSeries{
+		received: m.received.WithLabelValues(l), bytes: m.receivedBytes.WithLabelValues(l),
+		duplicates: m.duplicates.WithLabelValues(l), scheduled: m.scheduled.WithLabelValues(l),
+		routed: m.routedEvents.WithLabelValues(l), matched: m.matchedTotal.WithLabelValues(l),
+	}
+	v, _ := m.series.LoadOrStore(seriesKey{"bus", name}, s)
+	return v.(*busSeries)
+}
+
+func (m *metrics) target(name string) *targetSeries {
+	if v, ok := m.series.Load(seriesKey{"target", name}); ok {
+		return v.(*targetSeries)
+	}
+	l := m.shown("target", name)
+	s := &targetSeries{
+		delivered: m.deliveredTotal.WithLabelValues(l), retried: m.retriedTotal.WithLabelValues(l),
+		dead: m.deadTotal.WithLabelValues(l), expired: m.expiredTotal.WithLabelValues(l),
+		attempt: m.attemptSeconds.WithLabelValues(l),
+	}
+	v, _ := m.series.LoadOrStore(seriesKey{"target", name}, s)
+	return v.(*targetSeries)
+}
+
+func (m *metrics) published(bus string, size int, r store.Result) {
+	s := m.bus(bus)
+	s.received.Inc()
+	s.bytes.Add(float64(size))
+	if r.Duplicate {
+		s.duplicates.Inc()
+	}
+	if r.Scheduled && !r.Duplicate {
+		s.scheduled.Inc()
+	}
+}
+
+func (m *metrics) routed(bus string, events, matches int) {
+	s := m.bus(bus)
+	s.routed.Add(float64(events))
+	s.matched.Add(float64(matches))
+}
+
+func (m *metrics) delivered(spec *subscriptionSpec, took, sinceRecorded time.Duration) {
+	s := m.target(spec.target.name)
+	s.delivered.Inc()
+	s.attempt.Observe(took.Seconds())
+	m.endToEnd.Observe(sinceRecorded.Seconds())
+}
+
+func (m *metrics) retried(spec *subscriptionSpec) { m.target(spec.target.name).retried.Inc() }
+func (m *metrics) dead(spec *subscriptionSpec)    { m.target(spec.target.name).dead.Inc() }
+func (m *metrics) expired(spec *subscriptionSpec) { m.target(spec.target.name).expired.Inc() }
+
+func (m *metrics) collectors() []prometheus.Collector {
+	return []prometheus.Collector{m.received, m.receivedBytes, m.duplicates, m.scheduled, m.routedEvents, m.matchedTotal,
+		m.deliveredTotal, m.retriedTotal, m.deadTotal, m.expiredTotal, m.attemptSeconds, m.endToEnd,
+		m.publishFailed, m.routeErrors}
+}
+
+func (m *metrics) descs() []*prometheus.Desc {
+	return []*prometheus.Desc{m.depth, m.inFlight, m.deadLetters, m.oldest, m.filterErrors,
+		m.events, m.disk, m.owed, m.queued, m.waiting, m.up}
+}
+
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, c := range m.collectors() {
+		c.Describe(ch)
+	}
+	for _, d := range m.descs() {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *metrics) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range m.collectors() {
+		c.Collect(ch)
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	m.collectQueues(gauge)
+	m.collectFilters(ch)
+	stats := m.e.store.Stats()
+	ch <- prometheus.MustNewConstMetric(m.events, prometheus.CounterValue, float64(stats.Events))
+	gauge(m.disk, float64(stats.DiskBytes))
+	gauge(m.owed, float64(stats.OwedBytes))
+	gauge(m.queued, float64(stats.QueuedRecords))
+	gauge(m.waiting, float64(stats.Scheduled))
+	available := 1.0
+	if m.e.store.Err() != nil {
+		available = 0
+	}
+	gauge(m.up, available)
+}
+
+// collectQueues adds up the subscriptions of each target.
+func (m *metrics) collectQueues(gauge func(*prometheus.Desc, float64, ...string)) {
+	type sums struct {
+		depth, inFlight, dead int64
+		oldest                time.Time
+	}
+	byTarget := map[string]*sums{}
+	for _, info := range m.e.store.Subscriptions() {
+		_, name := SplitSubscription(info.Name)
+		name = m.shown("target", name)
+		s := byTarget[name]
+		if s == nil {
+			s = &sums{}
+			byTarget[name] = s
+		}
+		s.depth += info.Depth
+		s.inFlight += info.InFlight
+		s.dead += info.Dead
+		if !info.Oldest.IsZero() && (s.oldest.IsZero() || info.Oldest.Before(s.oldest)) {
+			s.oldest = info.Oldest
+		}
+	}
+	for name, s := range byTarget {
+		gauge(m.depth, float64(s.depth), name)
+		gauge(m.inFlight, float64(s.inFlight), name)
+		gauge(m.deadLetters, float64(s.dead), name)
+		age := 0.0
+		if !s.oldest.IsZero() {
+			age = max(0, time.Since(s.oldest).Seconds())
+		}
+		gauge(m.oldest, age, name)
+	}
+}
+
+// collectFilters adds up the filter errors of each bus's rules in force.
+func (m *metrics) collectFilters(ch chan<- prometheus.Metric) {
+	byBus := map[string]uint64{}
+	for _, r := range m.e.state.Load().plan.Rules {
+		_, _, failed, _, _ := r.Matcher.Stats()
+		byBus[m.shown("bus", r.Bus)] += failed
+	}
+	for bus, failed := range byBus {
+		ch <- prometheus.MustNewConstMetric(m.filterErrors, prometheus.CounterValue, float64(failed), bus)
+	}
+}

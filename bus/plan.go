@@ -1,0 +1,243 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/switchyard-dev/switchyard/bus/store"
+	"github.com/switchyard-dev/switchyard/rules"
+	"github.com/switchyard-dev/switchyard/targets"
+	"github.com/switchyard-dev/switchyard/transform"
+)
+
+// Plan is everything that an Engine works with, by name. Make it whole, hand
+// it to Apply and do not change it afterwards.
+type Plan struct {
+	Buses   map[string]BusPlan
+	Rules   map[string]RulePlan
+	Targets map[string]TargetPlan
+}
+
+// BusPlan is one bus.
+type BusPlan struct {
+	MaxAge       time.Duration // retention by age; 0 keeps events for ever
+	MaxBytes     int64         // retention by size; 0 is unlimited
+	Dedupe       time.Duration // dedupe window; 0 does not deduplicate
+	MaxEventSize int           // bytes per event; 0 is DefaultMaxEventSize
+}
+
+// DefaultMaxEventSize is a bus's limit on one event, in bytes, unless its plan
+// says otherwise.
+const DefaultMaxEventSize = 256 << 10
+
+// RulePlan is one rule, compiled.
+type RulePlan struct {
+	Bus       string
+	Matcher   *rules.Matcher
+	Transform *transform.Transform // nil delivers events as they are
+	Targets   []string
+}
+
+// TargetPlan is one target, built but not started, with its delivery policy.
+type TargetPlan struct {
+	Target targets.Target
+	// Fingerprint tells settings apart: a target whose fingerprint is the one
+	// in force goes on undisturbed and the new Target is closed unused. ""
+	// always replaces.
+	Fingerprint   string
+	Retry         RetryPolicy
+	Timeout       time.Duration // of one attempt; 0 is DefaultAttemptTimeout
+	Concurrency   int           // ceiling of attempts at the same time; 0 is DefaultConcurrency
+	Rate          float64       // attempts a second; 0 is unlimited
+	Order         store.Order
+	DeadLetterBus string // "" keeps dead letters on the subscription only
+}
+
+// DefaultConcurrency is a target's ceiling of attempts at the same time unless
+// its plan says otherwise.
+const DefaultConcurrency = 32
+
+// DefaultAttemptTimeout bounds one attempt unless the target's plan says
+// otherwise. Targets have shorter timeouts of their own.
+const DefaultAttemptTimeout = time.Minute
+
+// busState is a bus in force.
+type busState struct {
+	name string
+	id   store.BusID
+	plan BusPlan
+	set  *rules.Set
+}
+
+// Apply makes plan the one in force. New targets are started first; if one of
+// them or the store fails, nothing changes. What was matched before stays
+// queued; rules apply to events routed after Apply. Buses that are gone from
+// the plan keep their events and are not published to; see DropBus.
+func (e *Engine) Apply(ctx context.Context, plan Plan) error {
+	e.applying.Lock()
+	defer e.applying.Unlock()
+	if e.closed.Load() {
+		return errors.New("bus: engine is closed")
+	}
+	if err := plan.check(); err != nil {
+		return err
+	}
+	next := &state{
+		plan:  plan,
+		buses: make(map[string]*busState, len(plan.Buses)),
+		byID:  make(map[store.BusID]*busState, len(plan.Buses)),
+		subs:  map[store.SubscriptionID]*subscription{},
+	}
+	fresh, err := e.deliverer.startTargets(ctx, plan.Targets)
+	if err != nil {
+		return err
+	}
+	if err := e.openAll(ctx, plan, next); err != nil {
+		for _, t := range fresh {
+			t.close()
+		}
+		return err
+	}
+	if err := e.swap(ctx, next, fresh); err != nil {
+		for _, t := range fresh {
+			t.close()
+		}
+		return err
+	}
+	err = e.orphan(ctx, next)
+	e.kick()
+	return err
+}
+
+// check refuses a plan whose names do not fit together.
+func (p Plan) check() error {
+	var errs []error
+	for name, r := range p.Rules {
+		if _, ok := p.Buses[r.Bus]; !ok {
+			errs = append(errs, fmt.Errorf("bus: rule %q: there is no bus %q", name, r.Bus))
+		}
+		if r.Matcher == nil {
+			errs = append(errs, fmt.Errorf("bus: rule %q has no matcher", name))
+		}
+		for _, t := range r.Targets {
+			if _, ok := p.Targets[t]; !ok {
+				errs = append(errs, fmt.Errorf("bus: rule %q: there is no target %q", name, t))
+			}
+		}
+	}
+	for name, t := range p.Targets {
+		if t.Target == nil {
+			errs = append(errs, fmt.Errorf("bus: target %q is not built", name))
+		}
+		if _, ok := p.Buses[t.DeadLetterBus]; t.DeadLetterBus != "" && !ok {
+			errs = append(errs, fmt.Errorf("bus: target %q: there is no bus %q for its dead letters", name, t.DeadLetterBus))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// openAll opens the plan's buses and subscriptions in the store and compiles
+// each bus's rules into a set.
+func (e *Engine) openAll(ctx context.Context, plan Plan, next *state) error {
+	entries := map[string][]rules.Entry{}
+	for name, b := range plan.Buses {
+		id, err := e.store.OpenBus(ctx, name, store.BusOptions{MaxAge: b.MaxAge, MaxBytes: b.MaxBytes})
+		if err != nil {
+			return fmt.Errorf("bus: open bus %q: %w", name, err)
+		}
+		if b.MaxEventSize <= 0 {
+			b.MaxEventSize = DefaultMaxEventSize
+		}
+		bs := &busState{name: name, id: id, plan: b}
+		next.buses[name], next.byID[id] = bs, bs
+	}
+	old := e.state.Load()
+	for name, r := range plan.Rules {
+		for _, target := range r.Targets {
+			order := plan.Targets[target].Order
+			info, err := e.store.OpenSubscription(ctx, store.SubscriptionOptions{
+				Name: name + "/" + target, Bus: next.buses[r.Bus].id, Order: order,
+			})
+			if err != nil {
+				return fmt.Errorf("bus: open subscription %q: %w", name+"/"+target, err)
+			}
+			s := old.subs[info.ID]
+			if s == nil {
+				s = &subscription{id: info.ID, name: info.Name, from: info.From}
+			}
+			next.subs[info.ID] = s
+			entries[r.Bus] = append(entries[r.Bus], rules.Entry{ID: rules.ID(info.ID), Rule: name, Matcher: r.Matcher})
+		}
+	}
+	for name, b := range next.buses {
+		b.set = rules.NewSet(entries[name])
+	}
+	return nil
+}
+
+// swap puts next in force between two routed batches. A checkpoint first makes
+// what the old rules matched durable, so that a crash does not route it again
+// by the new rules.
+func (e *Engine) swap(ctx context.Context, next *state, fresh map[string]*target) error {
+	e.routing.Lock()
+	defer e.routing.Unlock()
+	if len(e.state.Load().subs) > 0 {
+		if err := e.store.Checkpoint(ctx); err != nil {
+			return fmt.Errorf("bus: checkpoint before the change: %w", err)
+		}
+	}
+	e.deliverer.adopt(next.plan.Targets, fresh)
+	byName := make(map[string]*subscription, len(next.subs))
+	for _, s := range next.subs {
+		byName[s.name] = s
+	}
+	for name, r := range next.plan.Rules {
+		for _, target := range r.Targets {
+			s := byName[name+"/"+target]
+			s.spec.Store(&subscriptionSpec{
+				rule: name, bus: next.buses[r.Bus], transform: r.Transform,
+				target: e.deliverer.targets[target], order: next.plan.Targets[target].Order,
+			})
+		}
+	}
+	e.state.Store(next)
+	return nil
+}
+
+// orphan marks the subscriptions in the store whose rule or target st lacks.
+func (e *Engine) orphan(ctx context.Context, st *state) error {
+	var errs []error
+	for _, info := range e.store.Subscriptions() {
+		if st.subs[info.ID] != nil || info.Orphaned {
+			continue
+		}
+		if err := e.store.OrphanSubscription(ctx, info.ID); err != nil && !errors.Is(err, store.ErrNotFound) {
+			errs = append(errs, fmt.Errorf("bus: subscription %q: %w", info.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// DropBus removes the events of a bus that the plan in force no longer has. It
+// is not an error if the store has no such bus.
+func (e *Engine) DropBus(ctx context.Context, name string) error {
+	e.applying.Lock()
+	defer e.applying.Unlock()
+	if _, ok := e.state.Load().buses[name]; ok {
+		return fmt.Errorf("bus: bus %q is in use", name)
+	}
+	id, err := e.store.OpenBus(ctx, name, store.BusOptions{})
+	if err != nil {
+		return err
+	}
+	if err := e.store.DropBus(ctx, id); err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	e.router.forget(id)
+	return nil
+}
+
+// Plan is the plan in force; do not change it.
+func (e *Engine) Plan() Plan { return e.state.Load().plan }

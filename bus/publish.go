@@ -1,0 +1,200 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/switchyard-dev/switchyard/bus/event"
+	"github.com/switchyard-dev/switchyard/bus/store"
+	"github.com/switchyard-dev/switchyard/sources"
+	"github.com/switchyard-dev/switchyard/targets"
+)
+
+// MaxDelay is how far ahead of its publication an event can be scheduled.
+const MaxDelay = 366 * 24 * time.Hour
+
+// Publication is one event on its way into a bus.
+type Publication struct {
+	Bus   string
+	Event *event.Event
+	// Delay records and routes the event this much later, unless its own
+	// deliverytime says otherwise; 0 is at once, MaxDelay the most.
+	Delay time.Duration
+}
+
+// PublishOptions say where publications come from.
+type PublishOptions struct {
+	// Via is kept with the events, for their trace: "http", "source/NAME".
+	Via string
+	// Dedupe is the dedupe window; 0 is each bus's own.
+	Dedupe time.Duration
+}
+
+// PublicationError says which publication of a batch was refused, and why.
+// Nothing of the batch was kept.
+type PublicationError struct {
+	Index int // in the batch, from 0
+	Bus   string
+	Code  PublicationCode
+	Err   error
+}
+
+// PublicationCode classifies a PublicationError.
+type PublicationCode uint8
+
+const (
+	// UnknownBus means that no bus has that name.
+	UnknownBus PublicationCode = iota
+	// TooLarge means that the event is above the bus's limit.
+	TooLarge
+	// BadTime means that the delivery time cannot be used.
+	BadTime
+)
+
+// Error implements error.
+func (e *PublicationError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the cause.
+func (e *PublicationError) Unwrap() error { return e.Err }
+
+// Publish keeps a batch of events, all of it or nothing, also across buses,
+// and returns once it is on stable storage. Results are in order of the batch.
+// A *PublicationError names what cannot be accepted; an error that wraps
+// store.ErrUnavailable may pass.
+func (e *Engine) Publish(ctx context.Context, batch []Publication, opts PublishOptions) ([]store.Result, error) {
+	if len(batch) == 0 {
+		return nil, nil
+	}
+	now := time.Now()
+	st := e.state.Load()
+	entries := make([]store.Entry, len(batch))
+	for i := range batch {
+		p := &batch[i]
+		b, err := st.accept(i, p.Bus, p.Event)
+		if err != nil {
+			return nil, err
+		}
+		due, err := dueTime(p, now)
+		if err != nil {
+			return nil, &PublicationError{Index: i, Bus: p.Bus, Code: BadTime, Err: err}
+		}
+		window := opts.Dedupe
+		if window == 0 {
+			window = b.plan.Dedupe
+		}
+		entries[i] = store.Entry{
+			Bus: b.id, Event: p.Event, Via: opts.Via, Due: due,
+			Dedupe: event.DedupeKey(p.Event.Source(), p.Event.ID()), Window: window,
+		}
+	}
+	results, err := e.store.Append(ctx, entries)
+	if err != nil {
+		e.metrics.publishFailed.Inc()
+		return nil, fmt.Errorf("publish: %w", err)
+	}
+	for i := range batch {
+		e.metrics.published(batch[i].Bus, batch[i].Event.Size(), results[i])
+	}
+	return results, nil
+}
+
+// accept finds the bus and checks the event's size against its limit.
+func (st *state) accept(i int, bus string, ev *event.Event) (*busState, error) {
+	b := st.buses[bus]
+	if b == nil {
+		return nil, &PublicationError{Index: i, Bus: bus, Code: UnknownBus, Err: fmt.Errorf("there is no bus %q", bus)}
+	}
+	if size := ev.Size(); size > b.plan.MaxEventSize {
+		return nil, &PublicationError{Index: i, Bus: bus, Code: TooLarge, Err: fmt.Errorf(
+			"event %q is %d bytes; bus %q takes at most %d (maxEventSize)", ev.ID(), size, bus, b.plan.MaxEventSize)}
+	}
+	return b, nil
+}
+
+// dueTime is when an event is to be recorded: zero is at once.
+func dueTime(p *Publication, now time.Time) (time.Time, error) {
+	due := time.Time{}
+	if p.Delay > 0 {
+		due = now.Add(p.Delay)
+	}
+	if v, ok := p.Event.Extension("deliverytime"); ok {
+		t, err := time.Parse(time.RFC3339Nano, v.Text())
+		if err != nil {
+			return due, fmt.Errorf("deliverytime %q is not an RFC 3339 time", v.Text())
+		}
+		due = t
+	}
+	switch {
+	case due.Sub(now) > MaxDelay:
+		return due, fmt.Errorf("delivery time %s is more than 366 days ahead", due.Format(time.RFC3339))
+	case !due.After(now):
+		return time.Time{}, nil
+	}
+	return due, nil
+}
+
+// PublishDelivery implements targets.Publisher: it publishes a delivery's
+// event to another bus, once for each delivery id.
+func (e *Engine) PublishDelivery(ctx context.Context, bus string, d *targets.Delivery) error {
+	if int(d.Hops)+1 > e.opts.MaxHops {
+		return targets.Permanentf("the event was chained through %d buses already; rules seem to send it in a loop", d.Hops)
+	}
+	return e.publishOwn(ctx, bus, d.Event, "delivery/"+d.ID, d)
+}
+
+// publishOwn publishes what Switchyard itself makes of a delivery,
+// deduplicated on identity.
+func (e *Engine) publishOwn(ctx context.Context, bus string, ev *event.Event, identity string, d *targets.Delivery) error {
+	b, err := e.state.Load().accept(0, bus, ev)
+	if err != nil {
+		return &targets.Permanent{Err: err}
+	}
+	results, err := e.store.Append(ctx, []store.Entry{{
+		Bus: b.id, Event: ev, Via: "subscription/" + d.Subscription, Hops: d.Hops + 1,
+		Dedupe: event.DedupeKey("switchyard:"+bus, identity), Window: max(b.plan.Dedupe, ownDedupe),
+	}})
+	if err != nil {
+		return err
+	}
+	e.metrics.published(bus, ev.Size(), results[0])
+	return nil
+}
+
+// ownDedupe is the least window for what Switchyard publishes itself: longer
+// than a crash makes a delivery repeat.
+const ownDedupe = 10 * time.Minute
+
+// Sink is where a source called name publishes to: one bus, with a dedupe
+// window of its own (0: the bus's).
+func (e *Engine) Sink(name, bus string, dedupe time.Duration) sources.Sink {
+	return &sink{e: e, bus: bus, opts: PublishOptions{Via: "source/" + name, Dedupe: dedupe}}
+}
+
+type sink struct {
+	e    *Engine
+	bus  string
+	opts PublishOptions
+}
+
+// Publish implements sources.Sink.
+func (s *sink) Publish(ctx context.Context, events ...*event.Event) ([]sources.Result, error) {
+	batch := make([]Publication, len(events))
+	for i, ev := range events {
+		batch[i] = Publication{Bus: s.bus, Event: ev}
+	}
+	results, err := s.e.Publish(ctx, batch, s.opts)
+	if err != nil {
+		var refused *PublicationError
+		if errors.As(err, &refused) && refused.Code != UnknownBus {
+			return nil, &sources.InvalidError{Err: err}
+		}
+		return nil, err
+	}
+	out := make([]sources.Result, len(results))
+	for i, r := range results {
+		out[i] = sources.Result{Sequence: r.Sequence, Duplicate: r.Duplicate}
+	}
+	return out, nil
+}

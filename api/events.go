@@ -1,0 +1,382 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/switchyard-dev/switchyard/bus"
+	"github.com/switchyard-dev/switchyard/bus/event"
+	"github.com/switchyard-dev/switchyard/bus/store"
+	"github.com/switchyard-dev/switchyard/rules"
+)
+
+// Paging limits of every list.
+const (
+	defaultLimit = 100
+	maxLimit     = 1000
+)
+
+// tailBeat is how often an idle tail sends a comment, so that proxies and
+// clients know that it lives.
+const tailBeat = 15 * time.Second
+
+// readEventsPage answers with stored events as a CloudEvents JSON batch.
+func (s *Server) readEventsPage(c *gin.Context) {
+	id, ok := s.busID(c)
+	if !ok {
+		return
+	}
+	q, err := s.query(c, id)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	var records []store.Record
+	var next uint64
+	if c.Query("to") == "" || q.To > 0 { // else the range ends before the first event
+		if records, next, err = s.opts.Engine.Read(c.Request.Context(), c.Param("bus"), q); err != nil {
+			fail(c, err)
+			return
+		}
+	}
+	out := make([]*event.Event, len(records))
+	for i, r := range records {
+		if out[i], err = bus.ReadBack(r); err != nil {
+			fail(c, err)
+			return
+		}
+	}
+	if next > 0 {
+		u := url.URL{Path: c.Request.URL.Path}
+		v := c.Request.URL.Query()
+		v.Set("from", strconv.FormatUint(next, 10))
+		if c.Query("to") != "" {
+			v.Set("to", strconv.FormatUint(q.To, 10))
+		}
+		u.RawQuery = v.Encode()
+		c.Header("Link", fmt.Sprintf("<%s>; rel=\"next\"", u.String()))
+	}
+	c.Data(http.StatusOK, "application/cloudevents-batch+json; charset=utf-8", event.AppendBatch(nil, out))
+}
+
+// query reads from, to, when and limit.
+func (s *Server) query(c *gin.Context, id store.BusID) (q bus.Query, err error) {
+	if q.Limit, err = limitOf(c); err != nil {
+		return q, err
+	}
+	if q.When, err = s.when(c.Query("when")); err != nil {
+		return q, err
+	}
+	if q.From, err = s.place(c, id, "from", false); err != nil {
+		return q, err
+	}
+	if q.To, err = s.place(c, id, "to", true); err != nil {
+		return q, err
+	}
+	return q, nil
+}
+
+// limitOf reads the query parameter limit.
+func limitOf(c *gin.Context) (int, error) {
+	text := c.Query("limit")
+	if text == "" {
+		return defaultLimit, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > maxLimit {
+		return 0, problem(http.StatusBadRequest, "invalid-parameter", "limit=%q is not a number from 1 to %d", text, maxLimit)
+	}
+	return n, nil
+}
+
+// when compiles a CEL filter of a query; "" is none.
+func (s *Server) when(src string) (*rules.Matcher, error) {
+	if src == "" {
+		return nil, nil
+	}
+	return s.opts.Rules.Compile(rules.Filter{When: src})
+}
+
+// place reads a query parameter that is a sequence or an RFC 3339 time, 0 if
+// it is not there. For a time, upper gives the last sequence recorded until
+// then, else the first recorded since.
+func (s *Server) place(c *gin.Context, id store.BusID, name string, upper bool) (uint64, error) {
+	text := c.Query(name)
+	if text == "" {
+		return 0, nil
+	}
+	if n, err := strconv.ParseUint(text, 10, 64); err == nil {
+		return n, nil
+	}
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return 0, problem(http.StatusBadRequest, "invalid-parameter", "%s=%q is neither a sequence nor an RFC 3339 time", name, text)
+	}
+	if upper {
+		t = t.Add(1) // what was recorded at t itself is included
+	}
+	seq, err := s.opts.Engine.Store().SequenceAt(c.Request.Context(), id, t)
+	if upper && err == nil {
+		seq--
+	}
+	return seq, err
+}
+
+// sequenceParam reads the path parameter sequence.
+func sequenceParam(c *gin.Context) (uint64, error) {
+	n, err := strconv.ParseUint(c.Param("sequence"), 10, 64)
+	if err != nil || n == 0 {
+		return 0, problem(http.StatusNotFound, "not-found", "%q is not a sequence", c.Param("sequence"))
+	}
+	return n, nil
+}
+
+// record finds the stored event that the path names.
+func (s *Server) record(c *gin.Context) (store.Record, bool) {
+	id, ok := s.busID(c)
+	if !ok {
+		return store.Record{}, false
+	}
+	seq, err := sequenceParam(c)
+	if err == nil {
+		var r store.Record
+		if r, err = s.opts.Engine.Store().Get(c.Request.Context(), id, seq); err == nil {
+			return r, true
+		}
+		if errors.Is(err, store.ErrNotFound) {
+			err = problem(http.StatusNotFound, "not-found", "bus %q has no event with sequence %d", c.Param("bus"), seq)
+		}
+	}
+	fail(c, err)
+	return store.Record{}, false
+}
+
+// readEvent answers with one stored event.
+func (s *Server) readEvent(c *gin.Context) {
+	r, ok := s.record(c)
+	if !ok {
+		return
+	}
+	ev, err := bus.ReadBack(r)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	c.Data(http.StatusOK, "application/cloudevents+json; charset=utf-8", event.AppendStructured(nil, ev))
+}
+
+// tail streams live events as server-sent events.
+func (s *Server) tail(c *gin.Context) {
+	id, ok := s.busID(c)
+	if !ok {
+		return
+	}
+	when, err := s.when(c.Query("when"))
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	bounds, err := s.opts.Engine.Store().Bounds(id)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	after := bounds.Last
+	if last := c.GetHeader("Last-Event-ID"); last != "" {
+		if after, err = strconv.ParseUint(last, 10, 64); err != nil {
+			fail(c, problem(http.StatusBadRequest, "invalid-parameter", "Last-Event-ID %q is not a sequence", last))
+			return
+		}
+		after = min(after, bounds.Last)
+	}
+	ctx, cancel := withStop(c.Request.Context(), s.stop)
+	defer cancel()
+	h := c.Writer.Header()
+	h.Set("Content-Type", "text/event-stream; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no")
+	c.Status(http.StatusOK)
+	_, _ = c.Writer.WriteString(": tailing\n\n")
+	c.Writer.Flush()
+	var buf []byte
+	err = s.opts.Engine.Tail(ctx, c.Param("bus"), after, when, tailBeat, func(r store.Record) error {
+		ev, err := bus.ReadBack(r)
+		if err != nil {
+			return err
+		}
+		buf = append(buf[:0], "id: "...)
+		buf = strconv.AppendUint(buf, r.Sequence, 10)
+		buf = append(buf, "\ndata: "...)
+		buf = appendOneLine(buf, event.AppendStructured(nil, ev))
+		buf = append(buf, "\n\n"...)
+		_, err = c.Writer.Write(buf)
+		c.Writer.Flush()
+		return err
+	}, func(at uint64) error {
+		_, err := fmt.Fprintf(c.Writer, ": idle at %d\n\n", at)
+		c.Writer.Flush()
+		return err
+	})
+	if err != nil && ctx.Err() == nil {
+		s.opts.Logger.Debug("a tail ended", "bus", c.Param("bus"), "error", err)
+	}
+}
+
+// appendOneLine appends JSON without its line breaks, which would end a
+// server-sent event. In valid JSON they stand between tokens only.
+func appendOneLine(dst, json []byte) []byte {
+	for _, b := range json {
+		if b != '\n' && b != '\r' {
+			dst = append(dst, b)
+		}
+	}
+	return dst
+}
+
+// TraceResponse is the timeline of one event.
+type TraceResponse struct {
+	Bus        string          `json:"bus"`
+	Sequence   uint64          `json:"sequence"`
+	ID         string          `json:"id" doc:"The event's id."`
+	Source     string          `json:"source" doc:"The event's source."`
+	Type       string          `json:"type" doc:"The event's type."`
+	Received   time.Time       `json:"received" doc:"When it was recorded."`
+	Via        string          `json:"via" doc:"Who brought it: http, source/NAME or subscription/RULE/TARGET."`
+	Routed     bool            `json:"routed" doc:"The rules have seen it."`
+	Deliveries []DeliveryTrace `json:"deliveries" doc:"One for each subscription that it matched."`
+}
+
+// DeliveryTrace is what happened to one delivery.
+type DeliveryTrace struct {
+	ID       string         `json:"id" doc:"The delivery's id."`
+	Rule     string         `json:"rule"`
+	Target   string         `json:"target"`
+	State    string         `json:"state" doc:"queued, in flight, retrying, delivered, dead or expired."`
+	Queued   *time.Time     `json:"queued,omitempty" doc:"When the rule matched."`
+	Settled  *time.Time     `json:"settled,omitempty" doc:"When it ended."`
+	NextAt   *time.Time     `json:"nextAttempt,omitempty" doc:"When it is tried again."`
+	Reason   string         `json:"reason,omitempty" doc:"Why it is a dead letter."`
+	Attempts []AttemptTrace `json:"attempts"`
+}
+
+// AttemptTrace is one attempt.
+type AttemptTrace struct {
+	Number   int       `json:"number"`
+	Trigger  string    `json:"trigger" doc:"first, retry, redrive or replay."`
+	Started  time.Time `json:"started"`
+	Duration string    `json:"duration"`
+	Status   int       `json:"status,omitempty" doc:"The receiver's status code."`
+	Error    string    `json:"error,omitempty"`
+	Response string    `json:"response,omitempty" doc:"The start of the receiver's answer."`
+	Address  string    `json:"address,omitempty" doc:"What was dialled."`
+}
+
+// trace answers with the timeline of one event.
+func (s *Server) trace(c *gin.Context) {
+	r, ok := s.record(c)
+	if !ok {
+		return
+	}
+	e := s.opts.Engine
+	deliveries, err := e.Store().TraceOf(c.Request.Context(), r.Bus, r.Sequence)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	out := TraceResponse{
+		Bus: c.Param("bus"), Sequence: r.Sequence, ID: r.Event.ID(), Source: r.Event.Source(), Type: r.Event.Type(),
+		Received: r.Recorded.UTC(), Via: r.Via, Routed: e.Store().Position(r.Bus) >= r.Sequence || len(deliveries) > 0,
+		Deliveries: make([]DeliveryTrace, 0, len(deliveries)),
+	}
+	for _, d := range deliveries {
+		name := ""
+		if info, err := e.Store().Subscription(d.ID.Subscription); err == nil {
+			name = info.Name
+		}
+		t := DeliveryTrace{
+			ID: e.DeliveryID(d.ID), State: d.State, Reason: d.Reason, Attempts: attempts(d.Attempts),
+			Queued: timePointer(d.Queued), Settled: timePointer(d.Settled), NextAt: timePointer(d.NextAt),
+		}
+		t.Rule, t.Target = bus.SplitSubscription(name)
+		out.Deliveries = append(out.Deliveries, t)
+	}
+	c.JSON(http.StatusOK, out)
+}
+
+// attempts shows attempt records.
+func attempts(in []store.Attempt) []AttemptTrace {
+	out := make([]AttemptTrace, len(in))
+	for i, a := range in {
+		out[i] = AttemptTrace{Number: a.Number, Trigger: a.Trigger.String(), Started: a.Started.UTC(),
+			Duration: a.Duration.Round(time.Microsecond).String(), Status: a.Status, Error: a.Error, Response: a.Response, Address: a.Address}
+	}
+	return out
+}
+
+// timePointer is nil for the zero time.
+func timePointer(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+// ScheduledEvent is an event that waits for its time.
+type ScheduledEvent struct {
+	Due    time.Time `json:"due" doc:"When it is recorded and routed."`
+	ID     string    `json:"id"`
+	Source string    `json:"source"`
+	Type   string    `json:"type"`
+}
+
+// listScheduled lists what waits for its time.
+func (s *Server) listScheduled(c *gin.Context) {
+	id, ok := s.busID(c)
+	if !ok {
+		return
+	}
+	limit, err := limitOf(c)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	items, next, err := s.opts.Engine.Store().ListScheduled(c.Request.Context(), id, c.Query("source"), c.Query("id"), c.Query("after"), limit)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	out := List[ScheduledEvent]{Items: make([]ScheduledEvent, len(items)), Next: next}
+	for i, it := range items {
+		out.Items[i] = ScheduledEvent{Due: it.Due.UTC(), ID: it.Event.ID(), Source: it.Event.Source(), Type: it.Event.Type()}
+	}
+	c.JSON(http.StatusOK, out)
+}
+
+// cancelScheduled drops an event that waits for its time.
+func (s *Server) cancelScheduled(c *gin.Context) {
+	bid, ok := s.busID(c)
+	if !ok {
+		return
+	}
+	source, id := c.Query("source"), c.Query("id")
+	if source == "" || id == "" {
+		fail(c, problem(http.StatusBadRequest, "invalid-parameter", "name the event with ?source= and &id="))
+		return
+	}
+	err := s.opts.Engine.Store().CancelScheduled(c.Request.Context(), bid, source, id)
+	if errors.Is(err, store.ErrNotFound) {
+		err = problem(http.StatusNotFound, "not-found", "no event with source %q and id %q waits on bus %q", source, id, c.Param("bus"))
+	}
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	c.Status(http.StatusNoContent)
+}

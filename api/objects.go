@@ -1,0 +1,198 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/switchyard-dev/switchyard/bus/store"
+	"github.com/switchyard-dev/switchyard/configs"
+)
+
+// maxObject bounds the size of one configuration object, in bytes.
+const maxObject = 1 << 20
+
+// render is the JSON of an object with its name, origin and state.
+func (o Object) render() json.RawMessage {
+	head := struct {
+		Name   string `json:"name"`
+		Origin string `json:"origin"`
+		Status any    `json:"status,omitempty"`
+	}{o.Name, o.Origin, o.Status}
+	out, err := json.Marshal(head)
+	if err != nil {
+		out = []byte(`{}`)
+	}
+	body := bytes.TrimSpace(o.JSON)
+	if len(body) > 2 && body[0] == '{' {
+		out = append(append(out[:len(out)-1], ','), body[1:]...)
+	}
+	return out
+}
+
+// listObjects lists the objects of a kind.
+func (s *Server) listObjects(kind string) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		all, err := s.opts.Objects.List(kind)
+		if err != nil {
+			fail(c, err)
+			return
+		}
+		page(c, all, func(o Object) string { return o.Name }, Object.render)
+	}
+}
+
+// getObject answers with one object.
+func (s *Server) getObject(kind string) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		o, err := s.opts.Objects.Get(kind, c.Param(singular(kind)))
+		if err != nil {
+			fail(c, objectProblem(err, kind, c.Param(singular(kind))))
+			return
+		}
+		c.Header("ETag", `"`+o.ETag+`"`)
+		c.Data(http.StatusOK, "application/json; charset=utf-8", o.render())
+	}
+}
+
+// putObject creates or replaces one object.
+func (s *Server) putObject(kind string) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		cond, err := conditionOf(c)
+		if err == nil {
+			err = needJSON(c)
+		}
+		if err != nil {
+			fail(c, err)
+			return
+		}
+		buf, err := readBody(c.Request, maxObject)
+		if err != nil {
+			fail(c, err)
+			return
+		}
+		defer releaseBody(buf)
+		body, err := stripRendered(buf.Bytes(), c.Param(singular(kind)))
+		if err != nil {
+			fail(c, err)
+			return
+		}
+		o, created, err := s.opts.Objects.Put(c.Request.Context(), kind, c.Param(singular(kind)), body, cond)
+		if err != nil {
+			fail(c, objectProblem(err, kind, c.Param(singular(kind))))
+			return
+		}
+		status := http.StatusOK
+		if created {
+			status = http.StatusCreated
+		}
+		c.Header("ETag", `"`+o.ETag+`"`)
+		c.Data(status, "application/json; charset=utf-8", o.render())
+	}
+}
+
+// deleteObject removes one object.
+func (s *Server) deleteObject(kind string) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		cond, err := conditionOf(c)
+		if err == nil {
+			err = s.opts.Objects.Delete(c.Request.Context(), kind, c.Param(singular(kind)), cond)
+		}
+		if err != nil {
+			fail(c, objectProblem(err, kind, c.Param(singular(kind))))
+			return
+		}
+		c.Status(http.StatusNoContent)
+	}
+}
+
+// stripRendered takes off what render added, so that what was read can be sent
+// back changed.
+func stripRendered(body []byte, name string) ([]byte, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(body, &fields); err != nil {
+		return nil, problem(http.StatusBadRequest, "invalid-json", "the request body is not a JSON object: %v", err)
+	}
+	if raw, ok := fields["name"]; ok {
+		var given string
+		if json.Unmarshal(raw, &given) != nil || given != name {
+			return nil, problem(http.StatusBadRequest, "invalid-object", "the name in the body is not the one in the path, %q", name).with("/name", "differs from the path")
+		}
+	}
+	if fields["name"] == nil && fields["origin"] == nil && fields["status"] == nil {
+		return body, nil
+	}
+	delete(fields, "name")
+	delete(fields, "origin")
+	delete(fields, "status")
+	return json.Marshal(fields)
+}
+
+// conditionOf reads If-Match and If-None-Match.
+func conditionOf(c *gin.Context) (Condition, error) {
+	var cond Condition
+	switch match := c.GetHeader("If-Match"); {
+	case match == "":
+	case match == "*":
+		cond.Exists = true
+	case len(match) > 2 && match[0] == '"' && match[len(match)-1] == '"':
+		cond.ETag = match[1 : len(match)-1]
+	default:
+		return cond, problem(http.StatusBadRequest, "invalid-header", "If-Match %q is neither a quoted entity tag nor *", match)
+	}
+	if none := c.GetHeader("If-None-Match"); none == "*" {
+		cond.Absent = true
+	} else if none != "" {
+		return cond, problem(http.StatusBadRequest, "invalid-header", "If-None-Match takes only * here")
+	}
+	return cond, nil
+}
+
+// needJSON refuses a request whose content type is not JSON, which a page of
+// another site could send without asking.
+func needJSON(c *gin.Context) error {
+	t, _, _ := strings.Cut(c.GetHeader("Content-Type"), ";")
+	t = strings.ToLower(strings.TrimSpace(t))
+	if t == "application/json" || strings.HasSuffix(t, "+json") {
+		return nil
+	}
+	return problem(http.StatusUnsupportedMediaType, "unsupported-media-type", "send Content-Type: application/json, not %q", c.GetHeader("Content-Type"))
+}
+
+// objectProblem finds the problem that fits an error of Objects.
+func objectProblem(err error, kind, name string) error {
+	kind = singular(kind)
+	var conflict *ConflictError
+	var invalid *InvalidError
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return problem(http.StatusNotFound, "not-found", "there is no %s %q", kind, name)
+	case errors.Is(err, ErrPrecondition):
+		return problem(http.StatusPreconditionFailed, "precondition-failed", "%s %q: %v", kind, name, ErrPrecondition)
+	case errors.As(err, &conflict):
+		return problem(http.StatusConflict, "conflict", "%s", conflict.Reason)
+	case errors.As(err, &invalid):
+		p := problem(http.StatusUnprocessableEntity, "invalid-object", "%s %q cannot be used; nothing was changed", kind, name)
+		for _, d := range invalid.Diagnostics.Errors() {
+			p.Errors = append(p.Errors, ProblemField{Pointer: d.Pointer(), Line: d.Line, Column: d.Column, Detail: d.Message})
+		}
+		if len(p.Errors) > 0 {
+			p.Detail = fmt.Sprintf("%s %q: %s; nothing was changed", kind, name, p.Errors[0].Detail)
+		}
+		return p
+	}
+	return err
+}
+
+// singular is what one object of a kind is called.
+func singular(kind string) string {
+	if kind == configs.Buses {
+		return "bus"
+	}
+	return strings.TrimSuffix(kind, "s")
+}

@@ -1,0 +1,122 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/switchyard-dev/switchyard/bus"
+	"github.com/switchyard-dev/switchyard/bus/event"
+	"github.com/switchyard-dev/switchyard/bus/store"
+	"github.com/switchyard-dev/switchyard/rules"
+)
+
+// Problem is how every error is answered: RFC 9457 problem details.
+type Problem struct {
+	Type   string         `json:"type" doc:"A URI reference that identifies the kind of problem."`
+	Title  string         `json:"title" doc:"The kind of problem in a few words."`
+	Status int            `json:"status" doc:"The HTTP status."`
+	Detail string         `json:"detail" doc:"What went wrong, where, and what to do."`
+	Errors []ProblemField `json:"errors,omitempty" doc:"One entry for each field at fault."`
+}
+
+// ProblemField is one field at fault.
+type ProblemField struct {
+	Pointer string `json:"pointer,omitempty" doc:"JSON pointer to the field in the request."`
+	Line    int    `json:"line,omitempty" doc:"Line in a text value such as an expression, from 1."`
+	Column  int    `json:"column,omitempty" doc:"Column in that line, from 1."`
+	Detail  string `json:"detail" doc:"What is wrong with it."`
+}
+
+// Error implements error, so that handlers can return a Problem.
+func (p *Problem) Error() string { return p.Detail }
+
+// problemType is the URI reference of a kind of problem.
+const problemType = "/problems/"
+
+// problem makes a Problem; kind is the last part of its type.
+func problem(status int, kind, format string, args ...any) *Problem {
+	return &Problem{Type: problemType + kind, Title: http.StatusText(status), Status: status, Detail: fmt.Sprintf(format, args...)}
+}
+
+// with adds a field at fault.
+func (p *Problem) with(pointer, detail string) *Problem {
+	p.Errors = append(p.Errors, ProblemField{Pointer: pointer, Detail: detail})
+	return p
+}
+
+// fail answers a request with err as problem details.
+func fail(c *gin.Context, err error) {
+	c.Abort()
+	writeProblem(c.Writer, asProblem(err))
+}
+
+// writeProblem writes p as the answer.
+func writeProblem(w http.ResponseWriter, p *Problem) {
+	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", "1")
+	}
+	body, err := json.Marshal(p)
+	if err != nil {
+		body = []byte(`{}`)
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(p.Status)
+	_, _ = w.Write(body)
+}
+
+// asProblem finds the problem details that fit an error.
+func asProblem(err error) *Problem {
+	var (
+		p       *Problem
+		decode  *event.DecodeError
+		refused *bus.PublicationError
+		compile *rules.CompileError
+		tooBig  *http.MaxBytesError
+	)
+	switch {
+	case errors.As(err, &p):
+		return p
+	case errors.As(err, &decode):
+		kind := map[int]string{http.StatusRequestEntityTooLarge: "too-large", http.StatusUnsupportedMediaType: "unsupported-media-type"}[decode.Status]
+		if kind == "" {
+			kind = "invalid-event"
+		}
+		return problem(decode.Status, kind, "%v; nothing was stored", decode).with(decode.Pointer(), decode.Reason)
+	case errors.As(err, &refused):
+		return publicationProblem(refused)
+	case errors.As(err, &compile):
+		p := problem(http.StatusBadRequest, "invalid-filter", "the filter does not compile: %v", err)
+		p.Errors = append(p.Errors, ProblemField{Line: compile.Line, Column: compile.Column, Detail: compile.Message})
+		return p
+	case errors.As(err, &tooBig):
+		return problem(http.StatusRequestEntityTooLarge, "too-large", "the request is larger than %d bytes; nothing was stored", tooBig.Limit)
+	case errors.Is(err, bus.ErrUnknownBus):
+		return problem(http.StatusNotFound, "not-found", "%v", err)
+	case errors.Is(err, store.ErrTrimmed):
+		return problem(http.StatusGone, "trimmed", "retention has removed this event")
+	case errors.Is(err, store.ErrNotFound):
+		return problem(http.StatusNotFound, "not-found", "%v", err)
+	case errors.Is(err, store.ErrConflict):
+		return problem(http.StatusPreconditionFailed, "conflict", "%v", err)
+	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrClosed):
+		return problem(http.StatusServiceUnavailable, "unavailable", "%v; nothing of this request was acknowledged, try again", err)
+	}
+	return problem(http.StatusInternalServerError, "internal", "%v", err)
+}
+
+// publicationProblem says which event of a request a bus did not take.
+func publicationProblem(e *bus.PublicationError) *Problem {
+	pointer := fmt.Sprintf("/%d", e.Index)
+	detail := fmt.Sprintf("batch member %d: %v; nothing was stored", e.Index, e)
+	switch e.Code {
+	case bus.UnknownBus:
+		return problem(http.StatusNotFound, "not-found", "%s", detail).with(pointer, e.Error())
+	case bus.TooLarge:
+		return problem(http.StatusRequestEntityTooLarge, "too-large", "%s", detail).with(pointer, e.Error())
+	}
+	return problem(http.StatusBadRequest, "invalid-event", "%s", detail).with(pointer+"/deliverytime", e.Error())
+}

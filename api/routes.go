@@ -1,0 +1,109 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/switchyard-dev/switchyard/configs"
+)
+
+// route is one call of the API. The OpenAPI description is made from it.
+type route struct {
+	method, path string // gin's form of the path
+	id           string // operationId
+	tag          string
+	summary      string
+	query        []parameter
+	header       []parameter
+	request      body
+	answers      []answer
+	handle       gin.HandlerFunc
+}
+
+// parameter is a query parameter or header.
+type parameter struct{ name, doc string }
+
+// body is what a request carries: a Go value whose type is described, or
+// content types of another specification.
+type body struct {
+	value    any
+	types    []string
+	required bool
+}
+
+// answer is one successful answer.
+type answer struct {
+	status int
+	doc    string
+	value  any    // its type is described; nil for none
+	typ    string // content type if not application/json
+}
+
+func answers(status int, doc string, value any) []answer { return []answer{{status, doc, value, ""}} }
+
+// eventTypes are the content types of a publication.
+func eventTypes() []string {
+	return []string{"application/cloudevents+json", "application/cloudevents-batch+json", "*/*"}
+}
+
+// routes lists every call.
+func (s *Server) routes() []route {
+	paging := []parameter{{"limit", "Items at most: 100 by default, 1000 at most."}, {"after", "The next of the page before."}}
+	when := parameter{"when", "A CEL filter over event."}
+	delay := []parameter{{"delay", "Record and route the events this much later, e.g. 30s; at most 366 days."}}
+	list := []route{
+		{http.MethodPost, "/v1/buses/:bus/events", "publish", "events", "Publish CloudEvents to a bus: binary, structured or batched; a batch is all or nothing",
+			delay, nil, body{types: eventTypes(), required: true}, answers(202, "Durable.", PublishResults{}), s.publish},
+		{http.MethodOptions, "/v1/buses/:bus/events", "handshake", "events", "Answer the CloudEvents webhook handshake",
+			nil, []parameter{{"WebHook-Request-Origin", "Who asks to send."}, {"WebHook-Request-Rate", "Deliveries a minute."}}, body{},
+			[]answer{{200, "Allowed.", nil, ""}}, s.handshake},
+		{http.MethodPost, "/v1/events", "publishAcross", "events", "Publish one batch across buses, all or nothing; each event names its bus in the extension bus",
+			delay, nil, body{types: eventTypes(), required: true}, answers(202, "Durable.", PublishResults{}), s.publishAcross},
+		{http.MethodGet, "/v1/buses/:bus/events", "readEvents", "events", "Read stored events back, oldest first; the next page is in the Link header",
+			[]parameter{{"from", "First sequence or RFC 3339 time, inclusive."}, {"to", "Last sequence or time, inclusive."}, when, paging[0]}, nil, body{},
+			[]answer{{200, "A CloudEvents JSON batch.", []map[string]any{}, "application/cloudevents-batch+json"}}, s.readEventsPage},
+		{http.MethodGet, "/v1/buses/:bus/events/:sequence", "readEvent", "events", "Read one stored event", nil, nil, body{},
+			[]answer{{200, "The event.", map[string]any{}, "application/cloudevents+json"}}, s.readEvent},
+		{http.MethodGet, "/v1/buses/:bus/events/:sequence/trace", "trace", "events", "What happened to an event", nil, nil, body{},
+			answers(200, "Its timeline.", TraceResponse{}), s.trace},
+		{http.MethodGet, "/v1/buses/:bus/tail", "tail", "events", "Live events as server-sent events",
+			[]parameter{when}, []parameter{{"Last-Event-ID", "The sequence to go on after."}}, body{},
+			[]answer{{200, "A stream: id is the sequence, data the structured event.", "", "text/event-stream"}}, s.tail},
+		{http.MethodGet, "/v1/buses/:bus/scheduled", "listScheduled", "events", "List the events that wait for their time",
+			append([]parameter{{"source", "Only this source."}, {"id", "Only this id."}}, paging...), nil, body{}, answers(200, "A page.", List[ScheduledEvent]{}), s.listScheduled},
+		{http.MethodDelete, "/v1/buses/:bus/scheduled", "cancelScheduled", "events", "Cancel a scheduled event",
+			[]parameter{{"source", "The event's source."}, {"id", "The event's id."}}, nil, body{}, []answer{{204, "Cancelled.", nil, ""}}, s.cancelScheduled},
+		{http.MethodPost, "/v1/rules/test", "testRule", "rules", "What a rule or a filter does with an event; sends nothing",
+			nil, nil, body{value: RuleTest{}, required: true}, answers(200, "The outcome.", RuleTestResult{}), s.testRule},
+		{http.MethodGet, "/v1/subscriptions", "listSubscriptions", "subscriptions", "List subscriptions", paging, nil, body{}, answers(200, "A page.", List[Subscription]{}), s.listSubscriptions},
+		{http.MethodGet, "/v1/subscriptions/:rule/:target", "getSubscription", "subscriptions", "One subscription", nil, nil, body{}, answers(200, "Its state.", Subscription{}), s.getSubscription},
+		{http.MethodPost, "/v1/subscriptions/:rule/:target/pause", "pause", "subscriptions", "Stop deliveries; what matches is queued", nil, nil, body{value: PauseRequest{}}, answers(200, "Its state.", Subscription{}), s.pause},
+		{http.MethodPost, "/v1/subscriptions/:rule/:target/resume", "resume", "subscriptions", "Lift a pause", nil, nil, body{}, answers(200, "Its state.", Subscription{}), s.resume},
+		{http.MethodPost, "/v1/subscriptions/:rule/:target/purge", "purgeSubscription", "subscriptions", "Drop everything that a subscription owes, not its dead letters", nil, nil, body{}, []answer{{204, "Purged.", nil, ""}}, s.purgeSubscription},
+		{http.MethodGet, "/v1/subscriptions/:rule/:target/deadletters", "listDeadLetters", "subscriptions", "List dead letters with their attempts", paging, nil, body{}, answers(200, "A page.", List[DeadLetter]{}), s.listDead},
+		{http.MethodPost, "/v1/subscriptions/:rule/:target/deadletters/redrive", "redrive", "subscriptions", "Put dead letters back into the queue; {} is all of them", nil, nil, body{value: DeadSelection{}}, answers(202, "How many.", Count{}), s.redrive},
+		{http.MethodPost, "/v1/subscriptions/:rule/:target/deadletters/purge", "purgeDeadLetters", "subscriptions", "Drop dead letters", nil, nil, body{value: DeadSelection{}, required: true}, answers(202, "How many.", Count{}), s.purgeDead},
+		{http.MethodPost, "/v1/hooks/:source", "hook", "sources", "A webhook source's address", nil, nil, body{types: []string{"*/*"}, required: true}, answers(202, "Durable.", PublishResults{}), s.hook},
+		{http.MethodGet, "/healthz", "healthz", "operation", "The process is alive", nil, nil, body{}, answers(200, "Alive.", Health{}), s.healthz},
+		{http.MethodGet, "/readyz", "readyz", "operation", "Events are accepted", nil, nil, body{}, answers(200, "Ready.", Health{}), s.readyz},
+		{http.MethodGet, "/metrics", "metrics", "operation", "Prometheus metrics", nil, nil, body{}, []answer{{200, "Text.", "", "text/plain"}}, s.metrics()},
+		{http.MethodGet, "/openapi.json", "openapi", "operation", "This description", nil, nil, body{}, answers(200, "OpenAPI 3.1.", map[string]any{}), s.serveOpenAPI},
+	}
+	match := []parameter{{"If-Match", "The ETag that must be the present one."}, {"If-None-Match", "* creates only."}}
+	for _, many := range []string{configs.Buses, configs.Sources, configs.Rules, configs.Targets} {
+		one := singular(many)
+		path := "/v1/" + many + "/:" + one
+		object := map[string]any{}
+		list = append(list,
+			route{http.MethodGet, "/v1/" + many, "list" + title(many), many, "List " + many, paging, nil, body{}, answers(200, "A page.", List[map[string]any]{}), s.listObjects(many)},
+			route{http.MethodGet, path, "get" + title(one), many, "One " + one + " as JSON of its YAML", nil, nil, body{}, answers(200, "The "+one+".", object), s.getObject(many)},
+			route{http.MethodPut, path, "put" + title(one), many, "Create or replace a " + one + "; those of a file are read-only", nil, match, body{value: object, required: true},
+				[]answer{{200, "Replaced.", object, ""}, {201, "Created.", object, ""}}, s.putObject(many)},
+			route{http.MethodDelete, path, "delete" + title(one), many, "Remove a " + one, nil, match[:1], body{}, []answer{{204, "Removed.", nil, ""}}, s.deleteObject(many)},
+		)
+	}
+	return list
+}
+
+func title(s string) string { return string(s[0]-'a'+'A') + s[1:] }

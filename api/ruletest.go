@@ -1,0 +1,125 @@
+package api
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+	"gopkg.in/yaml.v3"
+
+	"github.com/switchyard-dev/switchyard/bus/event"
+	"github.com/switchyard-dev/switchyard/rules"
+	"github.com/switchyard-dev/switchyard/transform"
+)
+
+// RuleTest asks what a rule or a filter does with an event.
+type RuleTest struct {
+	Rule      string          `json:"rule,omitempty" doc:"A rule that is in force; or give filter."`
+	Filter    *RuleTestFilter `json:"filter,omitempty" doc:"A filter to try."`
+	Transform json.RawMessage `json:"transform,omitempty" doc:"A transform block to go with filter."`
+	Event     json.RawMessage `json:"event" doc:"A CloudEvent in the JSON format; specversion, id, source and type may be left out."`
+}
+
+// RuleTestFilter is a filter to try.
+type RuleTestFilter struct {
+	When string `json:"when,omitempty" doc:"CEL over event; empty matches everything."`
+}
+
+// RuleTestResult is the answer to a RuleTest.
+type RuleTestResult struct {
+	Matched bool            `json:"matched"`
+	Error   string          `json:"error,omitempty" doc:"Why the filter or the transform failed on this event."`
+	Event   json.RawMessage `json:"event,omitempty" doc:"The transformed event, when it matched."`
+}
+
+// testRule evaluates a filter and a transform on one event; it sends nothing.
+func (s *Server) testRule(c *gin.Context) {
+	var req RuleTest
+	err := needJSON(c)
+	if err == nil {
+		err = readRequest(c, &req)
+	}
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	m, t, err := s.ruleUnderTest(&req)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	ev, err := testEvent(req.Event)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	res := m.Evaluate(ev)
+	out := RuleTestResult{Matched: res.Matched, Error: res.Error}
+	if res.Matched {
+		if t != nil {
+			ev, err = t.Apply(ev)
+		}
+		if err != nil {
+			out.Error = "transform: " + err.Error()
+		} else {
+			out.Event = event.AppendStructured(nil, ev)
+		}
+	}
+	c.JSON(http.StatusOK, out)
+}
+
+// ruleUnderTest is the rule that a request names, or what it brings compiled.
+func (s *Server) ruleUnderTest(req *RuleTest) (*rules.Matcher, *transform.Transform, error) {
+	if (req.Rule == "") == (req.Filter == nil) {
+		return nil, nil, problem(http.StatusBadRequest, "invalid-parameter", `give either "rule" or "filter"`)
+	}
+	if req.Rule != "" {
+		if len(req.Transform) > 0 {
+			return nil, nil, problem(http.StatusBadRequest, "invalid-parameter", `"transform" goes with "filter"; a rule has its own`).with("/transform", "not with rule")
+		}
+		r, ok := s.opts.Engine.Plan().Rules[req.Rule]
+		if !ok {
+			return nil, nil, problem(http.StatusNotFound, "not-found", "there is no rule %q", req.Rule)
+		}
+		return r.Matcher, r.Transform, nil
+	}
+	m, err := s.opts.Rules.Compile(rules.Filter{When: req.Filter.When})
+	if err != nil || len(req.Transform) == 0 {
+		return m, nil, err
+	}
+	var doc yaml.Node // JSON is YAML, with places
+	if err := yaml.Unmarshal(req.Transform, &doc); err != nil || len(doc.Content) != 1 {
+		return nil, nil, problem(http.StatusBadRequest, "invalid-transform", "the transform cannot be read: %v", err)
+	}
+	t, err := transform.Compile(s.opts.Rules, doc.Content[0])
+	if err != nil {
+		return nil, nil, problem(http.StatusBadRequest, "invalid-transform", "the transform does not compile: %v", err).with("/transform", err.Error())
+	}
+	return m, t, nil
+}
+
+// testEvent reads an event in the JSON format, filling in what a test need not
+// say.
+func testEvent(raw json.RawMessage) (*event.Event, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
+		return nil, problem(http.StatusBadRequest, "invalid-event", `"event" is a CloudEvent as a JSON object`).with("/event", "missing or not an object")
+	}
+	missing := false
+	for name, value := range map[string]string{"specversion": "1.0", "id": "test", "source": "/test", "type": "test"} {
+		if _, ok := fields[name]; !ok {
+			quoted, err := json.Marshal(value)
+			if err != nil {
+				return nil, err
+			}
+			fields[name], missing = quoted, true
+		}
+	}
+	if missing {
+		var err error
+		if raw, err = json.Marshal(fields); err != nil {
+			return nil, err
+		}
+	}
+	return event.FromStructured(raw, event.Limits{MaxEventSize: maxControl})
+}

@@ -16,6 +16,7 @@ type checker struct {
 	config *Config
 	listen string
 	of     func(*object) bool // which objects to check
+	names  map[string][]string
 	diags  Diagnostics
 }
 
@@ -87,13 +88,22 @@ func (c *checker) mention(o *object, m mention) {
 		c.add(o, m.line, m.column, m.path, "there is no "+what+" with the name that the reference gives", false)
 		return
 	}
-	var known []string
-	for key := range c.config.objects {
-		if key.kind == m.kind {
-			known = append(known, key.name)
+	hint := didYouMean(m.name, c.known(m.kind), m.kind)
+	c.add(o, m.line, m.column, m.path, fmt.Sprintf("there is no %s %s%s", what, quote(m.name), hint), false)
+}
+
+// known are the names of a kind, collected when they are first needed.
+func (c *checker) known(kind string) []string {
+	if c.names == nil {
+		c.names = map[string][]string{}
+		for key := range c.config.objects {
+			c.names[key.kind] = append(c.names[key.kind], key.name)
+		}
+		for _, names := range c.names {
+			slices.Sort(names)
 		}
 	}
-	c.add(o, m.line, m.column, m.path, fmt.Sprintf("there is no %s %s%s", what, quote(m.name), didYouMean(m.name, known, m.kind)), false)
+	return c.names[kind]
 }
 
 // loops warns of rules without a filter that send every event in a circle.

@@ -4,10 +4,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"gopkg.in/yaml.v3"
 )
@@ -19,6 +17,7 @@ type document struct {
 	file   string // "" for an object that came through the API
 	prefix keyPath
 	source []byte
+	lines  []int // where the lines of source begin, once that is needed
 	root   *yaml.Node
 	diags  Diagnostics
 	// objectStart is where the diagnostics of the object begin that is decoded.
@@ -148,133 +147,6 @@ func yamlSyntax(err error) *syntaxError {
 	return out
 }
 
-// Bounds on what aliases and nesting may grow to.
-const (
-	maxDepth   = 100
-	maxAliased = 100_000 // nodes that stand in for aliases, in one document
-)
-
-// expander copies a parsed tree: aliases and merge keys become what they stand
-// for, references are resolved, keys given twice are reported.
-type expander struct {
-	doc     *document
-	open    []*yaml.Node // aliases being expanded
-	aliased int
-	stopped bool
-}
-
-func (e *expander) expand(n *yaml.Node, path keyPath, depth int) *yaml.Node {
-	if e.stopped {
-		return n
-	}
-	if depth > maxDepth {
-		e.stop(n, path, fmt.Sprintf("it is nested more than %d levels deep", maxDepth))
-		return n
-	}
-	if len(e.open) > 0 {
-		if e.aliased++; e.aliased > maxAliased {
-			e.stop(n, path, fmt.Sprintf("aliases expand to more than %d values", maxAliased))
-			return n
-		}
-	}
-	switch n.Kind {
-	case yaml.AliasNode:
-		if slices.Contains(e.open, n.Alias) {
-			e.stop(n, path, fmt.Sprintf("the anchor %s contains itself", quote(n.Value)))
-			return n
-		}
-		e.open = append(e.open, n.Alias)
-		out := e.expand(n.Alias, path, depth+1)
-		e.open = e.open[:len(e.open)-1]
-		// Errors in it are best shown where it is used.
-		if out != n.Alias {
-			out.Line, out.Column = n.Line, n.Column
-		}
-		return out
-	case yaml.MappingNode:
-		return e.mapping(n, path, depth)
-	case yaml.SequenceNode:
-		out := shallow(n)
-		for i, c := range n.Content {
-			out.Content = append(out.Content, e.expand(c, path.at(i), depth+1))
-		}
-		return out
-	}
-	out := shallow(n)
-	if out.ShortTag() == "!!str" && strings.Contains(out.Value, "${") {
-		e.doc.resolve(out, path)
-	}
-	return out
-}
-
-func (e *expander) mapping(n *yaml.Node, path keyPath, depth int) *yaml.Node {
-	out := shallow(n)
-	seen := map[string]*yaml.Node{}
-	var merges []*yaml.Node
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		key, value := n.Content[i], n.Content[i+1]
-		if key.Kind == yaml.AliasNode {
-			key = e.expand(key, path, depth+1)
-		}
-		if key.Kind != yaml.ScalarNode {
-			e.doc.report(key, path, "a key must be a text")
-			continue
-		}
-		if key.ShortTag() == "!!merge" {
-			merges = append(merges, value)
-			continue
-		}
-		if first := seen[key.Value]; first != nil {
-			e.doc.reportf(key, path.down(key.Value), "%s is given twice; the first is in line %d", quote(key.Value), first.Line)
-			continue
-		}
-		seen[key.Value] = key
-		v := e.expand(value, path.down(key.Value), depth+1)
-		if v.Kind != yaml.ScalarNode && v.Style&yaml.FlowStyle == 0 {
-			// A block is best shown where its key is, not at the first line in it.
-			v.Line, v.Column = key.Line, key.Column
-		}
-		out.Content = append(out.Content, shallow(key), v)
-	}
-	for _, m := range merges {
-		e.merge(out, seen, m, path, depth)
-	}
-	return out
-}
-
-// merge adds what `<<: *anchor` or `<<: [*a, *b]` brings and out lacks.
-func (e *expander) merge(out *yaml.Node, seen map[string]*yaml.Node, m *yaml.Node, path keyPath, depth int) {
-	m = e.expand(m, path, depth+1)
-	parts := []*yaml.Node{m}
-	if m.Kind == yaml.SequenceNode {
-		parts = m.Content
-	}
-	for _, part := range parts {
-		if part.Kind != yaml.MappingNode {
-			e.doc.report(part, path, "<< takes an alias of settings (key: value), or a list of such")
-			return
-		}
-		for i := 0; i+1 < len(part.Content); i += 2 {
-			if key := part.Content[i]; seen[key.Value] == nil {
-				seen[key.Value] = key
-				out.Content = append(out.Content, key, part.Content[i+1])
-			}
-		}
-	}
-}
-
-func (e *expander) stop(n *yaml.Node, path keyPath, message string) {
-	if !e.stopped {
-		e.doc.report(n, path, message)
-	}
-	e.stopped = true
-}
-
-// shallow copies a node without its children and anchors.
-func shallow(n *yaml.Node) *yaml.Node {
-	return &yaml.Node{Kind: n.Kind, Style: n.Style, Tag: n.Tag, Value: n.Value, Line: n.Line, Column: n.Column}
-}
-
 // child is the value under key of a mapping, with its key, or nil.
 func child(n *yaml.Node, key string) (k, v *yaml.Node) {
 	if n == nil || n.Kind != yaml.MappingNode {
@@ -291,62 +163,6 @@ func child(n *yaml.Node, key string) (k, v *yaml.Node) {
 // isNull reports whether n has no value: absent, empty, ~ or null.
 func isNull(n *yaml.Node) bool {
 	return n == nil || n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null"
-}
-
-// inside is the place of line and column (both from 1) of a text that stands in
-// the scalar n. It is found by counting what is not white space, for YAML moves
-// that: it folds lines and takes indentation off.
-func (d *document) inside(n *yaml.Node, line, column int) (int, int) {
-	if _, changed := d.written[n]; changed || n.Kind != yaml.ScalarNode || d.source == nil {
-		return n.Line, n.Column
-	}
-	left, total, at := 0, 0, position{1, 1}
-	for _, r := range n.Value {
-		if !unicode.IsSpace(r) {
-			if total++; at.line < line || at.line == line && at.column < column {
-				left = total
-			}
-		}
-		at.advance(r)
-	}
-	missing := left == total // something is missing at the end of the text
-	at = position{1, 1}
-	block := n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0
-	opened := n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) == 0
-	escaped := false
-	for _, r := range string(d.source) {
-		inText := at.line > n.Line || at.line == n.Line && at.column >= n.Column && !block
-		switch {
-		case !inText:
-		case !opened:
-			opened = true // the opening quote
-		case unicode.IsSpace(r):
-		case r == '\\' && n.Style&yaml.DoubleQuotedStyle != 0 && !escaped,
-			r == '\'' && n.Style&yaml.SingleQuotedStyle != 0 && !escaped:
-			escaped = true
-		case left == 0:
-			return at.line, at.column
-		default:
-			escaped = false
-			if left--; left == 0 && missing {
-				return at.line, at.column + 1
-			}
-		}
-		at.advance(r)
-	}
-	return n.Line, n.Column
-}
-
-// position is a place in a text, from 1; columns count characters.
-type position struct{ line, column int }
-
-func (p *position) advance(r rune) {
-	if r == '\n' {
-		p.line++
-		p.column = 1
-		return
-	}
-	p.column++
 }
 
 // folder is what relative paths in the document are relative to.

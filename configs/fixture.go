@@ -130,8 +130,8 @@ type FixtureResult struct {
 	Passed bool
 	// Problems say what is not as expected, each with the path to it.
 	Problems []string
-	// Event is what would be delivered, in the JSON format; nil if the rule
-	// does not match.
+	// Event is what would be delivered, in the JSON format, without what
+	// references stand for; nil if the rule does not match.
 	Event json.RawMessage
 }
 
@@ -148,7 +148,9 @@ func RunFixtures(cfg *Config) []FixtureResult {
 			for i, p := range res.Problems {
 				res.Problems[i] = scrub(p, r.secrets)
 			}
-			res.Event = json.RawMessage(scrub(string(res.Event), r.secrets))
+			if res.Event = json.RawMessage(scrub(string(res.Event), r.secrets)); !json.Valid(res.Event) {
+				res.Event = nil // a secret that was a number in it
+			}
 			out = append(out, res)
 		}
 	}
@@ -296,10 +298,13 @@ func pathSuffix(key string) string {
 
 // show is a JSON value for a message, shortened.
 func show(v any) string {
-	text, err := json.Marshal(v)
-	if err != nil {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // as it was written
+	if err := enc.Encode(v); err != nil {
 		return fmt.Sprint(v)
 	}
+	text := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 	const most = 200
 	if len(text) > most {
 		return string(bytes.ToValidUTF8(text[:most], nil)) + "…"

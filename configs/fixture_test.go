@@ -57,3 +57,12 @@ targets: {t: {log: {}}}
 		t.Errorf("%+v", res)
 	}
 }
+
+func TestScrubFindsEscapedSecrets(t *testing.T) {
+	const secret = "a\"b<c>\n"
+	for _, text := range []string{secret, `"a\"b<c>\n"`} {
+		if got := scrub("x "+text+" y", []string{secret}); got != "x [redacted] y" && got != `x "[redacted]" y` {
+			t.Errorf("scrub(%q) = %q", text, got)
+		}
+	}
+}

@@ -1,21 +1,12 @@
 package configs
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
-	"net"
-	"net/netip"
-	"net/url"
-	"path/filepath"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
-
-	"github.com/switchyard-dev/switchyard/bus/component"
 )
 
 type objectKey struct{ kind, name string }
@@ -128,57 +119,6 @@ func (d *document) asWritten(n *yaml.Node) string {
 	return n.Value
 }
 
-func (d *document) decodeServer(n *yaml.Node, s *Server) {
-	d.decode(n, reflect.ValueOf(s).Elem(), pathOf("server"), placeOther)
-	if _, listen := child(n, "listen"); listen != nil {
-		if _, port, err := net.SplitHostPort(s.Listen); err != nil || !validPort(port) {
-			d.reportf(listen, pathOf("server", "listen"), "%s is not an address to listen on; write host:port, such as 127.0.0.1:8080", quote(s.Listen))
-		}
-	}
-	if _, data := child(n, "data"); !isNull(data) {
-		if s.Data == "" {
-			d.report(data, pathOf("server", "data"), "it must name a folder")
-		} else if !filepath.IsAbs(s.Data) {
-			s.Data = filepath.Join(d.folder(), s.Data)
-		}
-	}
-}
-
-func validPort(port string) bool {
-	n, err := strconv.ParseUint(port, 10, 16)
-	return err == nil && n <= 65535
-}
-
-func (d *document) decodeNetwork(n *yaml.Node, net *Network) {
-	if n.Kind != yaml.MappingNode && !isNull(n) {
-		d.wrongType(n, pathOf("network"), "settings (key: value)")
-		return
-	}
-	// The standard library's errors about prefixes speak to programmers.
-	if _, allow := child(n, "allow"); allow != nil && allow.Kind == yaml.SequenceNode {
-		for i, c := range allow.Content {
-			path := pathOf("network", "allow").at(i)
-			prefix, err := netip.ParsePrefix(c.Value)
-			switch {
-			case err != nil:
-				d.reportf(c, path, "%s is not a network; write one such as 10.1.0.0/16, or 10.1.2.3/32 for one address", quote(c.Value))
-			case prefix != prefix.Masked():
-				d.reportf(c, path, "%s has bits set after its prefix; did you mean %s?", quote(c.Value), quote(prefix.Masked().String()))
-			default:
-				net.Allow = append(net.Allow, prefix)
-			}
-		}
-		rest := shallow(n)
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			if n.Content[i].Value != "allow" {
-				rest.Content = append(rest.Content, n.Content[i], n.Content[i+1])
-			}
-		}
-		n = rest
-	}
-	d.decode(n, reflect.ValueOf(net).Elem(), pathOf("network"), placeOther)
-}
-
 func (d *document) bus(o *object, n *yaml.Node, path keyPath) Bus {
 	b := defaultBus()
 	b.Origin = o.origin()
@@ -193,89 +133,6 @@ func (d *document) bus(o *object, n *yaml.Node, path keyPath) Bus {
 		d.reportBelow(n, path, "it must be more than 0, such as 256KiB", "maxEventSize")
 	}
 	return b
-}
-
-func (d *document) sourceObject(o *object, n *yaml.Node, path keyPath) Source {
-	s := Source{Origin: o.origin(), Dedupe: -1}
-	kinds := make([]string, len(d.loader.Kinds.Sources))
-	for i, spec := range d.loader.Kinds.Sources {
-		kinds[i] = spec.Kind
-	}
-	part := componentPart{doc: d, object: o, kinds: kinds, what: "source", new: func(i int) component.Config {
-		spec := d.loader.Kinds.Sources[i]
-		s.Config, s.Kind = spec.New(), spec.Kind
-		if spec.Dedupe > 0 && s.Dedupe < 0 {
-			s.Dedupe = component.Duration(spec.Dedupe)
-		}
-		return s.Config
-	}}
-	// The kind's default goes below what is set, wherever in the text it is.
-	part.find(n)
-	d.decodeStruct(n, reflect.ValueOf(&s).Elem(), path, placeOther, kinds, part.isKind)
-	part.decode(n, path)
-	s.Fingerprint = part.fingerprint
-	if _, v := child(n, "dedupe"); !isNull(v) && s.Dedupe < 0 {
-		d.reportBelow(n, path, "it cannot be negative; 0s stores repeats", "dedupe")
-	}
-	if s.Bus == "" {
-		d.reportBelow(n, path, "it is required: the bus that the events go to", "bus")
-	} else {
-		d.mention(o, n, path, Buses, s.Bus, "bus")
-	}
-	return s
-}
-
-func (d *document) target(o *object, n *yaml.Node, path keyPath) Target {
-	t := defaultTarget()
-	t.Origin = o.origin()
-	kinds := make([]string, len(d.loader.Kinds.Targets))
-	for i, spec := range d.loader.Kinds.Targets {
-		kinds[i] = spec.Kind
-	}
-	part := componentPart{doc: d, object: o, kinds: kinds, what: "target", new: func(i int) component.Config {
-		spec := d.loader.Kinds.Targets[i]
-		t.Config, t.Kind = spec.New(), spec.Kind
-		return t.Config
-	}}
-	part.find(n)
-	d.decodeStruct(n, reflect.ValueOf(&t).Elem(), path, placeTarget, kinds, part.isKind)
-	part.decode(n, path)
-	t.Fingerprint = part.fingerprint
-	d.checkPolicy(n, path, t)
-	if t.DeadLetter.Bus != "" {
-		d.mention(o, n, path, Buses, t.DeadLetter.Bus, "deadLetter", "bus")
-	}
-	if _, settings := child(n, t.Kind); settings != nil {
-		if _, name := child(settings, "name"); t.Kind == "bus" && !isNull(name) {
-			d.mention(o, n, path, Buses, name.Value, "bus", "name")
-		}
-		if _, u := child(settings, "url"); u != nil && u.Kind == yaml.ScalarNode {
-			for one := range strings.SplitSeq(u.Value, ",") {
-				if parsed, err := url.Parse(one); err == nil && parsed.Host != "" && len(d.taint(u)) == 0 {
-					o.hosts = append(o.hosts, host{parsed.Hostname(), path.down(t.Kind).down("url"), u.Line, u.Column})
-				}
-			}
-		}
-	}
-	return t
-}
-
-func (d *document) checkPolicy(n *yaml.Node, path keyPath, t Target) {
-	for _, c := range [...]struct {
-		bad     bool
-		message string
-		keys    []string
-	}{
-		{t.Retry.Attempts < 1, "it must be 1 or more; 1 means no retries", []string{"retry", "attempts"}},
-		{t.Retry.Age <= 0, "it must be more than 0, such as 24h", []string{"retry", "age"}},
-		{t.Retry.Initial <= 0, "it must be more than 0, such as 1s", []string{"retry", "initial"}},
-		{t.Retry.Max < t.Retry.Initial, "it must not be less than initial", []string{"retry", "max"}},
-		{t.Concurrency < 1, "it must be 1 or more", []string{"concurrency"}},
-	} {
-		if c.bad {
-			d.reportBelow(n, path, c.message, c.keys...)
-		}
-	}
 }
 
 // reportBelow reports a problem of what stands under keys of n, or of the
@@ -325,86 +182,4 @@ func (d *document) descend(n *yaml.Node, path keyPath, keys []string) (*yaml.Nod
 func (d *document) mention(o *object, n *yaml.Node, path keyPath, kind, name string, keys ...string) {
 	at, p := d.descend(n, path, keys)
 	o.names = append(o.names, mention{kind, name, len(d.taint(at)) > 0, p, at.Line, at.Column})
-}
-
-// componentPart decodes the settings of a source's or target's kind.
-type componentPart struct {
-	doc    *document
-	object *object
-	kinds  []string
-	what   string
-	new    func(i int) component.Config
-
-	config      component.Config
-	kind        string
-	unknown     bool // a key was not known, which may be meant as the kind
-	fingerprint string
-}
-
-// find looks which kind it is and makes its settings with their defaults.
-func (p *componentPart) find(n *yaml.Node) {
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		if at := slices.Index(p.kinds, n.Content[i].Value); at >= 0 {
-			p.kind = p.kinds[at]
-			p.config = p.new(at)
-			return
-		}
-	}
-}
-
-// isKind is an extraKey.
-func (p *componentPart) isKind(key, _ *yaml.Node) bool {
-	if !slices.Contains(p.kinds, key.Value) {
-		p.unknown = true
-		return false
-	}
-	if key.Value != p.kind {
-		p.doc.reportf(key, pathOf(p.object.kind, p.object.name, key.Value), "a %s has one kind, and %s is given already", p.what, quote(p.kind))
-	}
-	return true
-}
-
-// decode decodes and validates the settings.
-func (p *componentPart) decode(n *yaml.Node, path keyPath) {
-	d := p.doc
-	if p.config == nil {
-		if !p.unknown {
-			d.reportBelow(n, path, "it needs a kind: one of "+strings.Join(p.kinds, ", "))
-		}
-		return
-	}
-	_, settings := child(n, p.kind)
-	path = path.down(p.kind)
-	place := placeOther
-	if p.what == "target" && p.kind == "http" {
-		place = placeHTTPTarget
-	}
-	before := len(d.diags)
-	d.decode(settings, reflect.ValueOf(p.config), path, place)
-	p.validate(settings, path, d.diags[before:])
-	sum := sha256.Sum256(d.appendJSON([]byte(p.kind+" "), settings, nil))
-	p.fingerprint = hex.EncodeToString(sum[:])
-}
-
-// validate reports the component's own problems, but not those of a field that
-// could not even be decoded.
-func (p *componentPart) validate(settings *yaml.Node, path keyPath, decoding Diagnostics) {
-	var problems component.Problems
-	p.config.Validate(&problems)
-	failed := map[string]bool{}
-	for _, x := range decoding {
-		failed[x.Path] = true
-	}
-	for _, x := range problems.All {
-		at, where := p.doc.descend(settings, path, x.Path)
-		if failed[where.String()] {
-			continue
-		}
-		line, column := at.Line, at.Column
-		if x.Line > 0 {
-			line, column = p.doc.inside(at, x.Line, x.Column)
-		}
-		message := scrub(p.doc.mask(at, x.Message), p.doc.taint(settings))
-		p.doc.addAt(line, column, where, message, x.Warning)
-	}
 }

@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/switchyard-dev/switchyard/bus/component"
 )
 
 // maxSecretFile bounds what ${file:PATH} reads.
@@ -185,11 +188,16 @@ func maskWords(message string, secrets []string) string {
 	return message
 }
 
-// scrub replaces secret values by a mark.
+// scrub replaces secret values by a mark, also where they stand escaped.
 func scrub(message string, secrets []string) string {
 	for _, s := range secrets {
-		if strings.TrimSpace(s) != "" {
-			message = strings.ReplaceAll(message, s, "[redacted]")
+		if strings.TrimSpace(s) == "" {
+			continue
+		}
+		inJSON := string(appendText(nil, s))
+		inGo := strconv.Quote(s)
+		for _, form := range [...]string{s, inJSON[1 : len(inJSON)-1], inGo[1 : len(inGo)-1]} {
+			message = strings.ReplaceAll(message, form, component.Redacted)
 		}
 	}
 	return message

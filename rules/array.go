@@ -71,12 +71,21 @@ func (l *array) Contains(elem ref.Val) ref.Val {
 	return types.False
 }
 
-func (l *array) Size() ref.Val             { return types.Int(l.node.Len()) }
-func (l *array) IsZeroValue() bool         { return l.node.Len() == 0 }
-func (l *array) Iterator() traits.Iterator { return &iterator{values: l.values()} }
-func (l *array) Type() ref.Type            { return types.ListType }
-func (l *array) Value() any                { return l }
-func (l *array) String() string            { return string(l.node.Raw()) }
+func (l *array) Size() ref.Val     { return types.Int(l.node.Len()) }
+func (l *array) IsZeroValue() bool { return l.node.Len() == 0 }
+func (l *array) Type() ref.Type    { return types.ListType }
+func (l *array) Value() any        { return l }
+func (l *array) String() string    { return string(l.node.Raw()) }
+
+// Iterator looks the elements up one by one, for CEL often asks for the first
+// only.
+func (l *array) Iterator() traits.Iterator {
+	i, n := 0, l.node.Len()
+	return &iterator{
+		more: func() bool { return i < n },
+		next: func() ref.Val { i++; return l.Get(types.Int(i - 1)) },
+	}
+}
 
 // Fold visits the elements in order.
 func (l *array) Fold(f traits.Folder) {

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"regexp/syntax"
 	"strings"
+	"unicode/utf8"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
@@ -50,6 +51,9 @@ func (env *Env) check(source, what string) (*cel.Ast, error) {
 func checkIn(env *cel.Env, source, what, variable string) (*cel.Ast, error) {
 	if len(source) > MaxSource {
 		return nil, compileError(source, 1, 1, fmt.Sprintf("%s is %d bytes long; at most %d", what, len(source), MaxSource), "")
+	}
+	if !utf8.ValidString(source) {
+		return nil, compileError("", 1, 1, what+" is not valid UTF-8", "")
 	}
 	if strings.TrimSpace(source) == "" {
 		return nil, compileError(source, 1, 1, what+" is empty", "")

@@ -89,11 +89,9 @@ func newCEL(variables ...cel.EnvOption) (*cel.Env, error) {
 		cel.ParserExpressionSizeLimit(MaxSource),
 		cel.ParserRecursionLimit(maxNesting),
 		cel.ExpressionNodeLimit(maxNodes),
-		cel.RegexProgramSizeLimit(maxRegexProgram),
 		cel.ASTValidators(
 			cel.ValidateComprehensionNestingLimit(maxComprehensions),
 			cel.ValidateBindNestingLimit(maxBinds),
-			cel.ValidateRegexLiterals(),
 			cel.ValidateDurationLiterals(),
 			cel.ValidateTimestampLiterals(),
 		),

@@ -61,20 +61,23 @@ func compileError(source string, line, column int, message, hint string) *Compil
 			break
 		}
 	}
-	e.Column = callee(e.text, e.Column)
+	e.Column = name(e.text, e.Column)
 	e.Offending = wordAt(e.text, e.Column)
 	return e
 }
 
-// callee moves a place from the parenthesis of a call, which CEL reports, to the
-// name of the function.
-func callee(text string, column int) int {
+// name moves a place from the parenthesis of a call or the dot of a field, which
+// CEL reports, to the name.
+func name(text string, column int) int {
 	runes := []rune(text)
-	if column > len(runes) || runes[column-1] != '(' {
-		return column
-	}
-	for column > 1 && wordRune(runes[column-2]) {
-		column--
+	switch {
+	case column >= len(runes):
+	case runes[column-1] == '.' && wordRune(runes[column]):
+		column++
+	case runes[column-1] == '(':
+		for column > 1 && wordRune(runes[column-2]) {
+			column--
+		}
 	}
 	return column
 }

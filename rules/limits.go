@@ -15,7 +15,7 @@ const (
 
 	// maxLinearCalls is how many calls that read all of a string or a list an
 	// expression may have and still run without a budget.
-	maxLinearCalls = 32
+	maxLinearCalls = 8
 
 	// baseBudget is the cost that an expression may have on an event of up to
 	// budgetStep bytes; it doubles whenever the event is twice as large. 10,000

@@ -62,12 +62,29 @@ func (o *object) Type() ref.Type    { return types.MapType }
 func (o *object) Value() any        { return o }
 func (o *object) String() string    { return string(o.node.Raw()) }
 
+// Iterator goes over the keys. CEL often asks for the first only, so the rest is
+// collected when the second is wanted.
 func (o *object) Iterator() traits.Iterator {
-	keys := make([]ref.Val, 0, o.node.Len())
-	for k := range o.node.Entries() {
-		keys = append(keys, types.String(k))
+	i, n := 0, o.node.Len()
+	var keys []ref.Val
+	return &iterator{
+		more: func() bool { return i < n },
+		next: func() ref.Val {
+			i++
+			if i == 1 {
+				for k := range o.node.Entries() {
+					return types.String(k)
+				}
+			}
+			if keys == nil {
+				keys = make([]ref.Val, 0, n)
+				for k := range o.node.Entries() {
+					keys = append(keys, types.String(k))
+				}
+			}
+			return keys[i-1]
+		},
 	}
-	return &iterator{values: keys}
 }
 
 // Fold visits the members in the order of the text.
@@ -113,9 +130,6 @@ func (o *object) ConvertToNative(t reflect.Type) (any, error) {
 	return toNative(o.node, t)
 }
 
-// Format writes the object for an error text.
-func (o *object) format() string { return shorten(o.String()) }
-
 // shorten cuts a text that stands in an error message.
 func shorten(s string) string {
 	const most = 120
@@ -125,20 +139,19 @@ func shorten(s string) string {
 	return s
 }
 
-// iterator goes over values that were collected.
+// iterator goes over the elements of an array or the keys of an object.
 type iterator struct {
-	values []ref.Val
+	more func() bool
+	next func() ref.Val
 }
 
-func (it *iterator) HasNext() ref.Val { return types.Bool(len(it.values) > 0) }
+func (it *iterator) HasNext() ref.Val { return types.Bool(it.more()) }
 
 func (it *iterator) Next() ref.Val {
-	if len(it.values) == 0 {
+	if !it.more() {
 		return nil
 	}
-	v := it.values[0]
-	it.values = it.values[1:]
-	return v
+	return it.next()
 }
 
 func (it *iterator) ConvertToNative(t reflect.Type) (any, error) {

@@ -62,7 +62,7 @@ func (p *program) forTier(t int) (cel.Program, error) {
 	if planned := p.tiers[t].Load(); planned != nil {
 		return *planned, nil
 	}
-	planned, err := p.env.PlanProgram(p.ast, planOptions(cel.CostLimit(budget(t)))...)
+	planned, err := p.env.PlanProgram(p.ast, planOptions(cel.CostTracking(meter{}), cel.CostLimit(budget(t)))...)
 	if err != nil {
 		return nil, err
 	}

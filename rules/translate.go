@@ -36,7 +36,13 @@ func plain(message, what, variable string) (string, string) {
 		if i := strings.Index(m, " expecting {"); i > 0 {
 			m = m[:i]
 		}
-		return "syntax error: " + m, ""
+		hint := ""
+		if name := between(m, "at input '.", "'"); name != "" {
+			hint = fmt.Sprintf("CEL has a meaning of its own for %s; write [%q]", name, name)
+		} else if strings.HasPrefix(m, "token recognition error at: '=") {
+			hint = "== compares"
+		}
+		return "syntax error: " + m, hint
 	}
 	if name, ok := quoted(message, "undeclared reference to '"); ok {
 		if suggestion := between(message, "(did you mean ", "?"); suggestion != "" && !strings.Contains(message, "enable with") {
@@ -59,6 +65,14 @@ func plain(message, what, variable string) (string, string) {
 			name = display
 		}
 		return fmt.Sprintf("%s cannot be applied to %s", name, args), ""
+	}
+	switch message {
+	case "invalid timestamp argument":
+		return message, `a time looks like "2026-01-02T15:04:05Z"`
+	case "invalid duration argument":
+		return message, `a duration looks like "1h30m"`
+	case "comprehension exceeds nesting limit":
+		return message, fmt.Sprintf("at most %d within each other", maxComprehensions)
 	}
 	return message, ""
 }

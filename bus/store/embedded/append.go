@@ -1,0 +1,460 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/switchyard-dev/switchyard/bus/store"
+	"github.com/switchyard-dev/switchyard/bus/store/embedded/seglog"
+)
+
+// appendCall is one Append on its way through the log's appender.
+type appendCall struct {
+	entry   seglog.Entry
+	buf     []byte
+	batch   []store.Entry
+	buses   []*bus
+	found   []known // what the state knew of each entry's identity
+	dup     []bool  // whether found is one
+	results []store.Result
+	epoch   uint64
+	fired   []fired // for scheduled events whose time has come
+	key     []byte  // scratch
+	barrier bool    // only waits for what is before it
+}
+
+// maxPooled is the largest buffer that is kept for the next Append.
+const maxPooled = 256 << 10
+
+func (c *appendCall) reset() {
+	clear(c.buses)
+	c.buses, c.found, c.dup = c.buses[:0], c.found[:0], c.dup[:0]
+	c.batch, c.results, c.fired, c.barrier = nil, nil, nil, false
+	if c.buf = c.buf[:0]; cap(c.buf) > maxPooled {
+		c.buf = nil
+	}
+	c.entry = seglog.Entry{}
+}
+
+// Append implements store.Log.
+func (s *Store) Append(ctx context.Context, batch []store.Entry) ([]store.Result, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	if len(batch) == 0 {
+		return nil, nil
+	}
+	return s.append(ctx, batch, nil)
+}
+
+func (s *Store) append(ctx context.Context, batch []store.Entry, fired []fired) ([]store.Result, error) {
+	if err := s.state.err(); err != nil {
+		return nil, err
+	}
+	c := s.calls.Get().(*appendCall)
+	defer func() {
+		c.reset()
+		s.calls.Put(c)
+	}()
+	c.batch, c.fired = batch, fired
+	if err := s.prepare(c); err != nil {
+		return nil, err
+	}
+	results := make([]store.Result, len(batch))
+	c.results = results
+	c.entry.Payload, c.entry.Ctx = c.buf, c
+	if _, err := s.log.Append(ctx, &c.entry); err != nil {
+		return nil, s.appendError(err)
+	}
+	return results, nil
+}
+
+// appendError says in the words of package store why an append failed.
+func (s *Store) appendError(err error) error {
+	switch {
+	case errors.Is(err, seglog.ErrClosed):
+		return store.ErrClosed
+	case errors.Is(err, seglog.ErrFailed):
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	case errors.Is(err, seglog.ErrTooLarge):
+		return fmt.Errorf("a batch may have %d bytes at most: %w", s.log.MaxPayload(), err)
+	}
+	return err
+}
+
+// prepare does what needs no order: it finds the buses, encodes the entries
+// and looks for duplicates in the state.
+func (s *Store) prepare(c *appendCall) error {
+	size := payloadHeader
+	for i := range c.batch {
+		e := &c.batch[i]
+		if e.Event == nil {
+			return fmt.Errorf("entry %d of the batch has no event", i)
+		}
+		if n := len(c.buses); n > 0 && c.buses[n-1].id == e.Bus {
+			c.buses = append(c.buses, c.buses[n-1])
+		} else {
+			b, err := s.bus(e.Bus)
+			if err != nil {
+				return err
+			}
+			c.buses = append(c.buses, b)
+		}
+		size += encodedSize(e)
+	}
+	if size > s.log.MaxPayload() {
+		return s.appendError(seglog.ErrTooLarge)
+	}
+	if cap(c.buf) < size {
+		c.buf = make([]byte, 0, size)
+	}
+	c.buf = appendPayloadHeader(c.buf[:0], len(c.batch))
+	c.epoch = s.dedupe.epoch.Load()
+	now := nanos(s.opts.Clock())
+	for i := range c.batch {
+		e := &c.batch[i]
+		var f *fired
+		if c.fired != nil {
+			f = &c.fired[i]
+		}
+		c.buf = appendEntry(c.buf, e, f)
+		var k known
+		dup := false
+		if e.Window > 0 && f == nil {
+			var err error
+			s.dedupe.useClass(uint64(e.Window))
+			if c.key == nil {
+				c.key = make([]byte, 0, 64)
+			}
+			if k, dup, err = s.lookup(identity{e.Bus, e.Dedupe}, now, c.key); err != nil {
+				return err
+			}
+		}
+		c.found, c.dup = append(c.found, k), append(c.dup, dup)
+	}
+	return nil
+}
+
+// reserve refuses a group while the disk is nearly full or the state failed.
+func (s *Store) reserve() error {
+	if err := s.state.err(); err != nil {
+		return err
+	}
+	return s.disk.check()
+}
+
+// seal gives the entries of a group their sequences and times, in order of the
+// log; it runs in the appender.
+func (s *Store) seal(g *seglog.Group) error {
+	now := nanos(s.opts.Clock())
+	for _, e := range g.Entries {
+		c, _ := e.Ctx.(*appendCall)
+		if c == nil || c.barrier {
+			e.DropWithGroup(nil)
+			continue
+		}
+		if err := s.sealCall(c, now); err != nil {
+			e.Drop(err)
+			continue
+		}
+		if c.allVoid() {
+			s.duplicates.Add(uint64(len(c.results)))
+			e.DropWithGroup(nil)
+		}
+	}
+	return nil
+}
+
+func (c *appendCall) allVoid() bool {
+	for i := range c.results {
+		if !c.results[i].Duplicate {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Store) sealCall(c *appendCall, now int64) error {
+	for _, b := range c.buses {
+		if b.dropped.Load() {
+			return fmt.Errorf("bus %d: %w", b.id, store.ErrNotFound)
+		}
+	}
+	stale := c.epoch != s.dedupe.epoch.Load()
+	if stale && c.fired == nil {
+		for i := range c.batch {
+			e := &c.batch[i]
+			if e.Window <= 0 {
+				continue
+			}
+			var err error
+			if c.found[i], c.dup[i], err = s.lookup(identity{e.Bus, e.Dedupe}, now, c.key); err != nil {
+				return err
+			}
+		}
+	}
+	es, err := parsePayload(c.buf)
+	if err != nil {
+		return err
+	}
+	var e entry
+	for i := 0; ; i++ {
+		ok, err := es.next(&e)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return nil
+		}
+		s.sealEntry(c, i, &e, now)
+	}
+}
+
+func (s *Store) sealEntry(c *appendCall, i int, e *entry, now int64) {
+	b, window := c.buses[i], int64(e.window())
+	id := identity{e.bus, e.key()}
+	isFired := e.flags&flagFired != 0
+	if window > 0 && !isFired {
+		k, dup := s.dedupe.find(id, now)
+		if !dup && c.dup[i] {
+			k, dup = c.found[i], c.found[i].fresh(now)
+		}
+		if dup {
+			e.setFlag(flagVoid)
+			c.results[i] = store.Result{Sequence: k.seq, Duplicate: true, Scheduled: k.seq == 0}
+			return
+		}
+	}
+	at := now
+	switch {
+	case e.hasDue() && !isFired && e.due() > now:
+		e.setFlag(flagScheduled)
+		s.lastSchedule++
+		e.setID(s.lastSchedule)
+		e.setAccepted(now)
+		c.results[i] = store.Result{Scheduled: true}
+	default:
+		b.assigned++
+		b.assignedTime = max(b.assignedTime, now)
+		e.setSeq(b.assigned)
+		e.setRecorded(b.assignedTime)
+		c.results[i] = store.Result{Sequence: b.assigned}
+		if isFired {
+			at = e.accepted()
+		}
+	}
+	if window > 0 {
+		s.dedupe.remember(id, known{e.seq, at, window})
+	}
+}
+
+// failed takes back what seal gave to entries that were not written.
+func (s *Store) failed(g *seglog.Group, _ error) {
+	for _, ge := range g.Entries {
+		c, _ := ge.Ctx.(*appendCall)
+		if c == nil || c.barrier {
+			continue
+		}
+		for _, b := range c.buses {
+			b.mu.Lock()
+			b.assigned, b.assignedTime = b.last, b.recorded
+			b.mu.Unlock()
+		}
+		_ = walkPayload(c.buf, func(e *entry) error {
+			if e.window() <= 0 {
+				return nil
+			}
+			id := identity{e.bus, e.key()}
+			s.dedupe.forget(id)
+			if e.flags&flagFired != 0 { // it is scheduled again
+				s.dedupe.remember(id, known{0, e.accepted(), int64(e.window())})
+			}
+			return nil
+		})
+	}
+}
+
+// walkPayload calls f for each entry that is there.
+func walkPayload(payload []byte, f func(e *entry) error) error {
+	es, err := parsePayload(payload)
+	if err != nil {
+		return err
+	}
+	var e entry
+	for {
+		ok, err := es.next(&e)
+		if err != nil || !ok {
+			return err
+		}
+		if e.flags&flagVoid != 0 {
+			continue
+		}
+		if err := f(&e); err != nil {
+			return err
+		}
+	}
+}
+
+// committed makes a durable group visible; it runs in the appender.
+func (s *Store) committed(g *seglog.Group) {
+	s.groups++
+	touched := s.touched[:0]
+	s.pendingMu.Lock()
+	for _, ge := range g.Entries {
+		c, _ := ge.Ctx.(*appendCall)
+		if c == nil || c.barrier {
+			continue
+		}
+		pos := ge.Position()
+		s.pending.pos = pos
+		i := -1
+		_ = walkAll(c.buf, func(e *entry) {
+			i++
+			if e.flags&flagVoid != 0 {
+				s.duplicates.Add(1)
+				return
+			}
+			s.commitEntry(c.buses[i], &c.batch[i], e, pos)
+			if b := c.buses[i]; e.seq != 0 && b.group != s.groups {
+				b.group = s.groups
+				touched = append(touched, b)
+			}
+		})
+	}
+	s.pending.mark = s.dedupe.mark()
+	full := s.pending.size() >= maxPending
+	s.pendingMu.Unlock()
+	for _, b := range touched {
+		b.mu.Lock()
+		b.wake()
+		b.mu.Unlock()
+	}
+	if w := s.watcher.Load(); w != nil {
+		for _, b := range touched {
+			(*w).Appended(b.id)
+		}
+	}
+	clear(touched)
+	s.touched = touched[:0]
+	if full {
+		_ = s.applyPending() // the state is behind: appending waits for it
+	} else {
+		s.wakeApplier()
+	}
+}
+
+// walkAll is walkPayload with the entries that are void.
+func walkAll(payload []byte, f func(e *entry)) error {
+	es, err := parsePayload(payload)
+	if err != nil {
+		return err
+	}
+	var e entry
+	for {
+		ok, err := es.next(&e)
+		if err != nil || !ok {
+			return err
+		}
+		f(&e)
+	}
+}
+
+// commitEntry takes note of one durable entry; s.pendingMu is held.
+func (s *Store) commitEntry(b *bus, from *store.Entry, e *entry, pos seglog.Position) {
+	s.pending.note(e, b)
+	if e.flags&flagScheduled != 0 {
+		return
+	}
+	size := len(e.event)
+	s.events.Add(1)
+	s.bytes.Add(uint64(size))
+	via := from.Via
+	if len(via) > maxVia {
+		via = via[:maxVia]
+	}
+	b.mu.Lock()
+	done, segment := b.account(e.seq, e.record, size, pos)
+	if s.tailBytes.Load() < tailBudget {
+		s.tailBytes.Add(b.tail.add(store.Record{
+			Bus: b.id, Sequence: e.seq, Recorded: fromNanos(e.record), Via: via, Hops: e.hops(), Event: from.Event,
+		}))
+		if b.tail.since == 0 {
+			s.tailed = append(s.tailed, b)
+		}
+		b.tail.since = s.tick.Load()
+	}
+	if !b.touched {
+		b.touched = true
+		s.pending.buses = append(s.pending.buses, b)
+	}
+	b.mu.Unlock()
+	if segment != 0 {
+		s.pending.segments = append(s.pending.segments, segmentDone{segment, b.id, done})
+	}
+}
+
+// tailBudget bounds the bytes of recent events that are kept for the router.
+const tailBudget = 16 << 20
+
+// barrier returns once everything that was handed to the log before is durable
+// and visible, or failed.
+func (s *Store) barrier(ctx context.Context) error {
+	c := &appendCall{barrier: true}
+	c.entry.Ctx = c
+	if _, err := s.log.Append(ctx, &c.entry); err != nil && !errors.Is(err, seglog.ErrFailed) {
+		return s.appendError(err)
+	}
+	return nil
+}
+
+// diskGuard refuses publishes while less than a reserve is free.
+type diskGuard struct {
+	reserve uint64
+	usage   func() (free uint64, err error)
+
+	mu     sync.Mutex
+	asked  time.Time
+	groups int
+	err    error
+}
+
+// How long an answer about the disk holds.
+const (
+	diskEvery  = 100 * time.Millisecond
+	diskGroups = 16
+)
+
+func (d *diskGuard) check() error {
+	if d.reserve == 0 {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.groups++
+	if d.err == nil && d.groups < diskGroups && time.Since(d.asked) < diskEvery {
+		return nil
+	}
+	d.groups, d.asked = 0, time.Now()
+	free, err := d.usage()
+	switch {
+	case err != nil:
+		d.err = nil // not known: let the write itself tell
+	case free < d.reserve:
+		d.err = fmt.Errorf("%d MiB are free on the disk, less than the reserve of %d MiB; free some space: %w",
+			free>>20, d.reserve>>20, store.ErrUnavailable)
+	default:
+		d.err = nil
+	}
+	return d.err
+}
+
+// state of the guard, without asking the disk.
+func (d *diskGuard) last() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.err
+}

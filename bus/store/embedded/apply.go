@@ -1,0 +1,166 @@
+package embedded
+
+import (
+	"slices"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/switchyard-dev/switchyard/bus/store"
+	"github.com/switchyard-dev/switchyard/bus/store/embedded/seglog"
+)
+
+// pending is what the log holds and the state does not know yet.
+type pending struct {
+	pos      seglog.Position // of the newest frame
+	mark     uint64          // number of the newest identity in it
+	buses    []*bus          // those that were touched
+	segments []segmentDone
+	known    []knownRow
+	sched    []schedNote
+}
+
+type segmentDone struct {
+	segment uint64
+	bus     store.BusID
+	row     segmentRow
+}
+
+type knownRow struct {
+	id identity
+	known
+}
+
+// schedNote is a scheduled event to be kept, or one to be removed.
+type schedNote struct {
+	due int64
+	id  uint64
+	bus store.BusID
+	raw []byte // nil: remove
+}
+
+// maxPending is how far the state may be behind the log, in rows; the appender
+// then waits for it.
+const maxPending = 1 << 16
+
+// applyDelay lets groups gather before they are applied together.
+const applyDelay = 5 * time.Millisecond
+
+func (p *pending) size() int { return len(p.known) + len(p.sched) + len(p.buses) }
+
+// note takes what the state must know of an entry besides its bus's numbers.
+func (p *pending) note(e *entry, b *bus) {
+	if w := int64(e.window()); w > 0 {
+		at := e.record
+		if e.hasDue() && e.flags&(flagFired|flagScheduled) != 0 {
+			at = e.accepted()
+		}
+		p.known = append(p.known, knownRow{identity{b.id, e.key()}, known{e.seq, at, w}})
+	}
+	switch {
+	case e.flags&flagScheduled != 0:
+		p.sched = append(p.sched, schedNote{e.due(), e.id(), b.id, slices.Clone(e.raw)})
+	case e.flags&flagFired != 0:
+		p.sched = append(p.sched, schedNote{e.due(), e.id(), b.id, nil})
+	}
+}
+
+func (s *Store) wakeApplier() {
+	select {
+	case s.applySignal <- struct{}{}:
+	default:
+	}
+}
+
+// applier keeps the state up with the log.
+func (s *Store) applier() {
+	timer := time.NewTimer(applyDelay)
+	defer timer.Stop()
+	for {
+		select {
+		case <-s.closed:
+			return
+		case <-s.applySignal:
+		}
+		timer.Reset(applyDelay)
+		select {
+		case <-s.closed:
+			return
+		case <-timer.C:
+		}
+		_ = s.applyPending() // a failed state says so by itself
+	}
+}
+
+// applyPending brings the state up to the log, in one batch that says which
+// position it covers.
+func (s *Store) applyPending() error {
+	s.applyMu.Lock()
+	defer s.applyMu.Unlock()
+	s.pendingMu.Lock()
+	p := s.pending
+	s.pending = s.spare
+	s.spare = pending{}
+	s.pendingMu.Unlock()
+	if p.pos == s.covered || p.pos == (seglog.Position{}) {
+		s.spare = p.emptied()
+		return s.state.err()
+	}
+	batch := s.state.db.NewBatch()
+	var key, value []byte
+	for i := range p.known {
+		key, value = dedupeRow(p.known[i].id, p.known[i].known, key, value)
+		_ = batch.Set(key, value, nil)
+	}
+	for _, d := range p.segments {
+		key = segmentKey(key[:0], prefixSegment, d.segment, d.bus)
+		_ = batch.Set(key, d.row.append(value[:0]), nil)
+	}
+	indexed := make([]int, len(p.buses))
+	for i, b := range p.buses {
+		b.mu.Lock()
+		b.touched = false
+		indexed[i] = len(b.recent)
+		b.writeRows(batch, key, value)
+		b.mu.Unlock()
+	}
+	next := s.applyScheduled(batch, p.sched)
+	_ = batch.Set(metaKey("covered"), be64(appendPosition(value[:0], p.pos), s.lastSchedule), nil)
+	if err := s.state.commit(batch); err != nil {
+		return err
+	}
+	s.covered = p.pos
+	for i, b := range p.buses {
+		b.mu.Lock()
+		b.recent = slices.Clone(b.recent[min(indexed[i], len(b.recent)):])
+		if len(b.recent) == 0 {
+			b.recent = nil
+		}
+		b.mu.Unlock()
+	}
+	s.dedupe.wrote(p.mark)
+	s.scheduleChanged(next)
+	s.spare = p.emptied()
+	return nil
+}
+
+// emptied keeps the memory of p for the next one, unless it is much.
+func (p *pending) emptied() pending {
+	if cap(p.known) > 1<<14 || cap(p.buses) > 1<<12 {
+		return pending{pos: p.pos}
+	}
+	clear(p.buses)
+	clear(p.sched)
+	return pending{pos: p.pos, mark: p.mark, buses: p.buses[:0], segments: p.segments[:0], known: p.known[:0], sched: p.sched[:0]}
+}
+
+// writeRows writes what the state knows of b's log; b.mu is held.
+func (b *bus) writeRows(batch *pebble.Batch, key, value []byte) {
+	_ = batch.Set(idKey(key[:0], prefixLast, uint32(b.id)), b.lastRow(value[:0]), nil)
+	if b.segment != 0 {
+		_ = batch.Set(segmentKey(key[:0], prefixSegment, b.segment, b.id), b.seg.append(value[:0]), nil)
+	}
+	for _, e := range b.recent {
+		_ = batch.Set(seqKey(key[:0], prefixIndex, b.id, e.seq), e.append(value[:0]), nil)
+	}
+}

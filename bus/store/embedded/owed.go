@@ -1,0 +1,188 @@
+package embedded
+
+import (
+	"context"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/switchyard-dev/switchyard/bus/store"
+)
+
+// Events that retention passes while a subscription owes them, or has them as
+// dead letters, are copied into the state before their bus's first sequence
+// moves up, with one row for each delivery that holds them. The last of these
+// to be settled frees the copy.
+
+// mayBeOwed says whether a delivery's event may be kept as a copy.
+func (s *Store) mayBeOwed(p place) bool {
+	b, err := s.bus(p.bus)
+	return err != nil || p.seq < b.trimming.Load()
+}
+
+// notOwed puts into the batch that a delivery does not hold its event any
+// more; owedMu is held until the batch is committed.
+func (s *Store) notOwed(batch *pebble.Batch, sub store.SubscriptionID, p place) error {
+	mine := owedByKey(nil, sub, p)
+	ok, err := s.state.has(mine)
+	if err != nil || !ok {
+		return err
+	}
+	_ = batch.Delete(mine, nil)
+	prefix := seqKey(nil, prefixOwedBy, p.bus, p.seq)
+	others := false
+	err = s.state.scanPrefix(prefix, func(key, _ []byte) (bool, error) {
+		others = string(key) != string(mine)
+		return !others, nil
+	})
+	if err != nil || others {
+		return err
+	}
+	key := seqKey(nil, prefixOwed, p.bus, p.seq)
+	size := int64(0)
+	if _, err := s.state.get(key, func(v []byte) error { size = owedSize(v); return nil }); err != nil {
+		return err
+	}
+	_ = batch.Delete(key, nil)
+	s.countOwed(batch, -size)
+	attempts := seqKey(nil, prefixAttempt, p.bus, p.seq)
+	return batch.DeleteRange(attempts, successor(attempts), nil)
+}
+
+// owedSize is the size of the event in the value of a copy.
+func owedSize(v []byte) int64 {
+	es := entries{rest: v, count: 1}
+	var e entry
+	if ok, err := es.next(&e); err != nil || !ok {
+		return 0
+	}
+	return int64(len(e.event))
+}
+
+func (s *Store) countOwed(batch *pebble.Batch, change int64) {
+	_ = batch.Merge(metaKey("owed"), counts{records: change}.append(nil), nil)
+	s.owed.Add(change)
+}
+
+// owedRecord reads the copy of an event.
+func (s *Store) owedRecord(id store.BusID, seq uint64) (r store.Record, ok bool, err error) {
+	if s.owed.Load() == 0 {
+		return r, false, nil
+	}
+	ok, err = s.state.get(seqKey(nil, prefixOwed, id, seq), func(v []byte) error {
+		es := entries{rest: v, count: 1}
+		var e entry
+		if ok, err := es.next(&e); err != nil || !ok {
+			return errBadFrame
+		}
+		r, err = e.stored()
+		return err
+	})
+	return r, ok, err
+}
+
+// owedStep is how many deliveries are looked at while a subscription is locked.
+const owedStep = 256
+
+// keepOwed copies the events of b below upTo that somebody owes. The position
+// that survives a crash has passed them, so all of these deliveries have rows.
+func (s *Store) keepOwed(b *bus, upTo uint64) error {
+	from := b.trimming.Load()
+	if upTo <= from {
+		return nil
+	}
+	// From here on settling one of them looks for a copy.
+	b.trimming.Store(upTo)
+	from = max(from, 1)
+	b.mu.Lock()
+	from = min(from, b.first) // an attempt before may have failed half way
+	b.mu.Unlock()
+	for _, sub := range s.allSubs() {
+		for _, prefix := range []byte{prefixQueue, prefixDeadID} {
+			if err := s.keepOwedBy(b, sub, prefix, from, upTo); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Store) keepOwedBy(b *bus, sub *subscription, prefix byte, from, upTo uint64) error {
+	at := place{bus: b.id, seq: from}
+	end := queueKey(nil, prefix, sub.id, place{bus: b.id, seq: upTo})
+	for {
+		sub.mu.Lock()
+		if sub.gone || prefix == prefixQueue && sub.counts.records == 0 || prefix == prefixDeadID && sub.counts.dead == 0 {
+			sub.mu.Unlock()
+			return nil
+		}
+		var found []place
+		err := s.state.scan(queueKey(nil, prefix, sub.id, at), end, func(key, _ []byte) (bool, error) {
+			p, ok := parsePlace(key[5:])
+			if !ok {
+				return false, errBadRow
+			}
+			found = append(found, p)
+			return len(found) < owedStep, nil
+		})
+		if err == nil {
+			err = s.copyOwed(b, sub.id, found)
+		}
+		sub.mu.Unlock()
+		if err != nil || len(found) < owedStep {
+			return err
+		}
+		at = found[len(found)-1]
+		at.run++ // the next one
+	}
+}
+
+// copyOwed writes the copies of what one subscription owes.
+func (s *Store) copyOwed(b *bus, sub store.SubscriptionID, found []place) error {
+	if len(found) == 0 {
+		return nil
+	}
+	s.owedMu.Lock()
+	defer s.owedMu.Unlock()
+	batch := s.state.db.NewBatch()
+	var missing []store.Delivery
+	for _, p := range found {
+		_ = batch.Set(owedByKey(nil, sub, p), nil, nil)
+		ok, err := s.state.has(seqKey(nil, prefixOwed, b.id, p.seq))
+		if err != nil {
+			_ = batch.Close()
+			return err
+		}
+		if n := len(missing); !ok && (n == 0 || missing[n-1].Record.Sequence != p.seq) {
+			missing = append(missing, store.Delivery{Record: store.Record{Bus: b.id, Sequence: p.seq}})
+		}
+	}
+	for i := 0; i < len(missing); i++ {
+		r := &missing[i].Record
+		if r.Event == nil {
+			end := i + 1
+			for end < len(missing) && missing[end].Record.Sequence <= missing[end-1].Record.Sequence+readAhead {
+				end++
+			}
+			if err := s.readRecords(context.Background(), b, missing[i:end]); err != nil {
+				_ = batch.Close()
+				return err
+			}
+		}
+		if r.Event == nil {
+			continue // a damaged place in the log: the claim will say so
+		}
+		e := store.Entry{Bus: b.id, Event: r.Event, Via: r.Via, Hops: r.Hops}
+		raw := appendEntry(nil, &e, nil)
+		es := entries{rest: raw, count: 1}
+		var stored entry
+		if ok, err := es.next(&stored); err != nil || !ok {
+			_ = batch.Close()
+			return errBadFrame
+		}
+		stored.setSeq(r.Sequence)
+		stored.setRecorded(nanos(r.Recorded))
+		_ = batch.Set(seqKey(nil, prefixOwed, b.id, r.Sequence), raw, nil)
+		s.countOwed(batch, int64(r.Event.Size()))
+	}
+	return s.state.commit(batch)
+}

@@ -1,0 +1,218 @@
+package embedded
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/switchyard-dev/switchyard/bus/store"
+	"github.com/switchyard-dev/switchyard/bus/store/embedded/seglog"
+)
+
+// recover loads the tables from the state and brings them up with the log.
+// Queues are not read: each is when it is first claimed from.
+func (s *Store) recover() error {
+	s.tick.Store(1)
+	for _, load := range []func() error{s.loadMeta, s.loadBuses, s.loadSubs, s.loadClasses, s.openLog, s.loadSchedule, s.openTrace} {
+		if err := load(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) loadMeta() error {
+	n, err := s.metaNumber("bus")
+	if err != nil {
+		return err
+	}
+	s.lastBus = store.BusID(n)
+	if n, err = s.metaNumber("sub"); err != nil {
+		return err
+	}
+	s.lastSub = store.SubscriptionID(n)
+	// Deaths at one instant are told apart by a number that goes on.
+	if n, err = s.metaNumber("opened"); err != nil {
+		return err
+	}
+	n++
+	s.deaths.Store(n << 40)
+	batch := s.state.db.NewBatch()
+	_ = batch.Set(metaKey("opened"), be64(nil, n), nil)
+	if err := s.state.commit(batch); err != nil {
+		return err
+	}
+	_, err = s.state.get(metaKey("covered"), func(v []byte) error {
+		r := rowReader{rest: v}
+		s.covered = seglog.Position{Segment: r.u64(), Offset: r.i64()}
+		s.lastSchedule = r.u64()
+		return r.err()
+	})
+	if err != nil {
+		return err
+	}
+	_, err = s.state.get(metaKey("owed"), func(v []byte) error {
+		c, err := parseCounts(v)
+		s.owed.Store(c.records)
+		return err
+	})
+	return err
+}
+
+// eachID calls f for the rows under a prefix that are named by one number.
+func (s *Store) eachID(prefix byte, f func(id uint32, value []byte) error) error {
+	return s.state.scanPrefix([]byte{prefix}, func(key, value []byte) (bool, error) {
+		if len(key) != 5 {
+			return false, errBadRow
+		}
+		if err := f(binary.BigEndian.Uint32(key[1:]), value); err != nil {
+			return false, fmt.Errorf("row %q: %w", key, err)
+		}
+		return true, nil
+	})
+}
+
+func (s *Store) loadBuses() error {
+	err := s.eachID(prefixBus, func(id uint32, v []byte) error {
+		b, err := parseBusRow(store.BusID(id), v)
+		if err == nil {
+			s.addBus(b)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	known := func(f func(b *bus, v []byte) error) func(uint32, []byte) error {
+		return func(id uint32, v []byte) error {
+			if b := s.buses[store.BusID(id)]; b != nil {
+				return f(b, v)
+			}
+			return nil
+		}
+	}
+	if err := s.eachID(prefixLast, known((*bus).readLastRow)); err != nil {
+		return err
+	}
+	err = s.eachID(prefixFirst, known(func(b *bus, v []byte) error {
+		r := rowReader{rest: v}
+		b.first, b.removed = r.u64(), r.i64()
+		b.trimming.Store(b.first)
+		return r.err()
+	}))
+	if err != nil {
+		return err
+	}
+	return s.eachID(prefixPosition, known(func(b *bus, v []byte) error {
+		r := rowReader{rest: v}
+		b.queue.position = r.u64()
+		b.queue.routed = b.queue.position
+		return r.err()
+	}))
+}
+
+func (s *Store) loadSubs() error {
+	err := s.eachID(prefixSub, func(id uint32, v []byte) error {
+		sub, err := parseSubRow(store.SubscriptionID(id), v)
+		if err == nil {
+			s.subs[sub.id], s.bySub[sub.name] = sub, sub
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	err = s.eachID(prefixCounts, func(id uint32, v []byte) error {
+		c, err := parseCounts(v)
+		if sub := s.subs[store.SubscriptionID(id)]; sub != nil && err == nil {
+			sub.counts = c
+			sub.backlog, sub.timed = c.records > 0, c.records > 0
+			s.records.Add(c.records)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.eachID(prefixError, func(id uint32, v []byte) error {
+		r := rowReader{rest: v}
+		e := &lastError{at: r.i64(), text: r.text()}
+		if sub := s.subs[store.SubscriptionID(id)]; sub != nil {
+			sub.lastErr = e
+		}
+		return r.err()
+	})
+}
+
+// openLog opens the log and gives the state what it lacks of it.
+func (s *Store) openLog() error {
+	covered := s.covered
+	s.log = nil
+	log, err := seglog.Open(seglog.Options{
+		FS: s.opts.FS, Dir: s.opts.FS.PathJoin(s.opts.Dir, "log"), SegmentSize: s.opts.SegmentSize,
+		ReadAhead: 256 << 10, MaxPendingBytes: 32 << 20,
+		Reserve: s.reserve, Seal: s.seal, Committed: s.committed, Failed: s.failed,
+		FsyncDuration: func(d time.Duration) {
+			s.fsyncs.Add(1)
+			if s.opts.OnFsync != nil {
+				s.opts.OnFsync(d)
+			}
+		},
+		Logger: s.opts.Logger,
+	}, func(pos seglog.Position, payload []byte) error {
+		if !covered.Less(pos) {
+			return nil
+		}
+		return s.replay(pos, payload)
+	}, covered)
+	if err != nil {
+		return fmt.Errorf("open the log: %w", err)
+	}
+	s.log = log
+	for _, b := range s.buses {
+		b.assigned, b.assignedTime = b.last, b.recorded
+		b.queue.known = b.last
+	}
+	s.pending.mark = s.dedupe.mark()
+	return s.applyPending()
+}
+
+// replay takes note of a frame that the state does not cover.
+func (s *Store) replay(pos seglog.Position, payload []byte) error {
+	err := walkPayload(payload, func(e *entry) error {
+		if e.hasDue() && e.flags&(flagScheduled|flagFired) != 0 {
+			s.lastSchedule = max(s.lastSchedule, e.id())
+		}
+		b := s.buses[e.bus]
+		if b == nil {
+			return nil // dropped since
+		}
+		if w := uint64(e.window()); w > 0 {
+			s.dedupe.useClass(w)
+		}
+		s.pending.note(e, b)
+		switch {
+		case e.flags&flagScheduled != 0 || e.seq <= b.last && e.seq != 0:
+			return nil
+		case e.seq != b.last+1:
+			return fmt.Errorf("at %v: bus %q goes on with sequence %d after %d", pos, b.name, e.seq, b.last)
+		}
+		done, segment := b.account(e.seq, e.record, len(e.event), pos)
+		if segment != 0 {
+			s.pending.segments = append(s.pending.segments, segmentDone{segment, b.id, done})
+		}
+		if !b.touched {
+			b.touched = true
+			s.pending.buses = append(s.pending.buses, b)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	s.pending.pos = pos
+	if s.pending.size() >= maxPending/4 {
+		return s.applyPending()
+	}
+	return nil
+}

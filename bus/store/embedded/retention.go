@@ -1,0 +1,393 @@
+package embedded
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/switchyard-dev/switchyard/bus/store"
+	"github.com/switchyard-dev/switchyard/bus/store/embedded/seglog"
+)
+
+// Trim implements store.Log. It moves the first sequence of each bus up,
+// keeping copies of what is owed, and then removes the segments of the log in
+// which nothing is left.
+func (s *Store) Trim(ctx context.Context) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.leave()
+	s.trimMu.Lock()
+	defer s.trimMu.Unlock()
+	if err := s.applyPending(); err != nil {
+		return err
+	}
+	now := nanos(s.opts.Clock())
+	if err := s.buryOld(now); err != nil {
+		return fmt.Errorf("retention of dead letters: %w", err)
+	}
+	cuts := map[*bus]cut{}
+	for _, b := range s.allBuses() {
+		c, err := s.plan(ctx, b, now)
+		if err != nil {
+			return fmt.Errorf("retention of bus %q: %w", b.name, err)
+		}
+		if c.first > 0 {
+			cuts[b] = c
+		}
+	}
+	if len(cuts) > 0 {
+		// What is in memory only becomes rows, so that it is seen as owed.
+		if err := s.checkpoint(0); err != nil {
+			return err
+		}
+		for b, c := range cuts {
+			if err := s.cut(ctx, b, c); err != nil {
+				return fmt.Errorf("retention of bus %q: %w", b.name, err)
+			}
+		}
+	}
+	if err := s.sweepDedupe(now); err != nil {
+		return err
+	}
+	if err := s.state.flush(); err != nil {
+		return err
+	}
+	return errors.Join(s.removeSegments(ctx), s.removeTraces())
+}
+
+// cut is where a bus is to begin.
+type cut struct {
+	first  uint64
+	before int64 // bytes of all events before it, ever
+}
+
+// plan finds where b should begin; first is 0 when nothing is to be removed.
+// What was not routed yet stays.
+func (s *Store) plan(ctx context.Context, b *bus, now int64) (c cut, err error) {
+	b.queue.mu.Lock()
+	limit := b.queue.routed + 1
+	b.queue.mu.Unlock()
+	b.mu.Lock()
+	opts, first, held, appended := b.opts, b.first, b.appended-b.removed, b.appended
+	limit = min(limit, b.last+1)
+	b.mu.Unlock()
+	target := first
+	if opts.MaxAge > 0 {
+		if target, err = s.sequenceAt(ctx, b, now-int64(opts.MaxAge)); err != nil {
+			return c, err
+		}
+		target = max(target, first)
+	}
+	// The bytes before a sequence are found by going on from an index entry.
+	find := func(keep func(before int64, seq uint64) bool) error {
+		c = cut{}
+		var before int64
+		seen := false
+		err := s.scanFrom(ctx, b, func(e indexEntry) bool { return keep(e.before, e.seq) }, 0, func(e *entry, start indexEntry) bool {
+			if !seen {
+				before, seen = start.before, true
+			}
+			if e.seq < first || keep(before, e.seq) && e.seq < limit {
+				before += int64(len(e.event))
+				c = cut{e.seq + 1, before}
+				return true
+			}
+			c = cut{e.seq, before}
+			return false
+		})
+		if err == nil && !seen {
+			err = errors.New("no place in the log is known")
+		}
+		return err
+	}
+	bySize := opts.MaxBytes > 0 && held > opts.MaxBytes
+	target = min(target, limit)
+	if target <= first && !bySize || first >= limit {
+		return cut{}, nil
+	}
+	err = find(func(before int64, seq uint64) bool {
+		return seq < target || bySize && appended-before > opts.MaxBytes
+	})
+	if c.first <= first {
+		c = cut{}
+	}
+	return c, err
+}
+
+// cut makes b begin at c.first.
+func (s *Store) cut(ctx context.Context, b *bus, c cut) error {
+	b.queue.mu.Lock()
+	reached := b.queue.position + 1
+	b.queue.mu.Unlock()
+	if c.first > reached {
+		return nil // something came into memory meanwhile: the next time
+	}
+	if err := s.keepOwed(b, c.first); err != nil {
+		return err
+	}
+	at, found, err := s.locateSeq(b, c.first)
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	first := b.first
+	b.mu.Unlock()
+	batch := s.state.db.NewBatch()
+	_ = batch.Set(idKey(nil, prefixFirst, uint32(b.id)), be64(be64(nil, c.first), uint64(c.before)), nil)
+	if found {
+		_ = batch.DeleteRange(idKey(nil, prefixIndex, uint32(b.id)), seqKey(nil, prefixIndex, b.id, at.seq), nil)
+	}
+	_ = batch.DeleteRange(idKey(nil, prefixBlock, uint32(b.id)), seqKey(nil, prefixBlock, b.id, c.first>>traceBucket), nil)
+	if err := s.dropAttempts(batch, b.id, first, c.first); err != nil {
+		_ = batch.Close()
+		return err
+	}
+	if err := s.state.commit(batch); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	b.first, b.removed = c.first, c.before
+	if freed := b.tail.pass(c.first - 1); freed != 0 {
+		s.tailBytes.Add(-freed)
+	}
+	b.mu.Unlock()
+	return nil
+}
+
+// dropAttempts drops the attempts of the events of a bus from first up to
+// without end, but not of those that are owed.
+func (s *Store) dropAttempts(batch *pebble.Batch, bus store.BusID, first, end uint64) error {
+	drop := func(from, to uint64) {
+		if from < to {
+			_ = batch.DeleteRange(seqKey(nil, prefixAttempt, bus, from), seqKey(nil, prefixAttempt, bus, to), nil)
+		}
+	}
+	err := s.state.scan(seqKey(nil, prefixOwed, bus, first), seqKey(nil, prefixOwed, bus, end), func(key, _ []byte) (bool, error) {
+		seq := binary.BigEndian.Uint64(key[5:])
+		drop(first, seq)
+		first = seq + 1
+		return true, nil
+	})
+	drop(first, end)
+	return err
+}
+
+// segmentUse is what of a segment is still needed.
+type segmentUse struct {
+	info  seglog.SegmentInfo
+	live  int64 // bytes of events that are left, about
+	keeps bool
+}
+
+// sparse is the share of a segment that must be left for it to stay as it is.
+const sparse = 4
+
+// removeSegments removes the sealed segments of the log that no bus needs, and
+// rewrites those of which little is left. The state that covers them is synced.
+func (s *Store) removeSegments(ctx context.Context) error {
+	s.applyMu.Lock()
+	covered := s.covered
+	s.applyMu.Unlock()
+	for _, info := range s.log.Segments() {
+		if !info.Sealed || info.Last >= covered.Segment {
+			break
+		}
+		use, err := s.useOf(info)
+		if err != nil {
+			return err
+		}
+		switch {
+		case !use.keeps && info.Size > 8192: // an emptied one in the middle stays, tiny, until it is the oldest
+			err = s.removeSegment(info)
+		case !use.keeps && info.First == s.log.Segments()[0].First:
+			err = s.removeSegment(info)
+		case use.keeps && use.live*sparse < info.Size && info.Size > s.log.Segments()[0].Size/8:
+			err = s.rewrite(ctx, use)
+		}
+		if err != nil && !errors.Is(err, seglog.ErrBusy) && !errors.Is(err, seglog.ErrGone) {
+			return fmt.Errorf("remove segment %d of the log: %w", info.Last, err)
+		}
+	}
+	return nil
+}
+
+// useOf sums up what a segment still holds.
+func (s *Store) useOf(info seglog.SegmentInfo) (use segmentUse, err error) {
+	use.info = info
+	lower, upper := be64([]byte{prefixSegment}, info.First), be64([]byte{prefixSegment}, info.Last+1)
+	err = s.state.scan(lower, upper, func(key, value []byte) (bool, error) {
+		k, v := rowReader{rest: key[9:]}, rowReader{rest: value}
+		id, row := store.BusID(k.u32()), v.segmentRow()
+		if k.bad || v.bad {
+			return false, errBadRow
+		}
+		b, err := s.bus(id)
+		if err != nil {
+			return true, nil
+		}
+		b.mu.Lock()
+		first := b.first
+		b.mu.Unlock()
+		if row.max < first {
+			return true, nil
+		}
+		use.keeps = true
+		if row.min >= first || row.max == row.min {
+			use.live += row.bytes
+		} else {
+			use.live += int64(float64(row.bytes) * float64(row.max-first+1) / float64(row.max-row.min+1))
+		}
+		return true, nil
+	})
+	return use, err
+}
+
+func (s *Store) removeSegment(info seglog.SegmentInfo) error {
+	err := s.log.Remove(info.Last)
+	if err != nil && !errors.Is(err, seglog.ErrGone) {
+		return err
+	}
+	batch := s.state.db.NewBatch()
+	_ = batch.DeleteRange(be64([]byte{prefixSegment}, info.First), be64([]byte{prefixSegment}, info.Last+1), nil)
+	return s.state.commit(batch)
+}
+
+// rewrite copies what is left of a segment into a new one and moves the index
+// to it.
+func (s *Store) rewrite(ctx context.Context, use segmentUse) error {
+	info := use.info
+	moves := map[seglog.Position]seglog.Position{}
+	rows := map[store.BusID]segmentRow{}
+	rw, err := s.log.Rewrite(ctx, info.First, info.Last, func(_ seglog.Position, payload []byte) ([]byte, bool) {
+		return s.liveOf(payload, rows)
+	}, func(from, to seglog.Position) { moves[from] = to })
+	if err != nil {
+		return err
+	}
+	err = rw.Commit(func() error { return s.moveIndex(info, rows, moves) })
+	if err != nil {
+		return errors.Join(err, rw.Abort())
+	}
+	return nil
+}
+
+// liveOf is a frame's payload without the entries that nobody needs, and a sum
+// of what it keeps.
+func (s *Store) liveOf(payload []byte, rows map[store.BusID]segmentRow) ([]byte, bool) {
+	var kept []byte
+	count := 0
+	total := 0
+	err := walkAll(payload, func(e *entry) {
+		total++
+		if e.flags&(flagVoid|flagScheduled) != 0 {
+			return
+		}
+		b, err := s.bus(e.bus)
+		if err != nil {
+			return
+		}
+		b.mu.Lock()
+		first := b.first
+		b.mu.Unlock()
+		if e.seq < first {
+			return
+		}
+		row, ok := rows[e.bus]
+		if !ok {
+			row.min = e.seq
+		}
+		row.max = e.seq
+		row.bytes += int64(len(e.event))
+		rows[e.bus] = row
+		if kept == nil {
+			kept = appendPayloadHeader(make([]byte, 0, len(payload)), 0)
+		}
+		kept = append(kept, e.raw...)
+		count++
+	})
+	switch {
+	case err != nil: // not ours to lose
+		return payload, true
+	case count == 0:
+		return nil, false
+	case count == total:
+		return payload, true
+	}
+	binary.LittleEndian.PutUint32(kept[1:], uint32(count))
+	return kept, true
+}
+
+// moveIndex brings the index entries of a rewritten segment to its new place.
+func (s *Store) moveIndex(info seglog.SegmentInfo, rows map[store.BusID]segmentRow, moves map[seglog.Position]seglog.Position) error {
+	batch := s.state.db.NewBatch()
+	_ = batch.DeleteRange(be64([]byte{prefixSegment}, info.First), be64([]byte{prefixSegment}, info.Last+1), nil)
+	start := seglog.Position{}
+	for _, to := range moves {
+		if start == (seglog.Position{}) || to.Less(start) {
+			start = to
+		}
+	}
+	for id, row := range rows {
+		_ = batch.Set(segmentKey(nil, prefixSegment, info.Last, id), row.append(nil), nil)
+		// The entry at or below the first of them may stand in an event that is gone.
+		lower := idKey(nil, prefixIndex, uint32(id))
+		err := s.state.scan(lower, seqKey(nil, prefixIndex, id, row.max+1), func(key, value []byte) (bool, error) {
+			e, err := parseIndexEntry(key, value)
+			if err != nil || e.pos.Segment < info.First || e.pos.Segment > info.Last {
+				return err == nil, err
+			}
+			to, ok := moves[e.pos]
+			if !ok {
+				to = start
+			}
+			e.pos = to
+			_ = batch.Set(key, e.append(nil), nil)
+			return true, nil
+		})
+		if err != nil {
+			_ = batch.Close()
+			return err
+		}
+	}
+	return s.state.commitSynced(batch)
+}
+
+// removeTraces drops the segments of the trace log whose events are all gone.
+func (s *Store) removeTraces() error {
+	for _, info := range s.trace.log.Segments() {
+		if !info.Sealed {
+			break
+		}
+		needed := false
+		lower, upper := be64([]byte{prefixBlocks}, info.First), be64([]byte{prefixBlocks}, info.Last+1)
+		err := s.state.scan(lower, upper, func(key, value []byte) (bool, error) {
+			k, v := rowReader{rest: key[9:]}, rowReader{rest: value}
+			id, highest := store.BusID(k.u32()), v.u64()
+			if b, err := s.bus(id); err == nil {
+				b.mu.Lock()
+				needed = highest >= b.first
+				b.mu.Unlock()
+			}
+			return !needed, errors.Join(k.err(), v.err())
+		})
+		if err != nil {
+			return err
+		}
+		if needed {
+			break // the later ones are younger; they go when this one does
+		}
+		if err := s.trace.log.Remove(info.Last); err != nil {
+			return fmt.Errorf("remove segment %d of the traces: %w", info.Last, err)
+		}
+		batch := s.state.db.NewBatch()
+		_ = batch.DeleteRange(lower, upper, nil)
+		if err := s.state.commit(batch); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,480 @@
+// Package embedded is the storage engine for one machine: a segmented log for
+// the events of all buses (package seglog), and beside it a Pebble instance,
+// the state, for everything small and mutable. It implements store.Store.
+//
+// The log is the truth for events; the state catches up from it after a crash.
+// A publisher encodes its batch and looks for duplicates by itself, then hands
+// the batch to the log's appender, which gives sequences and times, writes and
+// syncs whole groups, and shows them to readers. The state is written without
+// syncs and synced once a second, and at once for what a user commands.
+//
+// Deliveries stay in memory while they are young: a subscription has a window
+// of them, and a bus counts for each sequence how many are in memory only. The
+// router's position that survives a crash never passes one of those. What has
+// to wait (a retry, a full window, a pause, an age above Options.SpillAge)
+// becomes a row of the state.
+//
+// Concurrency: tables of buses and subscriptions are guarded by tableMu, each
+// subscription's queue by its own mutex, each bus's numbers by another. Locks
+// are taken in the order trimMu, checkpointMu, enqueueMu, subscription.mu,
+// owedMu, bus.mu or ring.mu; nothing is taken while bus.mu or ring.mu is held.
+// Commits that change a subscription's rows are made under its mutex. Hooks of
+// the log run in its appender and take bus.mu, pendingMu and dedupe.mu only.
+package embedded
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/switchyard-dev/switchyard/bus/store"
+	"github.com/switchyard-dev/switchyard/bus/store/embedded/seglog"
+)
+
+// Options configure a Store. The zero value of each field is its default; Dir
+// must be set.
+type Options struct {
+	// FS holds the files; default the operating system's.
+	FS vfs.FS
+	// Dir is made if it is missing. One process has it open at a time.
+	Dir string
+	// SegmentSize is the size of the log's files in bytes; default 64 MiB. It
+	// also bounds a batch.
+	SegmentSize int64
+	// Clock tells the time; default time.Now.
+	Clock func() time.Time
+	// DiskReserve is how many bytes must be free for events to be accepted;
+	// default 256 MiB, negative for none. A file system that does not tell is
+	// trusted.
+	DiskReserve int64
+	// DeadRetention is how long dead letters are kept; default 30 days,
+	// negative for ever.
+	DeadRetention time.Duration
+	// WindowPerSubscription is how many deliveries of a subscription are held
+	// in memory; default 1024.
+	WindowPerSubscription int
+	// WindowBytes bounds the event bodies held in memory for deliveries of all
+	// subscriptions; default 32 MiB. The others are read from the log again.
+	WindowBytes int64
+	// CheckpointEvery is how often the router's positions are written; default
+	// 250 ms.
+	CheckpointEvery time.Duration
+	// SpillAge is the age at which a delivery that is still in memory becomes
+	// a row of the state; default 500 ms.
+	SpillAge time.Duration
+	// SyncEvery is how often the state is synced; default 1 s.
+	SyncEvery time.Duration
+	// NoBackground starts no goroutine for any of this; tests call what they
+	// need.
+	NoBackground bool
+	// Logger gets failures and recoveries; default: discarded.
+	Logger *slog.Logger
+	// OnFsync observes the log's fsyncs, if set.
+	OnFsync func(time.Duration)
+}
+
+func (o *Options) withDefaults() error {
+	if o.Dir == "" {
+		return errors.New("embedded: Options.Dir is missing; name the directory for the data")
+	}
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	setDefault(&o.DiskReserve, 256<<20)
+	setDefault(&o.DeadRetention, 30*24*time.Hour)
+	setDefault(&o.WindowPerSubscription, 1024)
+	setDefault(&o.WindowBytes, 32<<20)
+	setDefault(&o.CheckpointEvery, 250*time.Millisecond)
+	setDefault(&o.SpillAge, 500*time.Millisecond)
+	setDefault(&o.SyncEvery, time.Second)
+	return nil
+}
+
+func setDefault[T int | int64 | time.Duration](v *T, def T) {
+	if *v == 0 {
+		*v = def
+	}
+}
+
+// formatVersion is the format of the directory that this program writes.
+const formatVersion = 1
+
+// Store is the engine. Make it with Open.
+type Store struct {
+	opts  Options
+	lock  io.Closer
+	state *state
+	log   *seglog.Log
+	trace *traceLog
+	disk  diskGuard
+
+	watcher atomic.Pointer[store.Watcher]
+	closed  chan struct{}
+	closing atomic.Bool
+	once    sync.Once
+	running sync.WaitGroup
+	end     error // of Close
+
+	openMu  sync.Mutex   // serialises OpenBus and OpenSubscription
+	tableMu sync.RWMutex // guards the tables
+	buses   map[store.BusID]*bus
+	byName  map[string]*bus
+	lastBus store.BusID
+	subs    map[store.SubscriptionID]*subscription
+	bySub   map[string]*subscription
+	lastSub store.SubscriptionID
+
+	// The appender's.
+	calls        sync.Pool
+	dedupe       *dedupe
+	lastSchedule uint64
+	groups       uint64
+	touched      []*bus
+	tailed       []*bus // buses with a tail; guarded by pendingMu
+	tailBytes    atomic.Int64
+	tick         atomic.Int64
+
+	pendingMu   sync.Mutex
+	pending     pending
+	applyMu     sync.Mutex
+	spare       pending
+	covered     seglog.Position
+	applySignal chan struct{}
+
+	checkpointMu sync.Mutex
+	activeMu     sync.Mutex
+	active       []*subscription // with deliveries that are in memory only
+	dirtyBuses   []*bus          // whose position moved
+	windowBytes  atomic.Int64
+	windowItems  atomic.Int64
+	records      atomic.Int64
+
+	deaths   atomic.Uint64
+	schedule schedule
+	fireMu   sync.Mutex // one fireDue at a time
+	trimMu   sync.Mutex
+	owedMu   sync.Mutex
+	owed     atomic.Int64
+
+	catalogMu sync.Mutex
+	routings  sync.Pool
+	gate      sync.RWMutex // held for reading by every operation, so that Close can wait for them
+
+	events, bytes, duplicates, fsyncs atomic.Uint64
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open opens the engine in a directory, or starts one, and brings the state up
+// to the log. It answers when everything can be served.
+func Open(opts Options) (_ *Store, err error) {
+	if err := opts.withDefaults(); err != nil {
+		return nil, err
+	}
+	s := &Store{
+		opts:        opts,
+		closed:      make(chan struct{}),
+		buses:       map[store.BusID]*bus{},
+		byName:      map[string]*bus{},
+		subs:        map[store.SubscriptionID]*subscription{},
+		bySub:       map[string]*subscription{},
+		dedupe:      newDedupe(),
+		applySignal: make(chan struct{}, 1),
+	}
+	s.calls.New = func() any { return &appendCall{} }
+	s.schedule.init()
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.abandon())
+		}
+	}()
+	fs := opts.FS
+	if err := fs.MkdirAll(opts.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make the data directory: %w", err)
+	}
+	lock, err := fs.Lock(fs.PathJoin(opts.Dir, "LOCK"))
+	if err != nil {
+		return nil, fmt.Errorf("%q is in use by another process; stop that one or name another directory: %w", opts.Dir, err)
+	}
+	s.lock = lock
+	if err := s.checkFormat(); err != nil {
+		return nil, err
+	}
+	s.disk.usage = func() (uint64, error) {
+		u, err := fs.GetDiskUsage(opts.Dir)
+		return u.AvailBytes, err
+	}
+	s.disk.reserve = uint64(max(opts.DiskReserve, 0))
+	if s.state, err = openState(fs, fs.PathJoin(opts.Dir, "state"), opts.Logger); err != nil {
+		return nil, err
+	}
+	if err := s.recover(); err != nil {
+		return nil, err
+	}
+	// The folders of log, state and traces, and this one, must not vanish in a
+	// power cut with what is in them.
+	if err := errors.Join(syncDir(fs, opts.Dir), syncDir(fs, parent(fs, opts.Dir))); err != nil {
+		return nil, fmt.Errorf("sync the data directory: %w", err)
+	}
+	if !opts.NoBackground {
+		s.start()
+	}
+	return s, nil
+}
+
+// checkFormat refuses a directory that a newer program wrote.
+func (s *Store) checkFormat() error {
+	fs := s.opts.FS
+	path := fs.PathJoin(s.opts.Dir, "FORMAT")
+	f, err := fs.Open(path)
+	if err == nil {
+		b, err := io.ReadAll(f)
+		if err = errors.Join(err, f.Close()); err != nil {
+			return fmt.Errorf("read %q: %w", path, err)
+		}
+		var version int
+		if len(b) > 0 {
+			if _, err := fmt.Sscanf(string(b), "switchyard store %d", &version); err != nil {
+				return fmt.Errorf("%q is not a store's format file: %q", path, b)
+			}
+			if version > formatVersion {
+				return fmt.Errorf("%q was written by a newer release (format %d; this one knows up to %d); run that release, or start with an empty directory",
+					s.opts.Dir, version, formatVersion)
+			}
+			return nil
+		}
+	}
+	f, err = fs.Create(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return fmt.Errorf("write %q: %w", path, err)
+	}
+	_, err = fmt.Fprintf(f, "switchyard store %d\n", formatVersion)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("write %q: %w", path, err)
+	}
+	return syncDir(fs, s.opts.Dir)
+}
+
+func syncDir(fs vfs.FS, dir string) error {
+	d, err := fs.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func parent(fs vfs.FS, dir string) string {
+	if p := fs.PathDir(dir); p != "" {
+		return p
+	}
+	return "."
+}
+
+// start runs what happens by itself.
+func (s *Store) start() {
+	s.running.Go(s.applier)
+	s.running.Go(s.ticker)
+	s.running.Go(s.scheduler)
+	s.running.Go(s.housekeeper)
+	s.running.Go(s.tracer)
+}
+
+// Watch implements store.Store.
+func (s *Store) Watch(w store.Watcher) {
+	s.watcher.Store(&w)
+	for _, sub := range s.allSubs() {
+		sub.mu.Lock()
+		ready := sub.claimable()
+		sub.mu.Unlock()
+		if ready {
+			w.Ready(sub.id)
+		}
+	}
+}
+
+// ready tells the watcher that sub may have deliveries to claim.
+func (s *Store) ready(sub *subscription) {
+	if w := s.watcher.Load(); w != nil {
+		(*w).Ready(sub.id)
+	}
+}
+
+// Err implements store.Store.
+func (s *Store) Err() error {
+	if s.enter(context.Background()) != nil {
+		return store.ErrClosed
+	}
+	defer s.leave()
+	if err := s.state.err(); err != nil {
+		return err
+	}
+	if err := s.log.Err(); err != nil {
+		return s.appendError(err)
+	}
+	return s.disk.check()
+}
+
+// enter refuses an operation on a closed store or with a context that is over.
+// After nil the caller must leave. It must not be nested: once Close waits,
+// nobody else gets in.
+func (s *Store) enter(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.gate.RLock()
+	if s.closing.Load() {
+		s.gate.RUnlock()
+		return store.ErrClosed
+	}
+	return nil
+}
+
+func (s *Store) leave() { s.gate.RUnlock() }
+
+// Close implements store.Store.
+func (s *Store) Close() error {
+	s.once.Do(func() { s.end = s.close() })
+	return s.end
+}
+
+func (s *Store) close() error {
+	s.closing.Store(true)
+	close(s.closed)
+	s.running.Wait()
+	s.gate.Lock() // for good; nobody gets in after closing is set
+	defer s.gate.Unlock()
+	err := s.log.Close()
+	err = errors.Join(err, s.applyPending(), s.checkpoint(0), s.trace.close(), s.state.flush())
+	return errors.Join(err, s.state.db.Close(), s.lock.Close())
+}
+
+// abandon releases what a failed Open has taken.
+func (s *Store) abandon() error {
+	var errs []error
+	if s.log != nil {
+		errs = append(errs, s.log.Close())
+	}
+	if s.trace != nil {
+		errs = append(errs, s.trace.close())
+	}
+	if s.state != nil && s.state.db != nil {
+		errs = append(errs, s.state.db.Close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// ticker writes checkpoints and syncs the state.
+func (s *Store) ticker() {
+	every := time.NewTicker(s.opts.CheckpointEvery)
+	defer every.Stop()
+	synced := time.Now()
+	for {
+		select {
+		case <-s.closed:
+			return
+		case <-every.C:
+		}
+		s.tick.Add(1)
+		if err := s.checkpoint(s.opts.SpillAge); err != nil {
+			s.opts.Logger.Error("checkpoint failed", "error", err)
+		}
+		s.dropIdleTails()
+		if time.Since(synced) >= s.opts.SyncEvery {
+			synced = time.Now()
+			s.dedupe.rest()
+			if err := s.state.flush(); err != nil {
+				s.opts.Logger.Error("syncing the state failed", "error", err)
+			}
+		}
+	}
+}
+
+// tailTicks is after how many ticks a tail that nobody reads is dropped.
+const tailTicks = 8
+
+// dropIdleTails frees the recent records of buses that nothing reads.
+func (s *Store) dropIdleTails() {
+	now := s.tick.Load()
+	s.pendingMu.Lock()
+	defer s.pendingMu.Unlock()
+	left := s.tailed[:0]
+	for _, b := range s.tailed {
+		b.mu.Lock()
+		if now-b.tail.since > tailTicks {
+			s.tailBytes.Add(-b.tail.reset())
+		} else {
+			left = append(left, b)
+		}
+		b.mu.Unlock()
+	}
+	clear(s.tailed[len(left):])
+	s.tailed = left
+}
+
+// housekeeper applies retention.
+func (s *Store) housekeeper() {
+	every := time.NewTicker(time.Minute)
+	defer every.Stop()
+	for {
+		select {
+		case <-s.closed:
+			return
+		case <-every.C:
+		}
+		ctx, cancel := s.untilClosed()
+		if err := s.Trim(ctx); err != nil && !errors.Is(err, store.ErrClosed) && ctx.Err() == nil {
+			s.opts.Logger.Error("retention failed", "error", err)
+		}
+		cancel()
+	}
+}
+
+// untilClosed is a context that ends when the store is closed.
+func (s *Store) untilClosed() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	stop := make(chan struct{})
+	go func() {
+		select {
+		case <-s.closed:
+		case <-stop:
+		}
+		cancel()
+	}()
+	return ctx, sync.OnceFunc(func() { close(stop) })
+}
+
+// metaNumber reads a number of the state, 0 when it is not there.
+func (s *Store) metaNumber(name string) (n uint64, err error) {
+	_, err = s.state.get(metaKey(name), func(v []byte) error {
+		switch len(v) {
+		case 4:
+			n = uint64(binary.BigEndian.Uint32(v))
+		case 8:
+			n = binary.BigEndian.Uint64(v)
+		default:
+			return errBadRow
+		}
+		return nil
+	})
+	return n, err
+}
+
+const forever = math.MaxInt64

@@ -1,0 +1,65 @@
+package embedded
+
+import (
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.uber.org/goleak"
+
+	"github.com/switchyard-dev/switchyard/bus/store"
+	"github.com/switchyard-dev/switchyard/bus/store/storetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// suite opens engines for the shared suites: in memory, stepped by hand, with
+// small segments so that they rotate.
+func suite(options func(*Options)) func(t testing.TB, env storetest.Env) store.Store {
+	disks := map[string]*vfs.MemFS{}
+	return func(t testing.TB, env storetest.Env) store.Store {
+		fs := disks[env.Name]
+		if fs == nil {
+			fs = vfs.NewCrashableMem()
+			disks[env.Name] = fs
+		}
+		o := Options{FS: fs, Dir: "data", SegmentSize: 1 << 20, Clock: env.Clock.Now, NoBackground: true}
+		if options != nil {
+			options(&o)
+		}
+		s, err := Open(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		env.OnStep(func() {
+			if !s.closing.Load() {
+				s.step(t)
+			}
+		})
+		env.OnCrash(func() {
+			disks[env.Name] = fs.CrashClone(vfs.CrashCloneCfg{})
+			_ = s.Close()
+		})
+		return s
+	}
+}
+
+// step does what happens in the background.
+func (s *Store) step(t testing.TB) {
+	t.Helper()
+	for _, do := range []func() error{s.applyPending, s.fireDue, func() error { return s.checkpoint(0) }, s.trace.flush, s.state.flush} {
+		if err := do(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestConformance(t *testing.T) { storetest.Run(t, suite(nil)) }
+
+func TestConformanceWithoutBodiesInMemory(t *testing.T) {
+	storetest.Run(t, suite(func(o *Options) { o.WindowBytes, o.WindowPerSubscription = 1, 2 }))
+}
+
+func TestConformanceWithBackground(t *testing.T) {
+	storetest.Run(t, suite(func(o *Options) { o.NoBackground, o.CheckpointEvery, o.SpillAge = false, 2*time.Millisecond, time.Nanosecond }))
+}

@@ -1,0 +1,521 @@
+package embedded
+
+import (
+	"context"
+	"fmt"
+	"sort"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/switchyard-dev/switchyard/bus/store"
+)
+
+// row is the subscription's row; sub.mu is held.
+func (sub *subscription) row() []byte {
+	flags := byte(0)
+	if sub.paused {
+		flags |= 1
+	}
+	if sub.orphan {
+		flags |= 2
+	}
+	b := append(be64(be32(appendText(nil, sub.name), uint32(sub.bus)), sub.from), byte(sub.order), flags)
+	b = appendText(b, sub.reason)
+	return be64(be64(b, uint64(sub.since)), uint64(sub.pauses))
+}
+
+func parseSubRow(id store.SubscriptionID, v []byte) (*subscription, error) {
+	r := rowReader{rest: v}
+	sub := &subscription{id: id, name: r.text(), bus: store.BusID(r.u32()), from: r.u64()}
+	sub.order = store.Order(r.u8())
+	flags := r.u8()
+	sub.paused, sub.orphan = flags&1 != 0, flags&2 != 0
+	sub.reason, sub.since, sub.pauses = r.text(), r.i64(), r.i64()
+	return sub, r.err()
+}
+
+func (s *Store) sub(id store.SubscriptionID) *subscription {
+	s.tableMu.RLock()
+	defer s.tableMu.RUnlock()
+	return s.subs[id]
+}
+
+// lockSub finds a subscription and locks it.
+func (s *Store) lockSub(id store.SubscriptionID) (*subscription, error) {
+	sub := s.sub(id)
+	if sub != nil {
+		sub.mu.Lock()
+		if !sub.gone {
+			return sub, nil
+		}
+		sub.mu.Unlock()
+	}
+	return nil, fmt.Errorf("subscription %d: %w", id, store.ErrNotFound)
+}
+
+func (s *Store) allSubs() []*subscription {
+	s.tableMu.RLock()
+	defer s.tableMu.RUnlock()
+	all := make([]*subscription, 0, len(s.subs))
+	for _, sub := range s.subs {
+		all = append(all, sub)
+	}
+	return all
+}
+
+// OpenSubscription implements store.Queue.
+func (s *Store) OpenSubscription(ctx context.Context, opts store.SubscriptionOptions) (store.SubscriptionInfo, error) {
+	if err := s.enter(ctx); err != nil {
+		return store.SubscriptionInfo{}, err
+	}
+	defer s.leave()
+	info, ready, err := s.openSubscription(opts)
+	if err == nil {
+		err = s.state.flush()
+	}
+	if err != nil {
+		return store.SubscriptionInfo{}, fmt.Errorf("open subscription %q: %w", opts.Name, err)
+	}
+	if ready != nil {
+		s.ready(ready)
+	}
+	return info, nil
+}
+
+func (s *Store) openSubscription(opts store.SubscriptionOptions) (info store.SubscriptionInfo, ready *subscription, err error) {
+	b, err := s.bus(opts.Bus)
+	if err != nil {
+		return info, nil, err
+	}
+	s.openMu.Lock()
+	defer s.openMu.Unlock()
+	s.tableMu.RLock()
+	sub := s.bySub[opts.Name]
+	s.tableMu.RUnlock()
+	batch := s.state.db.NewBatch()
+	if sub == nil {
+		sub = &subscription{id: s.lastSub + 1, name: opts.Name, bus: opts.Bus, order: opts.Order, from: b.bounds().Last}
+		_ = batch.Set(metaKey("sub"), be32(nil, uint32(sub.id)), nil)
+		_ = batch.Set(idKey(nil, prefixSub, uint32(sub.id)), sub.row(), nil)
+		if err := s.state.commit(batch); err != nil {
+			return info, nil, err
+		}
+		s.tableMu.Lock()
+		s.lastSub = sub.id
+		s.subs[sub.id], s.bySub[sub.name] = sub, sub
+		s.tableMu.Unlock()
+		return s.infoOf(sub), nil, nil
+	}
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+	same := sub.bus == opts.Bus && sub.order == opts.Order && !sub.orphan
+	if sub.bus != opts.Bus {
+		sub.from = b.bounds().Last
+	}
+	reorder := sub.order != opts.Order
+	sub.bus, sub.orphan = opts.Bus, false
+	if reorder {
+		if err := s.reorder(sub, opts.Order); err != nil {
+			_ = batch.Close()
+			return info, nil, err
+		}
+	}
+	if !same {
+		_ = batch.Set(idKey(nil, prefixSub, uint32(sub.id)), sub.row(), nil)
+	}
+	if err := s.state.commit(batch); err != nil {
+		return info, nil, err
+	}
+	if sub.claimable() {
+		ready = sub
+	}
+	return s.info(sub), ready, nil
+}
+
+// reorder brings the queue of sub under another order: everything leaves
+// memory that is not claimed, and what waits outside of its place is put in
+// line again. sub.mu is held.
+func (s *Store) reorder(sub *subscription, order store.Order) error {
+	if err := s.park2disk(sub); err != nil {
+		return err
+	}
+	if w := sub.window; w != nil {
+		w.held = nil
+	}
+	sub.order = order
+	if sub.counts.records == 0 {
+		return nil
+	}
+	// Forget the old lines.
+	c := s.newChange()
+	for _, prefix := range []byte{prefixBlocked, prefixParked} {
+		key := idKey(nil, prefix, uint32(sub.id))
+		_ = c.batch.DeleteRange(key, successor(key), nil)
+	}
+	c.counts.blocked = -sub.counts.blocked
+	if err := s.finish(sub, c); err != nil {
+		return err
+	}
+	if w := sub.window; w != nil {
+		for i := range w.slab {
+			if it := &w.slab[i]; it.state >= itemFlying {
+				if key, ordered := sub.line(it.row.key); ordered {
+					w.hold(key, int32(i), false)
+				}
+			}
+		}
+	}
+	prefix := idKey(nil, prefixQueue, uint32(sub.id))
+	var places []place
+	err := s.state.scanPrefix(prefix, func(key, value []byte) (bool, error) {
+		p, ok := parsePlace(key[5:])
+		row, err := parseQueueRow(value)
+		if err != nil || !ok {
+			return false, errBadRow
+		}
+		if row.kind != rowPlain {
+			places = append(places, p)
+		}
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, p := range places {
+		if w := sub.window; w != nil {
+			if _, loaded := w.index[p]; loaded {
+				continue
+			}
+		}
+		row, ok, err := s.queueRow(sub, p)
+		if err != nil {
+			return err
+		}
+		if ok {
+			if err := s.place(sub, item{place: p, row: row, durable: true, timed: row.kind == rowTimed}, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// place puts a delivery that is not in memory where the order wants it: into
+// the index of due times, or the line of its key. c may hold what belongs to
+// the same step; sub.mu is held.
+func (s *Store) place(sub *subscription, it item, c *change) error {
+	if c == nil {
+		c = s.newChange()
+	}
+	it.state = itemWaiting
+	key, ordered := sub.line(it.row.key)
+	i := s.load(sub, it)
+	if ordered {
+		if err := s.enterLine(sub, i, key, c); err != nil {
+			_ = c.batch.Close()
+			return err
+		}
+		return s.finish(sub, c)
+	}
+	sub.putTimed(c.batch, &sub.window.slab[i])
+	c.out = append(c.out, i)
+	c.due = append(c.due, it.row.dueAt())
+	return s.finish(sub, c)
+}
+
+// park2disk makes rows of everything that is in memory only, and drops what is
+// not claimed.
+func (s *Store) park2disk(sub *subscription) error {
+	w := sub.window
+	if w == nil {
+		return nil
+	}
+	c := s.newChange()
+	for i := range w.slab {
+		it := &w.slab[i]
+		if it.state == itemFree {
+			continue
+		}
+		if !it.durable {
+			sub.putRow(c.batch, it, rowPlain)
+			c.row(it)
+			c.hold = append(c.hold, int32(i))
+		}
+		if it.state < itemFlying {
+			if it.timed {
+				c.due = append(c.due, it.row.dueAt())
+			} else {
+				sub.backlogAgain(it.place)
+			}
+			c.out = append(c.out, int32(i))
+		}
+	}
+	w.fifo, w.due, w.ready.items, w.parked = deque{}, deque{}, nil, 0
+	return s.finish(sub, c)
+}
+
+// OrphanSubscription implements store.Queue.
+func (s *Store) OrphanSubscription(ctx context.Context, id store.SubscriptionID) error {
+	return s.changeSub(ctx, id, func(sub *subscription, batch *pebble.Batch) (bool, error) {
+		sub.orphan = true
+		return false, nil
+	})
+}
+
+// Pause implements store.Queue.
+func (s *Store) Pause(ctx context.Context, id store.SubscriptionID, reason string) error {
+	return s.changeSub(ctx, id, func(sub *subscription, _ *pebble.Batch) (bool, error) {
+		if !sub.paused {
+			sub.paused, sub.since = true, nanos(s.opts.Clock())
+		}
+		sub.reason = clip(reason, maxError)
+		return false, nil
+	})
+}
+
+// Resume implements store.Queue.
+func (s *Store) Resume(ctx context.Context, id store.SubscriptionID) error {
+	return s.changeSub(ctx, id, func(sub *subscription, _ *pebble.Batch) (bool, error) {
+		if !sub.paused {
+			return false, nil
+		}
+		sub.pauses = sub.pausedFor(nanos(s.opts.Clock()))
+		sub.paused, sub.since, sub.reason = false, 0, ""
+		return true, nil
+	})
+}
+
+// changeSub changes a subscription durably, and removes it when it is an
+// orphan that owes nothing.
+func (s *Store) changeSub(ctx context.Context, id store.SubscriptionID, f func(*subscription, *pebble.Batch) (ready bool, err error)) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.leave()
+	sub, err := s.lockSub(id)
+	if err != nil {
+		return err
+	}
+	batch := s.state.db.NewBatch()
+	ready, err := f(sub, batch)
+	if err != nil {
+		sub.mu.Unlock()
+		_ = batch.Close()
+		return err
+	}
+	gone := s.writeSub(sub, batch)
+	ready = ready && sub.claimable()
+	err = s.state.commit(batch)
+	sub.mu.Unlock()
+	if gone {
+		s.tableMu.Lock()
+		delete(s.subs, sub.id)
+		if s.bySub[sub.name] == sub {
+			delete(s.bySub, sub.name)
+		}
+		s.tableMu.Unlock()
+	}
+	if err == nil {
+		err = s.state.flush()
+	}
+	if ready {
+		s.ready(sub)
+	}
+	return err
+}
+
+// writeSub writes the subscription's row, or removes it when it is an orphan
+// that owes nothing; sub.mu is held.
+func (s *Store) writeSub(sub *subscription, batch *pebble.Batch) (gone bool) {
+	if !sub.orphan || sub.depth() > 0 || sub.counts.dead > 0 {
+		_ = batch.Set(idKey(nil, prefixSub, uint32(sub.id)), sub.row(), nil)
+		return false
+	}
+	sub.gone = true
+	for _, prefix := range []byte{prefixSub, prefixCounts, prefixError} {
+		_ = batch.Delete(idKey(nil, prefix, uint32(sub.id)), nil)
+	}
+	return true
+}
+
+// PurgeSubscription implements store.Queue. Claimed deliveries go too.
+func (s *Store) PurgeSubscription(ctx context.Context, id store.SubscriptionID) error {
+	return s.changeSub(ctx, id, func(sub *subscription, batch *pebble.Batch) (bool, error) {
+		return false, s.purge(sub, batch)
+	})
+}
+
+func (s *Store) purge(sub *subscription, batch *pebble.Batch) error {
+	s.owedMu.Lock()
+	defer s.owedMu.Unlock()
+	c := &change{batch: s.state.db.NewBatch()}
+	defer func() { c.batch = nil }()
+	prefix := idKey(nil, prefixQueue, uint32(sub.id))
+	step := 0
+	err := s.state.scanPrefix(prefix, func(key, value []byte) (bool, error) {
+		p, ok := parsePlace(key[5:])
+		row, err := parseQueueRow(value)
+		if err != nil || !ok {
+			return false, errBadRow
+		}
+		if row.tries > 0 {
+			from := attemptKey(nil, sub.id, p, 0)
+			_ = c.batch.DeleteRange(from, successor(from[:len(from)-4]), nil)
+		}
+		if s.mayBeOwed(p) {
+			if err := s.notOwed(c.batch, sub.id, p); err != nil {
+				return false, err
+			}
+		}
+		if step++; step%1024 == 0 {
+			if err := s.state.commit(c.batch); err != nil {
+				return false, err
+			}
+			c.batch = s.state.db.NewBatch()
+		}
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.state.commit(c.batch); err != nil {
+		return err
+	}
+	for _, prefix := range []byte{prefixQueue, prefixTimed, prefixBlocked, prefixParked} {
+		key := idKey(nil, prefix, uint32(sub.id))
+		_ = batch.DeleteRange(key, successor(key), nil)
+	}
+	change := counts{records: -sub.counts.records, blocked: -sub.counts.blocked}
+	sub.count(batch, change)
+	sub.counts = sub.counts.add(change)
+	s.records.Add(change.records)
+	sub.backlog, sub.timed, sub.nextDue, sub.backlogAt = false, false, 0, place{}
+	w := sub.window
+	if w == nil {
+		return nil
+	}
+	var seqs seqList
+	for i := range w.slab {
+		it := &w.slab[i]
+		if it.state == itemFree {
+			continue
+		}
+		if !it.durable {
+			seqs.add(s, it.bus, it.seq)
+		}
+		if it.event != nil {
+			s.windowBytes.Add(-int64(it.event.Size()))
+		}
+		s.windowItems.Add(-1)
+	}
+	seqs.flush(s)
+	sub.window = nil
+	return nil
+}
+
+// Subscriptions implements store.Queue.
+func (s *Store) Subscriptions() []store.SubscriptionInfo {
+	if s.enter(context.Background()) != nil {
+		return nil
+	}
+	defer s.leave()
+	var infos []store.SubscriptionInfo
+	for _, sub := range s.allSubs() {
+		infos = append(infos, s.infoOf(sub))
+	}
+	sort.Slice(infos, func(i, j int) bool { return infos[i].Name < infos[j].Name })
+	return infos
+}
+
+// Subscription implements store.Queue.
+func (s *Store) Subscription(id store.SubscriptionID) (store.SubscriptionInfo, error) {
+	if err := s.enter(context.Background()); err != nil {
+		return store.SubscriptionInfo{}, err
+	}
+	defer s.leave()
+	sub, err := s.lockSub(id)
+	if err != nil {
+		return store.SubscriptionInfo{}, err
+	}
+	defer sub.mu.Unlock()
+	return s.info(sub), nil
+}
+
+func (s *Store) infoOf(sub *subscription) store.SubscriptionInfo {
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+	return s.info(sub)
+}
+
+// info describes sub; its mutex is held.
+func (s *Store) info(sub *subscription) store.SubscriptionInfo {
+	info := store.SubscriptionInfo{
+		ID: sub.id, Name: sub.name, Bus: sub.bus, From: sub.from,
+		Orphaned: sub.orphan, Paused: sub.paused, Reason: sub.reason,
+		Depth: sub.depth(), Dead: sub.counts.dead,
+	}
+	if sub.paused {
+		info.Since = fromNanos(sub.since)
+	}
+	if e := sub.lastErr; e != nil {
+		info.LastError, info.LastErrorTime = e.text, fromNanos(e.at)
+	}
+	if sub.window != nil {
+		info.InFlight = int64(sub.window.flying)
+	}
+	if oldest := s.oldest(sub); oldest != 0 {
+		info.Oldest = fromNanos(oldest)
+	}
+	return info
+}
+
+// oldestRows is how many rows are looked at for the oldest delivery: rows are
+// in order of sequence, and only redriven ones are due out of it.
+const oldestRows = 64
+
+// oldest is when the oldest unsettled delivery was first due, 0 if there is
+// none.
+func (s *Store) oldest(sub *subscription) int64 {
+	oldest := int64(0)
+	note := func(due int64) {
+		if oldest == 0 || due < oldest {
+			oldest = due
+		}
+	}
+	if w := sub.window; w != nil {
+		for i := range w.slab {
+			if it := &w.slab[i]; it.state != itemFree {
+				note(it.row.due)
+			}
+		}
+	}
+	if sub.counts.records == 0 {
+		return oldest
+	}
+	n := 0
+	_ = s.state.scan(queueKey(nil, prefixQueue, sub.id, sub.oldestAt), successor(idKey(nil, prefixQueue, uint32(sub.id))), func(key, value []byte) (bool, error) {
+		if p, ok := parsePlace(key[5:]); ok && n == 0 {
+			sub.oldestAt = p
+		}
+		if row, err := parseQueueRow(value); err == nil {
+			note(row.due)
+		}
+		n++
+		return n < oldestRows, nil
+	})
+	return oldest
+}
+
+// Longest texts that are kept.
+const (
+	maxError    = 1 << 10
+	maxResponse = 4 << 10
+	maxAddress  = 256
+)
+
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return s[:n]
+}

@@ -1,0 +1,501 @@
+package embedded
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/switchyard-dev/switchyard/bus/store"
+	"github.com/switchyard-dev/switchyard/bus/store/embedded/seglog"
+)
+
+// traceLog keeps what became of deliveries, in a log of its own that is not
+// synced. Outcomes gather in memory and are written in blocks, each sorted by
+// event. The state has rows that say which blocks touch which sequences.
+type traceLog struct {
+	s   *Store
+	log *seglog.Log
+
+	mu       sync.Mutex
+	filling  block
+	flushing *block
+	full     chan struct{}
+
+	flushMu sync.Mutex
+	segment uint64                 // the segment of the newest block
+	highest map[store.BusID]uint64 // in that segment
+}
+
+// block is outcomes on their way into the log. Its payload, big endian:
+// uint32 number of outcomes, for each uint32 bus, uint64 sequence and uint32
+// offset in what follows; then the outcomes.
+type block struct {
+	refs []traceRef
+	data []byte
+}
+
+type traceRef struct {
+	seq uint64
+	bus store.BusID
+	off uint32
+}
+
+const (
+	traceRefSize   = 16
+	blockSize      = 64 << 10
+	maxBlock       = 1 << 20
+	traceSegment   = 16 << 20
+	traceEvery     = 250 * time.Millisecond
+	traceBucket    = 12 // sequences are indexed in buckets of 4096
+	outcomeDone    = 0
+	outcomeExpired = 1
+	outcomeDead    = 2
+)
+
+// outcome is how one delivery ended.
+type outcome struct {
+	bus     store.BusID
+	seq     uint64
+	sub     store.SubscriptionID
+	run     uint32
+	queued  int64
+	settled int64
+	state   uint8
+	reason  string
+	attempt *store.Attempt // the last one, if it has no row of its own
+}
+
+func newOutcome(sub *subscription, it *item, o *store.Settlement, now int64) outcome {
+	out := outcome{
+		bus: it.bus, seq: it.seq, sub: sub.id, run: it.run,
+		queued: it.row.queued, settled: now, attempt: o.Attempt,
+	}
+	if o.Kind == store.Expired {
+		out.state = outcomeExpired
+	}
+	return out
+}
+
+func (o *outcome) append(dst []byte) []byte {
+	flags := o.state
+	if o.attempt != nil {
+		flags |= 1 << 4
+	}
+	dst = append(dst, flags)
+	dst = binary.AppendUvarint(dst, uint64(o.sub))
+	dst = binary.AppendUvarint(dst, uint64(o.run))
+	dst = be64(dst, uint64(o.queued))
+	dst = binary.AppendVarint(dst, o.settled-o.queued)
+	if a := o.attempt; a != nil {
+		dst = binary.AppendUvarint(dst, uint64(a.Number))
+		dst = append(dst, byte(a.Trigger))
+		dst = binary.AppendVarint(dst, optionalNanos(a.Started)-o.queued)
+		dst = binary.AppendVarint(dst, int64(a.Duration))
+		dst = binary.AppendUvarint(dst, uint64(a.Status))
+		dst = appendText(dst, clip(a.Error, maxError))
+		dst = appendText(dst, clip(a.Response, maxResponse))
+		dst = appendText(dst, clip(a.Address, maxAddress))
+	}
+	return appendText(dst, o.reason)
+}
+
+func parseOutcome(b []byte) (o outcome, err error) {
+	r := rowReader{rest: b}
+	flags := r.u8()
+	o.state = flags & 15
+	o.sub, o.run = store.SubscriptionID(r.uvarint()), uint32(r.uvarint())
+	o.queued = r.i64()
+	o.settled = o.queued + r.varint()
+	if flags&(1<<4) != 0 {
+		a := &store.Attempt{Number: int(r.uvarint()), Trigger: store.Trigger(r.u8())}
+		a.Started = fromOptionalNanos(o.queued + r.varint())
+		a.Duration = time.Duration(r.varint())
+		a.Status = int(r.uvarint())
+		a.Error, a.Response, a.Address = r.text(), r.text(), r.text()
+		o.attempt = a
+	}
+	o.reason = r.text()
+	return o, r.err()
+}
+
+func (r *rowReader) varint() int64 {
+	n, size := binary.Varint(r.rest)
+	if size <= 0 {
+		r.bad, r.rest = true, nil
+		return 0
+	}
+	r.rest = r.rest[size:]
+	return n
+}
+
+func (b *block) add(o *outcome) {
+	b.refs = append(b.refs, traceRef{o.seq, o.bus, uint32(len(b.data))})
+	b.data = o.append(b.data)
+}
+
+func (b *block) encode() []byte {
+	slices.SortFunc(b.refs, func(x, y traceRef) int {
+		if x.bus != y.bus {
+			return cmp.Compare(x.bus, y.bus)
+		}
+		if x.seq != y.seq {
+			return cmp.Compare(x.seq, y.seq)
+		}
+		return cmp.Compare(x.off, y.off)
+	})
+	dst := make([]byte, 0, 4+len(b.refs)*traceRefSize+len(b.data))
+	dst = be32(dst, uint32(len(b.refs)))
+	for _, r := range b.refs {
+		dst = be32(be64(be32(dst, uint32(r.bus)), r.seq), r.off)
+	}
+	return append(dst, b.data...)
+}
+
+// find calls f for the outcomes of one event in an encoded block.
+func findOutcomes(payload []byte, bus store.BusID, seq uint64, f func(outcome)) error {
+	if len(payload) < 4 {
+		return errBadRow
+	}
+	n := int(binary.BigEndian.Uint32(payload))
+	if n < 0 || n > (len(payload)-4)/traceRefSize {
+		return errBadRow
+	}
+	refs, data := payload[4:4+n*traceRefSize], payload[4+n*traceRefSize:]
+	want := be64(be32(nil, uint32(bus)), seq)
+	i := sort.Search(n, func(i int) bool { return bytes.Compare(refs[i*traceRefSize:][:12], want) >= 0 })
+	for ; i < n && bytes.Equal(refs[i*traceRefSize:][:12], want); i++ {
+		off := int(binary.BigEndian.Uint32(refs[i*traceRefSize+12:]))
+		if off > len(data) {
+			return errBadRow
+		}
+		o, err := parseOutcome(data[off:])
+		if err != nil {
+			return err
+		}
+		o.bus, o.seq = bus, seq
+		f(o)
+	}
+	return nil
+}
+
+// openTrace opens the trace log. Traces are worth less than a start: when it
+// is damaged beyond what its log repairs by itself, the error says where.
+func (s *Store) openTrace() error {
+	t := &traceLog{s: s, full: make(chan struct{}, 1), highest: map[store.BusID]uint64{}}
+	s.trace = t
+	log, err := seglog.Open(seglog.Options{
+		FS: s.opts.FS, Dir: s.opts.FS.PathJoin(s.opts.Dir, "trace"), NoSync: true,
+		SegmentSize: traceSegment, Recycle: 1, ReadAhead: 64 << 10, MaxPendingBytes: 8 << 20,
+		Logger: s.opts.Logger,
+	}, nil, seglog.Position{})
+	if err != nil {
+		return fmt.Errorf("open the traces: %w", err)
+	}
+	t.log = log
+	t.segment = log.Synced().Segment
+	prefix := be64([]byte{prefixBlocks}, t.segment)
+	return s.state.scanPrefix(prefix, func(key, value []byte) (bool, error) {
+		k, v := rowReader{rest: key[9:]}, rowReader{rest: value}
+		t.highest[store.BusID(k.u32())] = v.u64()
+		return true, errors.Join(k.err(), v.err())
+	})
+}
+
+// add notes an outcome.
+func (t *traceLog) add(o outcome) {
+	t.mu.Lock()
+	t.filling.add(&o)
+	size := len(t.filling.data)
+	t.mu.Unlock()
+	switch {
+	case size >= maxBlock || size >= blockSize && t.s.opts.NoBackground:
+		_ = t.flush() // only traces are lost when it fails
+	case size >= blockSize:
+		select {
+		case t.full <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// tracer writes blocks when they are full, and some times a second.
+func (s *Store) tracer() {
+	every := time.NewTicker(traceEvery)
+	defer every.Stop()
+	for {
+		select {
+		case <-s.closed:
+			return
+		case <-every.C:
+		case <-s.trace.full:
+		}
+		if err := s.trace.flush(); err != nil {
+			s.opts.Logger.Warn("writing traces failed", "error", err)
+		}
+	}
+}
+
+// flush writes what has gathered as one block.
+func (t *traceLog) flush() error {
+	t.flushMu.Lock()
+	defer t.flushMu.Unlock()
+	t.mu.Lock()
+	if len(t.filling.refs) == 0 {
+		t.mu.Unlock()
+		return nil
+	}
+	b := t.filling
+	t.filling = block{}
+	t.flushing = &b
+	t.mu.Unlock()
+	sorted := block{refs: slices.Clone(b.refs), data: b.data} // b is still searched
+	err := t.write(&sorted)
+	t.mu.Lock()
+	t.flushing = nil
+	t.mu.Unlock()
+	return err
+}
+
+func (t *traceLog) write(b *block) error {
+	pos, err := t.log.AppendBytes(context.Background(), b.encode())
+	if err != nil {
+		return err
+	}
+	if pos.Segment != t.segment {
+		t.segment = pos.Segment
+		clear(t.highest)
+	}
+	batch := t.s.state.db.NewBatch()
+	for i := 0; i < len(b.refs); {
+		first := b.refs[i]
+		bucket := first.seq >> traceBucket
+		last := first
+		for i < len(b.refs) && b.refs[i].bus == first.bus && b.refs[i].seq>>traceBucket == bucket {
+			last = b.refs[i]
+			i++
+		}
+		key := appendPosition(seqKey(nil, prefixBlock, first.bus, bucket), pos)
+		_ = batch.Set(key, be64(be64(nil, first.seq), last.seq), nil)
+		if last.seq > t.highest[first.bus] {
+			t.highest[first.bus] = last.seq
+			_ = batch.Set(segmentKey(nil, prefixBlocks, pos.Segment, first.bus), be64(nil, last.seq), nil)
+		}
+	}
+	return t.s.state.commit(batch)
+}
+
+func (t *traceLog) close() error {
+	if t == nil || t.log == nil {
+		return nil
+	}
+	err := t.flush()
+	return errors.Join(err, t.log.Close())
+}
+
+// of finds the outcomes of one event.
+func (t *traceLog) of(bus store.BusID, seq uint64, f func(outcome)) error {
+	// Blocks before those in memory: what is flushed meanwhile is seen twice.
+	t.mu.Lock()
+	var memory []outcome
+	for _, b := range []*block{t.flushing, &t.filling} {
+		if b == nil {
+			continue
+		}
+		for _, r := range b.refs {
+			if r.bus == bus && r.seq == seq {
+				if o, err := parseOutcome(b.data[r.off:]); err == nil {
+					o.bus, o.seq = bus, seq
+					memory = append(memory, o)
+				}
+			}
+		}
+	}
+	t.mu.Unlock()
+	prefix := seqKey(nil, prefixBlock, bus, seq>>traceBucket)
+	var blocks []seglog.Position
+	err := t.s.state.scanPrefix(prefix, func(key, value []byte) (bool, error) {
+		pos, err := parsePosition(key[len(prefix):])
+		v := rowReader{rest: value}
+		if low, high := v.u64(), v.u64(); low <= seq && seq <= high {
+			blocks = append(blocks, pos)
+		}
+		return true, errors.Join(err, v.err())
+	})
+	if err != nil {
+		return err
+	}
+	var buf []byte
+	for _, pos := range blocks {
+		payload, _, err := t.log.Read(pos, buf)
+		if err != nil {
+			continue // lost in a crash, or dropped
+		}
+		_ = findOutcomes(payload, bus, seq, f) // and so is a damaged one
+		if cap(payload) > cap(buf) {
+			buf = payload[:0]
+		}
+	}
+	for _, o := range memory {
+		f(o)
+	}
+	return nil
+}
+
+// TraceOf implements store.Trace.
+func (s *Store) TraceOf(ctx context.Context, bus store.BusID, seq uint64) ([]store.DeliveryTrace, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	b, err := s.bus(bus)
+	if err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	trimmed := seq < b.first
+	b.mu.Unlock()
+	type key struct {
+		sub store.SubscriptionID
+		run uint32
+	}
+	found := map[key]*store.DeliveryTrace{}
+	at := func(sub store.SubscriptionID, run uint32) *store.DeliveryTrace {
+		t := found[key{sub, run}]
+		if t == nil {
+			t = &store.DeliveryTrace{ID: store.DeliveryID{Subscription: sub, Bus: bus, Sequence: seq, Run: run}}
+			found[key{sub, run}] = t
+		}
+		return t
+	}
+	prefix := seqKey(nil, prefixAttempt, bus, seq)
+	err = s.state.scanPrefix(prefix, func(k, value []byte) (bool, error) {
+		r := rowReader{rest: k[len(prefix):]}
+		sub, run := store.SubscriptionID(r.u32()), r.u32()
+		a, err := parseAttempt(value)
+		t := at(sub, run)
+		t.Attempts = append(t.Attempts, a)
+		return true, errors.Join(r.err(), err)
+	})
+	if err != nil {
+		return nil, err
+	}
+	seen := map[string]bool{}
+	err = s.trace.of(bus, seq, func(o outcome) {
+		id := string(be64(be32(be32(nil, uint32(o.sub)), o.run), uint64(o.settled)))
+		if seen[id] {
+			return
+		}
+		seen[id] = true
+		t := at(o.sub, o.run)
+		if o.attempt != nil {
+			t.Attempts = append(t.Attempts, *o.attempt)
+		}
+		t.Queued, t.Settled, t.Reason = fromNanos(o.queued), fromNanos(o.settled), o.reason
+		t.State = [...]string{"delivered", "expired", "dead"}[min(o.state, outcomeDead)]
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.tracePresent(bus, seq, at); err != nil {
+		return nil, err
+	}
+	var all []store.DeliveryTrace
+	for k, t := range found {
+		owed := t.State != "" && (t.State == "dead" || t.Settled.IsZero())
+		if trimmed && !owed {
+			continue
+		}
+		if t.State == "" { // its outcome was lost in a crash, or it was purged
+			continue
+		}
+		_ = k
+		all = append(all, *t)
+	}
+	slices.SortFunc(all, func(x, y store.DeliveryTrace) int {
+		if c := cmp.Compare(x.ID.Subscription, y.ID.Subscription); c != 0 {
+			return c
+		}
+		return cmp.Compare(x.ID.Run, y.ID.Run)
+	})
+	return all, nil
+}
+
+// tracePresent adds the deliveries of an event that are owed or dead.
+func (s *Store) tracePresent(bus store.BusID, seq uint64, at func(store.SubscriptionID, uint32) *store.DeliveryTrace) error {
+	for _, sub := range s.allSubs() {
+		sub.mu.Lock()
+		err := s.tracePresentOf(sub, bus, seq, at)
+		sub.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) tracePresentOf(sub *subscription, bus store.BusID, seq uint64, at func(store.SubscriptionID, uint32) *store.DeliveryTrace) error {
+	show := func(run uint32, row *queueRow, state string) {
+		t := at(sub.id, run)
+		t.State, t.Settled, t.Reason, t.NextAt = state, time.Time{}, "", time.Time{}
+		t.Queued = fromNanos(row.queued)
+		if state == "queued" && row.retryAt != 0 {
+			t.State, t.NextAt = "retrying", fromNanos(row.retryAt)
+		}
+	}
+	if w := sub.window; w != nil {
+		if i, ok := w.index[place{bus: bus, seq: seq}]; ok {
+			it := &w.slab[i]
+			state := "queued"
+			if it.state >= itemFlying {
+				state = "in flight"
+			}
+			show(0, &it.row, state)
+		}
+	}
+	if sub.counts.records > 0 {
+		prefix := seqKey(idKey(nil, prefixQueue, uint32(sub.id)), 0, bus, seq)
+		prefix = append(idKey(nil, prefixQueue, uint32(sub.id)), prefix[6:]...)
+		err := s.state.scanPrefix(prefix, func(key, value []byte) (bool, error) {
+			p, ok := parsePlace(key[5:])
+			row, err := parseQueueRow(value)
+			if err != nil || !ok {
+				return false, errBadRow
+			}
+			if w := sub.window; w != nil {
+				if i, loaded := w.index[p]; loaded {
+					if p.run == 0 {
+						return true, nil
+					}
+					it := &w.slab[i]
+					if it.state >= itemFlying {
+						show(p.run, &it.row, "in flight")
+						return true, nil
+					}
+				}
+			}
+			show(p.run, &row, "queued")
+			return true, nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if sub.counts.dead == 0 {
+		return nil
+	}
+	l, ok, err := s.findDead(sub, place{bus: bus, seq: seq})
+	if err != nil || !ok {
+		return err
+	}
+	show(0, &l.row, "dead")
+	t := at(sub.id, 0)
+	t.Settled, t.Reason = fromNanos(l.died), l.reason
+	return nil
+}

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/switchyard-dev/switchyard/api"
+	"github.com/switchyard-dev/switchyard/bus"
+	"github.com/switchyard-dev/switchyard/bus/store/embedded"
+	"github.com/switchyard-dev/switchyard/configs"
+	"github.com/switchyard-dev/switchyard/rules"
+)
+
+// How long each part of a shutdown may take; together below the ten seconds
+// that CONTRACT promises.
+const (
+	stopRequests = 3 * time.Second
+	stopSources  = 2 * time.Second
+	stopAttempts = 3 * time.Second
+)
+
+// app is the whole server. It is made in the order store, engine,
+// configuration (targets, then sources), API, and stopped in reverse.
+type app struct {
+	log      *slog.Logger
+	store    *embedded.Store
+	engine   *bus.Engine
+	config   *manager
+	sources  *sourceSet
+	api      *api.Server
+	listener net.Listener
+	data     string
+	notice   io.Writer
+}
+
+// newApp opens the store and puts everything together. Nothing is left open
+// when it fails.
+func newApp(ctx context.Context, f serveFlags, log *slog.Logger, out, errOut io.Writer) (_ *app, err error) {
+	env, err := rules.NewEnv()
+	if err != nil {
+		return nil, err
+	}
+	loader := &configs.Loader{Kinds: components(), Rules: env, Listen: f.listen}
+	content := contentOf(f.config)
+	file, err := loadFile(loader, f.config, errOut)
+	if err != nil {
+		return nil, err
+	}
+	listen, data := first(f.listen, file.Server.Listen), first(f.data, file.Server.Data)
+	if !f.insecure && !isLoopback(listen) {
+		return nil, &usageError{fmt.Errorf("listening on %q lets others reach this server, which has no authentication configured; "+
+			"listen on 127.0.0.1, or pass --insecure if the network protects it", listen)}
+	}
+	a := &app{log: log, notice: errOut, data: data}
+	defer func() {
+		if err != nil {
+			a.close()
+		}
+	}()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	fsync := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "switchyard_store_fsync_seconds", Help: "How long syncs of the log took.", Buckets: prometheus.ExponentialBuckets(0.00005, 2, 18)})
+	registry.MustRegister(fsync)
+	if err := os.MkdirAll(data, 0o750); err != nil {
+		return nil, fmt.Errorf("the data folder: %w", err)
+	}
+	// Listening first: a second server on the same address fails before it
+	// touches the store.
+	if a.listener, err = net.Listen("tcp", listen); err != nil {
+		return nil, fmt.Errorf("listen on %s: %w; choose another address with --listen", listen, err)
+	}
+	a.store, err = embedded.Open(embedded.Options{Dir: data, Logger: log, OnFsync: func(d time.Duration) { fsync.Observe(d.Seconds()) }})
+	if err != nil {
+		return nil, fmt.Errorf("open the store in %s: %w", data, err)
+	}
+	a.engine, err = bus.New(bus.Options{Store: a.store, Logger: log, Registry: registry, DrainTimeout: stopAttempts})
+	if err != nil {
+		return nil, err
+	}
+	a.sources = newSourceSet(a.engine, log, registry)
+	a.config = &manager{
+		loader: loader, path: f.config, content: content, listen: listen, engine: a.engine, sources: a.sources,
+		log: log, out: out, errOut: errOut,
+	}
+	if err := a.config.start(ctx, file); err != nil {
+		return nil, err
+	}
+	a.api, err = api.New(api.Options{
+		Engine: a.engine, Objects: a.config, Rules: env, Registry: registry, Logger: log,
+		Version: release, Hook: a.sources.hook,
+	})
+	return a, err
+}
+
+// loadFile loads the configuration that -c names, the empty one without, and
+// prints what is wrong with it.
+func loadFile(loader *configs.Loader, path string, errOut io.Writer) (*configs.Config, error) {
+	var file *configs.Config
+	var found configs.Diagnostics
+	if path == "" {
+		file, found = loader.LoadBytes("", []byte("version: 1\n"))
+	} else {
+		file, found = loader.LoadPath(path)
+	}
+	if len(found) > 0 {
+		fmt.Fprintln(errOut, found)
+	}
+	if found.HasErrors() {
+		return nil, errors.Join(errConfiguration, errReported)
+	}
+	return file, nil
+}
+
+// run serves until ctx is done, then drains and closes everything.
+func (a *app) run(ctx context.Context, reload <-chan os.Signal) error {
+	defer a.close()
+	server := &http.Server{
+		Handler: a.api, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 256 << 10,
+		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+	}
+	engineCtx, stopEngine := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopEngine()
+	var engine errgroup.Group
+	engine.Go(func() error { return a.engine.Run(engineCtx) })
+	a.sources.start()
+	watchCtx, stopWatch := context.WithCancel(ctx)
+	defer stopWatch()
+	var watch errgroup.Group
+	watch.Go(func() error { return a.config.watch(watchCtx, reload) })
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(a.listener) }()
+	fmt.Fprintf(a.notice, "switchyard %s is ready on http://%s (data in %s)\n", release, a.listener.Addr(), a.dataDir())
+	var err error
+	select {
+	case err = <-served:
+	case <-ctx.Done():
+		a.log.Info("stopping")
+	}
+	stopWatch()
+	err = errors.Join(err, watch.Wait())
+	a.api.Shutdown()
+	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopRequests)
+	if server.Shutdown(deadline) != nil {
+		server.Close()
+	}
+	cancel()
+	a.sources.stop(stopSources)
+	stopEngine()
+	if err = errors.Join(err, engine.Wait()); errors.Is(err, http.ErrServerClosed) {
+		err = nil
+	}
+	return err
+}
+
+// dataDir is the store's folder as a user may paste it.
+func (a *app) dataDir() string {
+	if abs, err := filepath.Abs(a.data); err == nil {
+		return abs
+	}
+	return a.data
+}
+
+// close releases what newApp opened, in reverse. It is idempotent.
+func (a *app) close() {
+	var errs []error
+	if a.sources != nil {
+		a.sources.stop(stopSources)
+	}
+	if a.engine != nil {
+		errs = append(errs, a.engine.Close())
+	}
+	if a.store != nil {
+		errs = append(errs, a.store.Close())
+	}
+	if a.listener != nil {
+		a.listener.Close()
+	}
+	if err := errors.Join(errs...); err != nil {
+		a.log.Error("closing failed", "error", err)
+	}
+}
+
+// isLoopback reports whether only this machine can reach a listen address.
+func isLoopback(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || (err == nil && ip.IsLoopback())
+}
+
+// first is the first text that is not empty.
+func first(texts ...string) string {
+	for _, t := range texts {
+		if t != "" {
+			return t
+		}
+	}
+	return ""
+}

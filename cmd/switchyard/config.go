@@ -1,0 +1,455 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"sort"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/switchyard-dev/switchyard/api"
+	"github.com/switchyard-dev/switchyard/bus"
+	"github.com/switchyard-dev/switchyard/bus/store"
+	"github.com/switchyard-dev/switchyard/configs"
+	"github.com/switchyard-dev/switchyard/targets"
+)
+
+// manager keeps the configuration in force: the objects of the files merged
+// with those of the API. Every change — a reload, a PUT, a DELETE — merges and
+// checks the whole, builds what is new, and only then swaps it in.
+//
+// It implements api.Objects. One change is made at a time; readers of the
+// present configuration take the same lock briefly.
+type manager struct {
+	loader  *configs.Loader
+	path    string // of the file or folder; "" without one
+	content string // contentOf path before it was read first
+	listen  string // the address that the server listens on
+	engine  *bus.Engine
+	sources *sourceSet
+	log     *slog.Logger
+	out     io.Writer // where log targets print
+	errOut  io.Writer
+
+	mu       sync.Mutex
+	file     *configs.Config
+	objects  []configs.Object // the API's
+	versions map[objectKey]uint64
+	current  *configs.Config
+}
+
+type objectKey struct{ kind, name string }
+
+// catalogKind is the kind under which the API's objects stand in the store.
+func catalogKind(kind string) string { return "config/" + kind }
+
+func objectKinds() []string {
+	return []string{configs.Buses, configs.Sources, configs.Rules, configs.Targets}
+}
+
+// start puts the first configuration in force.
+func (m *manager) start(ctx context.Context, file *configs.Config) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.versions = map[objectKey]uint64{}
+	for _, kind := range objectKinds() {
+		stored, err := m.engine.Store().ListObjects(ctx, catalogKind(kind))
+		if err != nil {
+			return fmt.Errorf("read the %s that were made through the API: %w", kind, err)
+		}
+		for _, o := range stored {
+			parsed, found := m.loader.ParseObject(kind, o.Name, o.Value)
+			if found.HasErrors() {
+				return fmt.Errorf("%s %q, made through the API, cannot be used any more: %w", kind, o.Name, found.Err())
+			}
+			m.objects = append(m.objects, parsed)
+			m.versions[objectKey{kind, o.Name}] = o.Version
+		}
+	}
+	merged, found := m.loader.Merge(file, m.objects)
+	if found.HasErrors() {
+		return fmt.Errorf("the configuration and what was made through the API do not fit together: %w", found.Err())
+	}
+	m.file = file
+	return m.swap(ctx, merged)
+}
+
+// swap builds what cfg says and puts it in force.
+func (m *manager) swap(ctx context.Context, cfg *configs.Config) error {
+	plan, err := m.plan(cfg)
+	if err != nil {
+		return err
+	}
+	dedupe := map[string]time.Duration{}
+	for _, s := range m.loader.Kinds.Sources {
+		dedupe[s.Kind] = s.Dedupe
+	}
+	fresh, err := m.sources.build(cfg, dedupe)
+	if err != nil {
+		closeNew(m.engine.Plan(), plan)
+		return err
+	}
+	old := m.engine.Plan()
+	if err := m.engine.Apply(ctx, plan); err != nil {
+		closeNew(old, plan)
+		for _, r := range fresh {
+			r.source.Close()
+		}
+		return err
+	}
+	m.sources.apply(cfg, fresh)
+	m.current = cfg
+	return nil
+}
+
+// plan builds what the engine needs of cfg. Targets whose settings are those
+// in force are taken over.
+func (m *manager) plan(cfg *configs.Config) (bus.Plan, error) {
+	old := m.engine.Plan()
+	plan := bus.Plan{
+		Buses:   make(map[string]bus.BusPlan, len(cfg.Buses)),
+		Rules:   make(map[string]bus.RulePlan, len(cfg.Rules)),
+		Targets: make(map[string]bus.TargetPlan, len(cfg.Targets)),
+	}
+	for name, b := range cfg.Buses {
+		plan.Buses[name] = bus.BusPlan{
+			MaxAge: time.Duration(b.Retention.Age), MaxBytes: int64(b.Retention.Size),
+			Dedupe: time.Duration(b.Dedupe), MaxEventSize: int(b.MaxEventSize),
+		}
+	}
+	for name, r := range cfg.Rules {
+		plan.Rules[name] = bus.RulePlan{Bus: r.Bus, Matcher: r.Matcher, Transform: r.Transform, Targets: r.Targets}
+	}
+	dial := guardedDial(cfg.Network, m.listen)
+	var errs []error
+	for name, t := range cfg.Targets {
+		p := bus.TargetPlan{
+			Retry: bus.RetryPolicy{Attempts: t.Retry.Attempts, Age: time.Duration(t.Retry.Age),
+				Initial: time.Duration(t.Retry.Initial), Max: time.Duration(t.Retry.Max)},
+			Concurrency: t.Concurrency, Rate: t.Rate.PerSecond(), Order: orderOf(t.Order), DeadLetterBus: t.DeadLetterBus(),
+		}
+		p.Fingerprint = fmt.Sprintf("%s %s %+v %v", t.Kind, t.Fingerprint, p, cfg.Network.Allow)
+		if have, ok := old.Targets[name]; ok && have.Fingerprint == p.Fingerprint {
+			plan.Targets[name] = have
+			continue
+		}
+		built, err := t.Config.Build(targets.Env{
+			Name: name, Logger: m.log.With("target", name), Publisher: m.engine, Out: m.out, Dial: dial,
+		})
+		if err != nil {
+			errs = append(errs, fmt.Errorf("target %q: %w", name, err))
+			continue
+		}
+		p.Target = built
+		plan.Targets[name] = p
+	}
+	if len(errs) > 0 {
+		closeNew(old, plan)
+	}
+	return plan, errors.Join(errs...)
+}
+
+// closeNew closes the targets that were built for a plan that is not used.
+func closeNew(old, plan bus.Plan) {
+	for name, p := range plan.Targets {
+		if old.Targets[name].Target != p.Target {
+			p.Target.Close()
+		}
+	}
+}
+
+func orderOf(text string) store.Order {
+	switch text {
+	case configs.OrderKey:
+		return store.OrderKey
+	case configs.OrderStrict:
+		return store.OrderStrict
+	}
+	return store.OrderNone
+}
+
+// guardedDial connects to the addresses that the network rules allow; the
+// others fail for good. It checks what is dialled, not what a name resolved to
+// before.
+func guardedDial(n configs.Network, listen string) func(context.Context, string, string) (net.Conn, error) {
+	guardian := n.Guardian(listen)
+	d := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second,
+		Control: func(network, address string, c syscall.RawConn) error {
+			if err := guardian.Safe(network, address, c); err != nil {
+				return targets.Permanentf("the network rules do not allow %s; add it to network.allow if targets may reach it", address)
+			}
+			return nil
+		}}
+	return d.DialContext
+}
+
+// reload reads the files again and puts them in force; if anything is wrong
+// with them, what was in force goes on and the log says why.
+func (m *manager) reload(ctx context.Context) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	file, found := m.loader.LoadPath(m.path)
+	if !found.HasErrors() {
+		var merged *configs.Config
+		if merged, found = m.loader.Merge(file, m.objects); !found.HasErrors() {
+			if err := m.swap(ctx, merged); err != nil {
+				m.log.Error("the configuration was not reloaded; the old one stays in force", "path", m.path, "error", err)
+				return
+			}
+			m.file = file
+			m.log.Info("configuration reloaded", "path", m.path, "buses", len(merged.Buses), "sources", len(merged.Sources),
+				"rules", len(merged.Rules), "targets", len(merged.Targets))
+		}
+	}
+	if len(found) > 0 {
+		fmt.Fprintln(m.errOut, found)
+	}
+	if found.HasErrors() {
+		m.log.Error("the configuration was not reloaded; the old one stays in force", "path", m.path, "errors", len(found.Errors()))
+	}
+}
+
+// List implements api.Objects.
+func (m *manager) List(kind string) ([]api.Object, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var names []string
+	switch kind {
+	case configs.Buses:
+		names = keys(m.current.Buses)
+	case configs.Sources:
+		names = keys(m.current.Sources)
+	case configs.Rules:
+		names = keys(m.current.Rules)
+	case configs.Targets:
+		names = keys(m.current.Targets)
+	}
+	out := make([]api.Object, 0, len(names))
+	for _, name := range names {
+		if o, ok := m.show(kind, name); ok {
+			out = append(out, o)
+		}
+	}
+	return out, nil
+}
+
+func keys[V any](in map[string]V) []string {
+	out := make([]string, 0, len(in))
+	for k := range in {
+		out = append(out, k)
+	}
+	sort.Strings(out)
+	return out
+}
+
+// Get implements api.Objects.
+func (m *manager) Get(kind, name string) (api.Object, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	o, ok := m.show(kind, name)
+	if !ok {
+		return o, store.ErrNotFound
+	}
+	return o, nil
+}
+
+// show is an object of the present configuration as the API shows it.
+func (m *manager) show(kind, name string) (api.Object, bool) {
+	o, ok := m.current.Object(kind, name)
+	if !ok {
+		return api.Object{}, false
+	}
+	return api.Object{Name: name, Origin: o.Origin.String(), ETag: m.etag(o), JSON: o.View(), Status: m.status(kind, name)}, true
+}
+
+// etag tells the versions of an object apart: the API's by their version in
+// the catalogue, a file's by what is shown of them.
+func (m *manager) etag(o configs.Object) string {
+	if !o.Origin.FromFile() {
+		return "v" + strconv.FormatUint(m.versions[objectKey{o.Kind, o.Name}], 10)
+	}
+	return "f" + fingerprint(o.View())
+}
+
+// ruleStatus is what a rule has done since it was compiled.
+type ruleStatus struct {
+	Evaluated uint64 `json:"evaluated"`
+	Matched   uint64 `json:"matched"`
+	Errors    uint64 `json:"errors"`
+	LastError string `json:"lastError,omitempty"`
+	Suspended bool   `json:"suspended,omitempty"`
+}
+
+// sourceStatus is what a source has refused since it was built.
+type sourceStatus struct {
+	URL      string           `json:"url,omitempty"`
+	Rejected map[string]int64 `json:"rejected"`
+}
+
+// busStatus is what a bus holds.
+type busStatus struct {
+	First uint64 `json:"first"`
+	Last  uint64 `json:"last"`
+	Bytes int64  `json:"bytes"`
+}
+
+// status is what an object does at present, nil if there is nothing to say.
+func (m *manager) status(kind, name string) any {
+	switch kind {
+	case configs.Buses:
+		if id, err := m.engine.BusID(name); err == nil {
+			if b, err := m.engine.Store().Bounds(id); err == nil {
+				return busStatus{b.First, b.Last, b.Bytes}
+			}
+		}
+	case configs.Rules:
+		var s ruleStatus
+		s.Evaluated, s.Matched, s.Errors, s.LastError, s.Suspended = m.current.Rules[name].Matcher.Stats()
+		return s
+	case configs.Sources:
+		s := sourceStatus{Rejected: m.sources.refused(name)}
+		if m.sources.hook(name) != nil {
+			s.URL = "/v1/hooks/" + name
+		}
+		return s
+	}
+	return nil
+}
+
+// Put implements api.Objects.
+func (m *manager) Put(ctx context.Context, kind, name string, body []byte, cond api.Condition) (api.Object, bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	old, exists := m.current.Object(kind, name)
+	if err := m.check(old, exists, cond); err != nil {
+		return api.Object{}, false, err
+	}
+	if exists && old.Origin.FromFile() {
+		return api.Object{}, false, readOnly(old)
+	}
+	parsed, found := m.loader.ParseObject(kind, name, body)
+	if found.HasErrors() {
+		return api.Object{}, false, &api.InvalidError{Diagnostics: found}
+	}
+	objects := append(without(m.objects, kind, name), parsed)
+	undo := func() error { return m.engine.Store().DeleteObject(ctx, catalogKind(kind), name, store.AnyVersion) }
+	if exists {
+		undo = func() error {
+			_, err := m.engine.Store().PutObject(ctx, catalogKind(kind), name, old.Raw, store.AnyVersion)
+			return err
+		}
+	}
+	var version uint64
+	err := m.change(ctx, objects, func() (err error) {
+		version, err = m.engine.Store().PutObject(ctx, catalogKind(kind), name, parsed.Raw, store.AnyVersion)
+		m.versions[objectKey{kind, name}] = version
+		return err
+	}, undo)
+	if err != nil {
+		return api.Object{}, false, err
+	}
+	o, _ := m.show(kind, name)
+	return o, !exists, nil
+}
+
+// Delete implements api.Objects.
+func (m *manager) Delete(ctx context.Context, kind, name string, cond api.Condition) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	old, exists := m.current.Object(kind, name)
+	if !exists {
+		return store.ErrNotFound
+	}
+	if err := m.check(old, exists, cond); err != nil {
+		return err
+	}
+	if old.Origin.FromFile() {
+		return readOnly(old)
+	}
+	if users := m.current.Users(kind, name); len(users) > 0 {
+		return &api.ConflictError{Reason: fmt.Sprintf("%s %q is used by %s; remove that first", api.Singular(kind), name, strings.Join(users, ", "))}
+	}
+	err := m.change(ctx, without(m.objects, kind, name), func() error {
+		return m.engine.Store().DeleteObject(ctx, catalogKind(kind), name, store.AnyVersion)
+	}, func() error {
+		_, err := m.engine.Store().PutObject(ctx, catalogKind(kind), name, old.Raw, store.AnyVersion)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	delete(m.versions, objectKey{kind, name})
+	if kind == configs.Buses {
+		return m.engine.DropBus(ctx, name)
+	}
+	return nil
+}
+
+// change puts the API's objects in force as they are to be: checked, then
+// written, then swapped in; what was written is undone if that fails.
+func (m *manager) change(ctx context.Context, objects []configs.Object, write, undo func() error) error {
+	merged, found := m.loader.Merge(m.file, objects)
+	if found.HasErrors() {
+		return &api.InvalidError{Diagnostics: found}
+	}
+	if err := write(); err != nil {
+		return err
+	}
+	if err := m.swap(ctx, merged); err != nil {
+		return errors.Join(err, undo())
+	}
+	m.objects = objects
+	return nil
+}
+
+// check holds a condition against what is there.
+func (m *manager) check(o configs.Object, exists bool, cond api.Condition) error {
+	switch {
+	case cond.Absent && exists, cond.Exists && !exists:
+		return api.ErrPrecondition
+	case cond.ETag != "" && (!exists || m.etag(o) != cond.ETag):
+		return api.ErrPrecondition
+	}
+	return nil
+}
+
+func readOnly(o configs.Object) error {
+	return &api.ConflictError{Reason: fmt.Sprintf("%s %q is defined in %s and read-only here; change the file", api.Singular(o.Kind), o.Name, o.Origin)}
+}
+
+// without is the objects but one.
+func without(objects []configs.Object, kind, name string) []configs.Object {
+	out := make([]configs.Object, 0, len(objects)+1)
+	for _, o := range objects {
+		if o.Kind != kind || o.Name != name {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// watch reloads on SIGHUP and when the files change, until ctx is done.
+func (m *manager) watch(ctx context.Context, reload <-chan os.Signal) error {
+	changed := watchFiles(ctx, m.path, m.content, m.log)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-reload:
+			if m.path == "" {
+				m.log.Warn("there is no configuration file to reload; start with -c")
+				continue
+			}
+		case <-changed:
+		}
+		m.reload(ctx)
+	}
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/switchyard-dev/switchyard/api"
+)
+
+func newDeadLetters() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "deadletters", Short: "List, redrive or purge deliveries that were given up",
+		Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newDeadList(),
+		newDeadSelect("redrive", "Put dead letters back into the queue, with fresh budgets; all without a selection", false),
+		newDeadSelect("purge", "Drop dead letters; --all without a selection", true))
+	return cmd
+}
+
+// deadPath is the address of a subscription's dead letters.
+func deadPath(name string) (string, error) {
+	rule, target, ok := strings.Cut(name, "/")
+	if !ok || rule == "" || target == "" {
+		return "", &usageError{fmt.Errorf("%q is not a subscription; write RULE/TARGET (switchyard get subscriptions lists them)", name)}
+	}
+	return "/v1/subscriptions/" + url.PathEscape(rule) + "/" + url.PathEscape(target) + "/deadletters", nil
+}
+
+func newDeadList() *cobra.Command {
+	var c client
+	var most int
+	cmd := &cobra.Command{
+		Use: "list RULE/TARGET", Short: "List dead letters with their attempts", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := deadPath(args[0])
+			if err != nil {
+				return err
+			}
+			if most < 1 {
+				return &usageError{fmt.Errorf("--limit %d: ask for at least one", most)}
+			}
+			items := []api.DeadLetter{}
+			err = all(cmd.Context(), &c, path, most, func(l api.DeadLetter) error {
+				items = append(items, l)
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			if c.out.json() {
+				return printJSON(cmd, items)
+			}
+			for _, l := range items {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s  %s #%d  died %s: %s\n", l.ID, l.Bus, l.Sequence, l.Died.Local().Format(clockTime), l.Reason)
+				showAttempts(cmd, "    ", l.Attempts)
+			}
+			return nil
+		},
+	}
+	c.flags(cmd)
+	cmd.Flags().IntVar(&most, "limit", 100, "show at most this many, oldest first")
+	return cmd
+}
+
+// newDeadSelect makes redrive or purge. Purging everything must be said.
+func newDeadSelect(verb, short string, sayAll bool) *cobra.Command {
+	var c client
+	var sel api.DeadSelection
+	cmd := &cobra.Command{
+		Use: verb + " RULE/TARGET", Short: short, Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := deadPath(args[0])
+			if err != nil {
+				return err
+			}
+			if sayAll && len(sel.IDs) == 0 && sel.When == "" && !sel.All {
+				return &usageError{errors.New("say which: --id, --when or --all")}
+			}
+			body, err := json.Marshal(sel)
+			if err != nil {
+				return err
+			}
+			var n api.Count
+			if _, err := c.call(cmd.Context(), http.MethodPost, path+"/"+verb, jsonBody(), body, &n); err != nil {
+				return err
+			}
+			if c.out.json() {
+				return printJSON(cmd, n)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%d dead letters: %s\n", n.Count, verb)
+			return nil
+		},
+	}
+	c.flags(cmd)
+	cmd.Flags().StringArrayVar(&sel.IDs, "id", nil, "this delivery; may be repeated")
+	cmd.Flags().StringVar(&sel.When, "when", "", "those whose event this CEL filter matches")
+	cmd.Flags().BoolVar(&sel.All, "all", false, "all of them")
+	return cmd
+}

@@ -1,0 +1,96 @@
+// Command switchyard is the event bus: the server and its command line.
+//
+// main.go has the root command and exit codes, app.go puts the server together
+// and runs it, config.go builds what a configuration says and swaps it in,
+// components.go is the only list of sources and targets. Every other command
+// is one file.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() {
+	os.Exit(run(os.Args[1:]))
+}
+
+// run is main for tests: it returns the exit code.
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := newRoot()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitDone
+	}
+	var usage *usageError
+	if !errors.Is(err, errReported) {
+		fmt.Fprintln(root.ErrOrStderr(), "switchyard: "+err.Error())
+	}
+	if errors.As(err, &usage) || errors.Is(err, errConfiguration) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// usageError is a mistake on the command line.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() + "\nRun switchyard --help for usage." }
+func (e *usageError) Unwrap() error { return e.err }
+
+// errReported ends a command whose errors were printed already.
+var errReported = errors.New("reported")
+
+// errConfiguration marks a configuration that cannot be used.
+var errConfiguration = errors.New("configuration")
+
+// newRoot makes the command tree.
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "switchyard",
+		Short: "A self-hosted event bus for CloudEvents",
+		Long: "Switchyard takes CloudEvents in over HTTP, keeps them safe, and delivers them where\n" +
+			"rules say, with retries and dead letters.\n\nTo begin: switchyard serve -c configs/quickstart.yaml",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(newServe(), newVersion())
+	root.AddCommand(clientCommands()...)
+	usage(root)
+	return root
+}
+
+// usage makes every mistake in flags and arguments a usageError.
+func usage(cmd *cobra.Command) {
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return &usageError{err}
+			}
+			return nil
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		usage(sub)
+	}
+}

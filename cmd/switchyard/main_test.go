@@ -1,0 +1,188 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// asMain makes the test binary be switchyard itself, so that tests run real
+// processes which can be killed.
+const asMain = "SWITCHYARD_TEST_AS_MAIN"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asMain) == "1" {
+		os.Exit(run(os.Args[1:]))
+	}
+	os.Exit(m.Run())
+}
+
+// server is a running switchyard serve.
+type server struct {
+	t      testing.TB
+	url    string
+	cmd    *exec.Cmd
+	exited chan struct{}
+
+	mu     sync.Mutex
+	out    strings.Builder // what it printed to standard output
+	errOut strings.Builder // and to standard error
+}
+
+var readyLine = regexp.MustCompile(`is ready on (http://\S+)`)
+
+// serve starts a server in dir, with a configuration, on a free port, and
+// waits until it is ready. More flags may follow.
+func serve(t testing.TB, dir, config string, flags ...string) *server {
+	t.Helper()
+	file := filepath.Join(dir, "switchyard.yaml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return serveFile(t, dir, file, flags...)
+}
+
+// serveFile is serve with a configuration that exists.
+func serveFile(t testing.TB, dir, file string, flags ...string) *server {
+	t.Helper()
+	s := &server{t: t, exited: make(chan struct{})}
+	args := append([]string{"serve", "-c", file, "--data", filepath.Join(dir, "data"), "--listen", "127.0.0.1:0"}, flags...)
+	s.cmd = exec.Command(os.Args[0], args...)
+	s.cmd.Env = append(os.Environ(), asMain+"=1")
+	stdout, err := s.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr, err := s.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ready := make(chan string, 1)
+	var pipes sync.WaitGroup
+	pipes.Go(func() { s.collect(stdout, &s.out, nil) })
+	pipes.Go(func() { s.collect(stderr, &s.errOut, ready) })
+	go func() { pipes.Wait(); s.cmd.Wait(); close(s.exited) }()
+	t.Cleanup(s.kill)
+	select {
+	case s.url = <-ready:
+	case <-s.exited:
+		t.Fatalf("the server ended at once:\n%s", s.stderr())
+	case <-time.After(60 * time.Second):
+		t.Fatalf("the server is not ready after a minute:\n%s", s.stderr())
+	}
+	return s
+}
+
+// collect keeps what the server prints and looks for the line that says it is
+// ready.
+func (s *server) collect(r io.Reader, into *strings.Builder, ready chan<- string) {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		s.mu.Lock()
+		into.WriteString(lines.Text() + "\n")
+		s.mu.Unlock()
+		if m := readyLine.FindStringSubmatch(lines.Text()); m != nil && ready != nil {
+			ready <- m[1]
+			ready = nil
+		}
+	}
+	io.Copy(io.Discard, r)
+}
+
+func (s *server) stdout() string { s.mu.Lock(); defer s.mu.Unlock(); return s.out.String() }
+func (s *server) stderr() string { s.mu.Lock(); defer s.mu.Unlock(); return s.errOut.String() }
+
+// kill ends the server with SIGKILL.
+func (s *server) kill() {
+	s.cmd.Process.Kill()
+	<-s.exited
+}
+
+// stop ends the server with SIGTERM and returns its exit code and how long it
+// took.
+func (s *server) stop() (code int, took time.Duration) {
+	began := time.Now()
+	s.cmd.Process.Signal(syscall.SIGTERM)
+	<-s.exited
+	return s.cmd.ProcessState.ExitCode(), time.Since(began)
+}
+
+// call makes a request and returns the status and body of the answer.
+func (s *server) call(method, path, contentType, body string) (int, string) {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(context.Background(), method, s.url+path, strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.t.Fatalf("%s %s: %v\n%s", method, path, err, s.stderr())
+	}
+	defer res.Body.Close()
+	out, err := io.ReadAll(res.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return res.StatusCode, string(out)
+}
+
+// cli runs a command against the server and returns what it printed and its
+// exit code.
+func (s *server) cli(args ...string) (out string, code int) {
+	s.t.Helper()
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append(os.Environ(), asMain+"=1", "SWITCHYARD_SERVER="+s.url)
+	b, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil {
+		s.t.Fatal(err)
+	}
+	return string(b), cmd.ProcessState.ExitCode()
+}
+
+// eventually polls what happens in another process.
+func eventually(t testing.TB, what string, limit time.Duration, done func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(limit); !done(); <-tick.C {
+		if time.Now().After(end) {
+			t.Fatalf("%s did not happen within %v", what, limit)
+		}
+	}
+}
+
+// require skips a test that needs something that is not there, unless nothing
+// may skip.
+func require(t testing.TB, there bool, what string) {
+	t.Helper()
+	if there {
+		return
+	}
+	if os.Getenv("SWITCHYARD_REQUIRE") == "all" {
+		t.Fatalf("%s is required and not there", what)
+	}
+	t.Skipf("skipped: %s is not there", what)
+}
+
+// settled reports whether every subscription has nothing left to deliver.
+func (s *server) settled() bool {
+	_, body := s.call(http.MethodGet, "/v1/subscriptions?limit=1000", "", "")
+	return strings.Contains(body, `"depth":0`) && !regexp.MustCompile(`"depth":[1-9]`).MatchString(body)
+}

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/switchyard-dev/switchyard/api"
+	"github.com/switchyard-dev/switchyard/bus/event"
+)
+
+// maxInput bounds what publish reads from a file or from standard input.
+const maxInput = 64 << 20
+
+// publishFlags describe one event, or name a file of them.
+type publishFlags struct {
+	id, source, typ, subject, time string
+	attributes                     []string
+	data, contentType              string
+	file                           string
+	delay                          time.Duration
+}
+
+func newPublish() *cobra.Command {
+	var c client
+	var f publishFlags
+	cmd := &cobra.Command{
+		Use:   "publish [BUS]",
+		Short: "Publish events to a bus",
+		Long: "Publish one event made of flags, or the events of a file: one CloudEvent in the JSON\n" +
+			"format, or an array of them. Without BUS each event of the file names its bus in the\n" +
+			"extension \"bus\". It is done when the events are on stable storage.",
+		Example: "  switchyard publish orders --type com.example.order.placed --subject eu/de --data '{\"id\": 7, \"total\": 150}'\n" +
+			"  switchyard publish orders --file events.json\n" +
+			"  switchyard publish orders --type com.example.reminder --delay 10m",
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return publish(cmd, &c, &f, args) },
+	}
+	c.flags(cmd)
+	fl := cmd.Flags()
+	fl.StringVar(&f.id, "id", "", "the event's id (default: a random one)")
+	fl.StringVar(&f.source, "source", "/switchyard/cli", "the event's source")
+	fl.StringVar(&f.typ, "type", "", "the event's type")
+	fl.StringVar(&f.subject, "subject", "", "the event's subject")
+	fl.StringVar(&f.time, "time", "", "the event's time, RFC 3339 (default: now)")
+	fl.StringArrayVar(&f.attributes, "attribute", nil, "another attribute, NAME=VALUE; may be repeated")
+	fl.StringVar(&f.data, "data", "", "the event's data; @FILE reads a file, - standard input")
+	fl.StringVar(&f.contentType, "content-type", "application/json", "content type of the data")
+	fl.StringVarP(&f.file, "file", "f", "", "a file of events as JSON; - is standard input")
+	fl.DurationVar(&f.delay, "delay", 0, "record and route the event this much later, e.g. 30s")
+	return cmd
+}
+
+func publish(cmd *cobra.Command, c *client, f *publishFlags, args []string) error {
+	body, contentType, err := f.body(cmd)
+	if err != nil {
+		return err
+	}
+	path := "/v1/events"
+	if len(args) == 1 {
+		path = "/v1/buses/" + url.PathEscape(args[0]) + "/events"
+	}
+	if f.delay != 0 {
+		path += "?delay=" + f.delay.String()
+	}
+	var reply api.PublishResults
+	if _, err := c.call(cmd.Context(), http.MethodPost, path, http.Header{"Content-Type": {contentType}}, body, &reply); err != nil {
+		return err
+	}
+	if c.out.json() {
+		return printJSON(cmd, reply)
+	}
+	for _, r := range reply.Results {
+		what := "scheduled"
+		if r.Sequence != nil {
+			what = fmt.Sprintf("sequence %d", *r.Sequence)
+		}
+		if r.Duplicate {
+			what += ", a duplicate: stored once"
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "%s  %s\n", r.ID, what)
+	}
+	return nil
+}
+
+// body is what to send: the file as it is, or the event that the flags say.
+func (f *publishFlags) body(cmd *cobra.Command) (body []byte, contentType string, err error) {
+	if f.file != "" {
+		if f.typ != "" || f.data != "" {
+			return nil, "", &usageError{errors.New("--file goes without --type and --data")}
+		}
+		if body, err = readInput(cmd, f.file); err != nil {
+			return nil, "", err
+		}
+		if strings.HasPrefix(strings.TrimSpace(string(body)), "[") {
+			return body, "application/cloudevents-batch+json", nil
+		}
+		return body, "application/cloudevents+json", nil
+	}
+	if f.typ == "" {
+		return nil, "", &usageError{errors.New("say what happened with --type, or name a file of events with --file")}
+	}
+	ev, err := f.event(cmd)
+	if err != nil {
+		return nil, "", err
+	}
+	return event.AppendStructured(nil, ev), "application/cloudevents+json", nil
+}
+
+// event is the event that the flags say.
+func (f *publishFlags) event(cmd *cobra.Command) (*event.Event, error) {
+	b := event.NewBuilder()
+	set := func(name, value string) error {
+		if value == "" {
+			return nil
+		}
+		return b.Set(name, event.StringValue(value))
+	}
+	id, at := f.id, f.time
+	if id == "" {
+		id = rand.Text()
+	}
+	if at == "" {
+		at = time.Now().Format(time.RFC3339Nano)
+	}
+	errs := []error{set("id", id), set("source", f.source), set("type", f.typ), set("subject", f.subject), set("time", at)}
+	for _, a := range f.attributes {
+		name, value, ok := strings.Cut(a, "=")
+		if !ok {
+			return nil, &usageError{fmt.Errorf("--attribute %q is not NAME=VALUE", a)}
+		}
+		errs = append(errs, set(name, value))
+	}
+	if f.data != "" {
+		data := []byte(f.data)
+		if file, ok := strings.CutPrefix(f.data, "@"); ok || f.data == "-" {
+			if !ok {
+				file = "-"
+			}
+			var err error
+			if data, err = readInput(cmd, file); err != nil {
+				return nil, err
+			}
+		}
+		b.SetData(f.contentType, data)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, &usageError{err}
+	}
+	ev, err := b.Build()
+	if err != nil {
+		return nil, &usageError{err}
+	}
+	return ev, nil
+}
+
+// readInput reads a file, or standard input for "-".
+func readInput(cmd *cobra.Command, name string) ([]byte, error) {
+	r := cmd.InOrStdin()
+	if name != "-" {
+		file, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer file.Close()
+		r = file
+	}
+	data, err := io.ReadAll(io.LimitReader(r, maxInput+1))
+	if err == nil && len(data) > maxInput {
+		err = fmt.Errorf("%s is larger than %d bytes", name, maxInput)
+	}
+	return data, err
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/switchyard-dev/switchyard/bus/event"
+)
+
+func newTail() *cobra.Command {
+	var c client
+	var when string
+	var from int64
+	var count int
+	cmd := &cobra.Command{
+		Use:   "tail BUS",
+		Short: "Show live events of a bus",
+		Long:  "Show the events of a bus as they come, until Ctrl-C. A broken connection is taken up again where it ended.",
+		Example: "  switchyard tail orders\n" +
+			"  switchyard tail orders --when 'event.data.total > 100' -o json",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			t := tailer{c: &c, cmd: cmd, path: "/v1/buses/" + url.PathEscape(args[0]) + "/tail", left: count}
+			if when != "" {
+				t.path += "?when=" + url.QueryEscape(when)
+			}
+			if from > 0 {
+				t.last = strconv.FormatInt(from-1, 10)
+			}
+			return t.run()
+		},
+	}
+	c.flags(cmd)
+	cmd.Flags().StringVar(&when, "when", "", "only events that this CEL filter matches")
+	cmd.Flags().Int64Var(&from, "from", 0, "begin with this sequence instead of new events")
+	cmd.Flags().IntVarP(&count, "count", "n", 0, "end after this many events; 0 does not end")
+	return cmd
+}
+
+// tailer follows one bus.
+type tailer struct {
+	c    *client
+	cmd  *cobra.Command
+	path string
+	last string // the last sequence that was shown
+	left int
+}
+
+// errTailDone ends a tail that has shown enough.
+var errTailDone = errors.New("done")
+
+// run follows the bus until the context is done, connecting again when the
+// server goes away after it has answered once.
+func (t *tailer) run() error {
+	ctx := t.cmd.Context()
+	for connected := false; ; {
+		header := http.Header{}
+		if t.last != "" {
+			header.Set("Last-Event-ID", t.last)
+		}
+		res, err := t.c.send(ctx, http.MethodGet, t.path, header, nil)
+		if err == nil {
+			connected = true
+			err = t.read(res)
+			res.Body.Close()
+		}
+		switch {
+		case errors.Is(err, errTailDone), ctx.Err() != nil:
+			return nil
+		case !connected:
+			return err
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// read shows the events of one connection.
+func (t *tailer) read(res *http.Response) error {
+	lines := bufio.NewScanner(res.Body)
+	lines.Buffer(nil, maxReply)
+	id := ""
+	for lines.Scan() {
+		if v, ok := strings.CutPrefix(lines.Text(), "id: "); ok {
+			id = v
+		}
+		data, ok := strings.CutPrefix(lines.Text(), "data: ")
+		if !ok {
+			continue
+		}
+		if err := t.show(id, data); err != nil {
+			return err
+		}
+		t.last = id
+		if t.left--; t.left == 0 {
+			return errTailDone
+		}
+	}
+	return lines.Err()
+}
+
+// show prints one event.
+func (t *tailer) show(id, data string) error {
+	w := t.cmd.OutOrStdout()
+	if t.c.out.json() {
+		_, err := fmt.Fprintln(w, data)
+		return err
+	}
+	ev, err := event.FromStructured([]byte(data), event.Limits{MaxEventSize: maxReply})
+	if err != nil {
+		return fmt.Errorf("the server sent what is no event: %w", err)
+	}
+	at := ev.ExtensionText("recordedtime")
+	if parsed, err := time.Parse(time.RFC3339Nano, at); err == nil {
+		at = parsed.Local().Format("15:04:05.000")
+	}
+	fmt.Fprintf(w, "%s  #%s  %s  %s  %s\n", at, id, ev.Type(), ev.Source(), ev.Subject())
+	if ev.Format() == event.JSON || ev.Format() == event.Text {
+		shown := string(ev.Data())
+		if compact, err := json.Marshal(json.RawMessage(ev.Data())); ev.Format() == event.JSON && err == nil {
+			shown = string(compact)
+		}
+		fmt.Fprintf(w, "    %s\n", shown)
+	}
+	return nil
+}

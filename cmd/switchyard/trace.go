@@ -1,0 +1,75 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/switchyard-dev/switchyard/api"
+)
+
+func newTrace() *cobra.Command {
+	var c client
+	cmd := &cobra.Command{
+		Use:   "trace BUS SEQUENCE",
+		Short: "Show what happened to an event",
+		Args:  cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var t api.TraceResponse
+			path := "/v1/buses/" + url.PathEscape(args[0]) + "/events/" + url.PathEscape(args[1]) + "/trace"
+			if _, err := c.call(cmd.Context(), http.MethodGet, path, nil, nil, &t); err != nil {
+				return err
+			}
+			if c.out.json() {
+				return printJSON(cmd, t)
+			}
+			showTrace(cmd, t)
+			return nil
+		},
+	}
+	c.flags(cmd)
+	return cmd
+}
+
+// clockTime is how a trace shows times.
+const clockTime = "2006-01-02 15:04:05.000"
+
+func showTrace(cmd *cobra.Command, t api.TraceResponse) {
+	w := cmd.OutOrStdout()
+	fmt.Fprintf(w, "%s #%d  %s  id %s  source %s\n", t.Bus, t.Sequence, t.Type, t.ID, t.Source)
+	fmt.Fprintf(w, "  %s  received via %s\n", t.Received.Local().Format(clockTime), t.Via)
+	switch {
+	case !t.Routed:
+		fmt.Fprintln(w, "  not routed yet")
+	case len(t.Deliveries) == 0:
+		fmt.Fprintln(w, "  no rule matched")
+	}
+	for _, d := range t.Deliveries {
+		fmt.Fprintf(w, "  rule %s → target %s: %s", d.Rule, d.Target, d.State)
+		if d.Reason != "" {
+			fmt.Fprintf(w, " (%s)", d.Reason)
+		}
+		if d.NextAt != nil {
+			fmt.Fprintf(w, ", next attempt in %s", time.Until(*d.NextAt).Round(time.Second))
+		}
+		fmt.Fprintln(w)
+		showAttempts(cmd, "    ", d.Attempts)
+	}
+}
+
+// showAttempts prints attempt records, one a line.
+func showAttempts(cmd *cobra.Command, indent string, attempts []api.AttemptTrace) {
+	for _, a := range attempts {
+		result := "delivered"
+		if a.Error != "" {
+			result = a.Error
+		}
+		if a.Status != 0 && a.Error == "" {
+			result += fmt.Sprintf(" (%d)", a.Status)
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "%s%s  attempt %d (%s)  %s  %s\n", indent, a.Started.Local().Format(clockTime), a.Number, a.Trigger, a.Duration, result)
+	}
+}

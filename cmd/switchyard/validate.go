@@ -1,0 +1,88 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/switchyard-dev/switchyard/configs"
+	"github.com/switchyard-dev/switchyard/rules"
+)
+
+// newLoader is a loader of configurations with every kind of component.
+func newLoader() (*configs.Loader, error) {
+	env, err := rules.NewEnv()
+	if err != nil {
+		return nil, err
+	}
+	return &configs.Loader{Kinds: components(), Rules: env}, nil
+}
+
+// diagnosticJSON is a diagnostic as validate -o json prints it.
+type diagnosticJSON struct {
+	File    string `json:"file"`
+	Line    int    `json:"line"`
+	Column  int    `json:"column"`
+	Path    string `json:"path"`
+	Message string `json:"message"`
+	Warning bool   `json:"warning"`
+}
+
+// validation is what validate -o json prints.
+type validation struct {
+	Valid       bool             `json:"valid"`
+	Diagnostics []diagnosticJSON `json:"diagnostics"`
+}
+
+func newValidate() *cobra.Command {
+	var out output
+	cmd := &cobra.Command{
+		Use: "validate FILE|DIR", Short: "Check a configuration; every problem at once",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			loader, err := newLoader()
+			if err != nil {
+				return err
+			}
+			cfg, found := loader.LoadPath(args[0])
+			if out.json() {
+				v := validation{Valid: !found.HasErrors(), Diagnostics: []diagnosticJSON{}}
+				for _, d := range found {
+					v.Diagnostics = append(v.Diagnostics, diagnosticJSON{d.File, d.Line, d.Column, d.Path, d.Message, d.Warning})
+				}
+				if err := printJSON(cmd, v); err != nil {
+					return err
+				}
+			} else if len(found) > 0 {
+				fmt.Fprintln(cmd.ErrOrStderr(), found)
+			}
+			if found.HasErrors() {
+				return errors.Join(errConfiguration, errReported)
+			}
+			if !out.json() {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s is valid: %d buses, %d sources, %d rules, %d targets\n",
+					args[0], len(cfg.Buses), len(cfg.Sources), len(cfg.Rules), len(cfg.Targets))
+			}
+			return nil
+		},
+	}
+	out.flag(cmd)
+	return cmd
+}
+
+func newSchema() *cobra.Command {
+	return &cobra.Command{
+		Use: "schema", Short: "Print the JSON Schema of the configuration", Args: cobra.NoArgs,
+		Long: "Print the JSON Schema of the configuration, for editors: save it and name it in the first line of a file,\n" +
+			"# yaml-language-server: $schema=switchyard.schema.json",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			schema, err := components().Schema()
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n", schema)
+			return err
+		},
+	}
+}

@@ -91,7 +91,7 @@ func (l *Log) Remove(ordinal uint64) error {
 		l.maint.Unlock()
 		return l.empty(s)
 	default:
-		err = l.retire([]*segment{s}, func(t *table) { t.segs = without(t.segs, s) })
+		_, err = l.retire([]*segment{s}, func(t *table) { t.segs = without(t.segs, s) })
 	}
 	l.maint.Unlock()
 	return err
@@ -112,7 +112,7 @@ func (l *Log) empty(s *segment) error {
 // retire takes live files out of use: they lose their names, durably, and once no reader
 // has them open are recycled or deleted. If a single file cannot be renamed nothing changes;
 // of several, those that cannot stay on disk until the next open. maint is held.
-func (l *Log) retire(segs []*segment, edit func(*table)) error {
+func (l *Log) retire(segs []*segment, edit func(*table)) (done bool, err error) {
 	fs := l.opts.FS
 	free := make([]string, len(segs))
 	var errs []error
@@ -127,7 +127,7 @@ func (l *Log) retire(segs []*segment, edit func(*table)) error {
 	}
 	if len(segs) == 1 && len(errs) == 1 {
 		l.files.mu.Unlock()
-		return errs[0]
+		return false, errs[0]
 	}
 	l.change(edit)
 	for _, s := range segs {
@@ -150,7 +150,7 @@ func (l *Log) retire(segs []*segment, edit func(*table)) error {
 			}
 		})
 	}
-	return errors.Join(errs...)
+	return true, errors.Join(errs...)
 }
 
 // Rewrite is a finished copy of the kept records of a run of segments, not yet in use. It
@@ -188,7 +188,7 @@ func (l *Log) Rewrite(ctx context.Context, first, last uint64, keep func(pos Pos
 		return nil, err
 	}
 	h := header{ordinal: sources[len(sources)-1].ordinal, first: sources[0].first,
-		gen: newGeneration(), created: sources[0].created}
+		gen: newGeneration(), created: sources[0].created, prevEnd: sources[0].prevEnd}
 	for _, s := range sources {
 		h.epoch = max(h.epoch, s.epoch+1)
 	}
@@ -293,7 +293,7 @@ func (rw *Rewrite) copy(ctx context.Context, nextGen uint64, keep func(Position,
 // to the new ones, then the sources are retired and their positions become *MovedError.
 //
 // An error before update is that of the file system, and one of update is returned; Commit
-// may then be called again and goes on where it stopped. A crash after the replacement
+// may then be called again and goes on where it stopped, which may mean with update. A crash after the replacement
 // became durable leaves it in place of its sources, whether update ran or not: at the next
 // open old positions are *MovedError, which names the place to scan from.
 func (rw *Rewrite) Commit(update func() error) error {
@@ -321,8 +321,7 @@ func (rw *Rewrite) Commit(update func() error) error {
 			return err
 		}
 	}
-	rw.stage = over
-	return l.retire(rw.sources, func(t *table) {
+	done, err := l.retire(rw.sources, func(t *table) {
 		i := 0
 		for i < len(t.segs) && t.segs[i] != rw.sources[0] {
 			i++
@@ -332,6 +331,10 @@ func (rw *Rewrite) Commit(update func() error) error {
 		t.segs = append(segs, t.segs[min(i+len(rw.sources), len(t.segs)):]...)
 		t.replacing = without(t.replacing, rw.out)
 	})
+	if done {
+		rw.stage = over
+	}
+	return err
 }
 
 // Abort gives up a rewrite that was not committed and deletes its file. Once Commit has made

@@ -169,7 +169,7 @@ func (r *recovery) findEnds() error {
 	for i := 0; i+1 < len(r.segs); i++ {
 		s, next := r.segs[i], r.segs[i+1]
 		s.sealed.Store(true)
-		if next.prevEnd != 0 && s.epoch == 0 && next.epoch == 0 && next.first == s.ordinal+1 {
+		if next.prevEnd != 0 && s.epoch == 0 && next.first == s.ordinal+1 {
 			s.end.Store(next.prevEnd)
 			if s.fileSize.Load() < next.prevEnd {
 				return s.corrupt(s.fileSize.Load(), fmt.Sprintf("the file is shorter than the %d bytes that the next segment says were synced", next.prevEnd))

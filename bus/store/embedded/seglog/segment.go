@@ -71,7 +71,7 @@ type header struct {
 	epoch   uint32 // 0; a rewritten segment has one more than its sources
 	gen     uint64
 	created int64 // Unix nanoseconds
-	prevEnd int64 // if not 0: the segment before ends here, whatever stands after
+	prevEnd int64 // if not 0: the segment before, unless rewritten, ends here whatever stands after
 }
 
 func (h header) block() []byte {
@@ -271,9 +271,8 @@ func (l *Log) writeHeader(f vfs.File, h header) error {
 func (l *Log) openForSegment(path string) (f vfs.File, size int64, err error) {
 	fs := l.opts.FS
 	if free, n, ok := l.pool.take(); ok {
-		// WriteAt is only promised for files from OpenReadWrite.
-		if r, err := fs.ReuseForWrite(l.path(free), path, writeCategory); err == nil {
-			_ = r.Close()
+		// Not ReuseForWrite: WriteAt is only promised for files from OpenReadWrite.
+		if err := fs.Rename(l.path(free), path); err == nil {
 			size = n
 		} else {
 			_ = fs.Remove(l.path(free))

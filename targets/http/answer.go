@@ -192,5 +192,9 @@ func describe(err error) string {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), strings.Contains(err.Error(), "server closed idle connection"):
 		return "the connection was closed before an answer came"
 	}
-	return strings.TrimPrefix(strings.TrimPrefix(err.Error(), "net/http: "), "http: ")
+	text := err.Error()
+	for _, prefix := range [...]string{"net/http: ", "HTTP/1.x transport connection broken: ", "net/http: ", "http: "} {
+		text = strings.TrimPrefix(text, prefix)
+	}
+	return text
 }

@@ -192,14 +192,24 @@ func (s *source) Run(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("cron: the schedule has no tick after %s: %w", last.Format(time.RFC3339), err)
 		}
-		now := time.Now()
-		if next.After(now) {
-			ok = sources.Sleep(ctx, min(next.Sub(now), nap))
-			continue
+		now, here := until(ctx, next)
+		if !here {
+			return nil
 		}
 		last, ok = s.handle(ctx, last, now, started)
 	}
 	return nil
+}
+
+// until waits until the clock shows t and returns what it shows then; false
+// when ctx is done first.
+func until(ctx context.Context, t time.Time) (now time.Time, ok bool) {
+	for now = time.Now(); t.After(now); now = time.Now() {
+		if !sources.Sleep(ctx, min(t.Sub(now), nap)) {
+			return now, false
+		}
+	}
+	return now, ctx.Err() == nil
 }
 
 // handle makes the events that are due and notes the last tick. It returns

@@ -88,7 +88,7 @@ func checkField(field string, position int) error {
 		if part == "" {
 			return errors.New("a part is empty")
 		}
-		if value, step, ok := strings.Cut(part, "/"); ok && (value == "" || step == "" || strings.Trim(step, "0") == "") {
+		if value, step, ok := strings.Cut(part, "/"); ok && (value == "" || strings.Contains(step, "/") || strings.Trim(step, "0") == "") {
 			return errors.New("a step needs a value before the slash and a number after it")
 		}
 		for _, at := range [...]time.Time{time.Date(2024, 2, 29, 23, 59, 59, 0, time.UTC), time.Date(2023, 1, 1, 0, 0, 0, 0, time.UTC)} {

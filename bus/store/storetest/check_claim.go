@@ -65,7 +65,7 @@ func concurrentClaims(f *fixture) {
 		var mu sync.Mutex
 		held, settled := map[store.DeliveryID]bool{}, map[store.DeliveryID]bool{}
 		parallel(f, 6, func(w int) error {
-			deadline := time.Now().Add(patience)
+			deadline := time.Now().Add(f.env.patience())
 			for {
 				ds, _, err := f.store.Claim(f.ctx, sub, f.now(), 1+w, nil)
 				if err != nil {
@@ -129,7 +129,7 @@ func settleBesideClaims(f *fixture) {
 					if err := f.store.Settle(f.ctx, []store.Settlement{f.done(d)}); err != nil {
 						return err
 					}
-				case <-time.After(patience):
+				case <-time.After(f.env.patience()):
 					return fmt.Errorf("not all deliveries were handed out")
 				}
 			}

@@ -90,7 +90,7 @@ func closingEndsWaiting(f *fixture) {
 		select {
 		case err := <-waiting:
 			f.wantErr("Await", err, store.ErrClosed)
-		case <-time.After(patience):
+		case <-time.After(f.env.patience()):
 			f.Fatal("Await goes on after Close")
 		}
 	}
@@ -115,6 +115,9 @@ func closingBesideAppends(f *fixture) {
 				return nil
 			}
 			mu.Lock()
+			if other, twice := acknowledged[results[0].Sequence]; twice {
+				f.Errorf("sequence %d was acknowledged for %q and %q", results[0].Sequence, other, id)
+			}
 			acknowledged[results[0].Sequence] = id
 			if len(acknowledged) == 50 {
 				once.Do(func() { close(half) })

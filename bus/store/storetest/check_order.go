@@ -49,13 +49,11 @@ func keyOneAtATime(f *fixture) {
 	f.wantDone(sub, "x-1", "y-1")
 	ds := f.wantClaim("then", sub, "x-2", "y-2")
 	f.wantClaim("while both keys are in flight", sub)
-	f.reopenIfPossible()
-	f.routeKeyed(a, keyOfID, sub)
-	again := f.wantClaim("after reopening", sub, "x-2", "y-2")
-	if len(again) != len(ds) {
-		f.Errorf("claimed %v, want %v again", eventIDs(again), eventIDs(ds))
+	if f.reopenIfPossible() {
+		f.routeKeyed(a, keyOfID, sub)
+		ds = f.wantClaim("after reopening", sub, "x-2", "y-2")
 	}
-	f.settleAll(again, f.done)
+	f.settleAll(ds, f.done)
 	f.wantDone(sub, "x-3")
 	f.wantClaim("at the end", sub)
 }

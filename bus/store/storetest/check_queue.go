@@ -101,9 +101,10 @@ func retryAtItsTime(f *fixture) {
 	if !slices.Equal(eventIDs(ds), []string{"1"}) || !next.Equal(start.Add(20*time.Second)) {
 		f.Errorf("after 10s: claimed %v, next %v; want 1 and in 20s", eventIDs(ds), next.Sub(start))
 	}
-	f.reopenIfPossible()
-	f.route(a, sub)
-	f.wantClaim("after reopening", sub, "1")
+	if f.reopenIfPossible() {
+		f.route(a, sub)
+		f.wantClaim("after reopening", sub, "1")
+	}
 	f.advance(time.Minute)
 	ds, next = f.claimNext(sub, 10)
 	if got := slices.Sorted(slices.Values(eventIDs(ds))); !slices.Equal(got, []string{"2", "3"}) || !next.IsZero() {

@@ -186,7 +186,7 @@ func awaitReturns(f *fixture) {
 	select {
 	case err := <-done:
 		f.must(err)
-	case <-time.After(patience):
+	case <-time.After(f.env.patience()):
 		f.Fatal("Await did not return after an append")
 	}
 }
@@ -200,7 +200,7 @@ func awaitEnds(f *fixture) {
 	select {
 	case err := <-done:
 		f.wantErr("Await", err, context.Canceled)
-	case <-time.After(patience):
+	case <-time.After(f.env.patience()):
 		f.Fatal("Await did not end with its context")
 	}
 }

@@ -247,7 +247,7 @@ func droppedBusGone(f *fixture) {
 	select {
 	case err := <-waiting:
 		f.wantErr("Await of a dropped bus", err, store.ErrNotFound)
-	case <-time.After(patience):
+	case <-time.After(f.env.patience()):
 		f.Error("Await of a dropped bus goes on")
 	}
 	gone := func() {

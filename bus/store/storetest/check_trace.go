@@ -30,7 +30,7 @@ func (f *fixture) wantStates(bus store.BusID, sequence uint64, want ...string) [
 	f.Helper()
 	var traces []store.DeliveryTrace
 	var got []string
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(f.env.patience())
 	for {
 		f.env.Step()
 		traces, got = f.trace(bus, sequence), nil

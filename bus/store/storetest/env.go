@@ -9,7 +9,8 @@ import (
 	"github.com/switchyard-dev/switchyard/bus/store"
 )
 
-// patience is how long a check waits for what must come.
+// patience is how long a check waits for what must come, unless its Env has
+// less.
 const patience = 20 * time.Second
 
 // Open opens an engine for a check, over what it kept in the Env before. It
@@ -33,6 +34,7 @@ type hooks struct {
 	crash    func()
 	onlyOnce bool
 	model    *Model
+	patience time.Duration
 }
 
 func newEnv(t testing.TB) Env {
@@ -41,7 +43,7 @@ func newEnv(t testing.TB) Env {
 		Dir:   dir,
 		Name:  filepath.Base(filepath.Dir(dir)) + "-" + filepath.Base(dir),
 		Clock: NewClock(),
-		hooks: &hooks{},
+		hooks: &hooks{patience: patience},
 	}
 }
 
@@ -84,17 +86,23 @@ func (e Env) Step() {
 // engine before it looks, each time.
 func (e Env) Eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(e.patience())
 	for pause := 100 * time.Microsecond; ; pause = min(2*pause, 20*time.Millisecond) {
 		e.Step()
 		if done() {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("waited %v in vain: %s", patience, what)
+			t.Fatalf("waited %v in vain: %s", e.patience(), what)
 		}
 		time.Sleep(pause)
 	}
+}
+
+func (e Env) patience() time.Duration {
+	e.hooks.mu.Lock()
+	defer e.hooks.mu.Unlock()
+	return e.hooks.patience
 }
 
 // OpenModel is an Open function for the Model.

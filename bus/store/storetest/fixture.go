@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 // must work for a check to go on fails it at once.
 type fixture struct {
 	testing.TB
-	ctx   context.Context
+	ctx   context.Context // ends a check that hangs
 	env   Env
 	open  Open
 	store store.Store
@@ -26,9 +27,10 @@ type fixture struct {
 }
 
 func newFixture(t testing.TB, open Open) *fixture {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	f := &fixture{TB: t, ctx: ctx, env: newEnv(t), open: open}
+	f := &fixture{TB: t, env: newEnv(t), open: open}
 	f.start()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*f.env.patience())
+	f.ctx = ctx
 	t.Cleanup(func() {
 		_ = f.store.Close() // idempotent; checks that care look at the error
 		cancel()
@@ -185,6 +187,9 @@ func (f *fixture) read(bus store.BusID, from uint64) (records []store.Record) {
 		var err error
 		records, err = f.store.Read(f.ctx, bus, from, 500, 1<<20, records)
 		f.must(err)
+		if len(records) < n {
+			f.Fatalf("read made %d records of the %d that it was given", len(records), n)
+		}
 		if len(records) == n {
 			return records
 		}
@@ -218,6 +223,7 @@ type witness struct {
 	mu       sync.Mutex
 	appended map[store.BusID]int
 	ready    map[store.SubscriptionID]int
+	rings    atomic.Pointer[bell] // nil unless somebody waits for Ready
 }
 
 // Appended implements store.Watcher.
@@ -232,6 +238,9 @@ func (w *witness) Ready(sub store.SubscriptionID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ready[sub]++
+	if b := w.rings.Load(); b != nil {
+		b.ring(sub)
+	}
 }
 
 func (w *witness) appends(bus store.BusID) int {

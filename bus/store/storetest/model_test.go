@@ -16,3 +16,7 @@ func TestModelAgreesWithItself(t *testing.T) {
 		})
 	}
 }
+
+func BenchmarkModel(b *testing.B) {
+	Bench(b, OpenModel)
+}

@@ -15,16 +15,18 @@ type pairing struct {
 	*fixture // the engine
 	model    *Model
 
-	buses   []*pairedBus
-	subs    []*pairedSub
-	held    []store.Delivery // claimed and not settled, in the engine's terms
-	objects map[string][2]uint64
-	opaque  map[place]bool // events whose traces may differ, because of a purge
-	lossy   bool           // there was a crash: traces may lack
-	renewed bool           // reopened: last errors may lack
-	dues    int            // makes due times distinct
-	began   time.Time
-	trail   []string
+	buses    []*pairedBus
+	subs     []*pairedSub
+	held     []store.Delivery     // claimed and not settled, in the engine's terms
+	objects  map[string][2]uint64 // present versions in both
+	versions map[string]uint64    // highest versions in the engine
+	lastSub  store.SubscriptionID // highest id in the engine
+	opaque   map[place]bool       // events whose traces may differ, because of a purge
+	lossy    bool                 // there was a crash: traces may lack
+	renewed  bool                 // reopened: last errors may lack
+	dues     int                  // makes due times distinct
+	began    time.Time
+	trail    []string
 }
 
 type pairedBus struct {
@@ -50,7 +52,7 @@ type pairedSub struct {
 func newPairing(f *fixture) *pairing {
 	p := &pairing{
 		fixture: f, model: NewModel(f.env.Clock.Now), began: f.now(),
-		objects: map[string][2]uint64{}, opaque: map[place]bool{},
+		objects: map[string][2]uint64{}, versions: map[string]uint64{}, opaque: map[place]bool{},
 	}
 	for i, age := range []time.Duration{0, time.Hour, 10 * time.Minute} {
 		if age > 0 {
@@ -80,6 +82,12 @@ func (p *pairing) openSub(s *pairedSub) {
 	opts.Bus = s.bus.model
 	m, err := p.model.OpenSubscription(p.ctx, opts)
 	p.must(err)
+	if m.ID != s.model { // it is a new one
+		if e.ID <= p.lastSub {
+			p.differ("a new subscription has id %d after %d", e.ID, p.lastSub)
+		}
+		p.lastSub = e.ID
+	}
 	s.engine, s.model = e.ID, m.ID
 	p.compareInfo(s, e, m)
 }

@@ -193,7 +193,7 @@ func (p *pairing) compareTrace(b *pairedBus, sequence uint64) {
 		difference = p.traceDifference(p.trace(b.engine, sequence), want)
 		return difference == ""
 	}
-	deadline := time.Now().Add(patience / 4)
+	deadline := time.Now().Add(p.env.patience() / 4)
 	for !same() {
 		if time.Now().After(deadline) {
 			p.differ("the trace of %d of %s: %s", sequence, b.name, difference)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/switchyard-dev/switchyard/bus/store"
@@ -18,7 +19,7 @@ type moveDead func(s store.Store, ctx context.Context, sub store.SubscriptionID,
 // event's window follows from its id, since what windows that differ mean for
 // each other is left open.
 func (p *pairing) publish(rng *rand.Rand) {
-	var engine, model []store.Entry
+	var batch []store.Entry
 	for range 1 + rng.IntN(4) {
 		b := p.anyBus(rng)
 		n := rng.IntN(120)
@@ -30,15 +31,25 @@ func (p *pairing) publish(rng *rand.Rand) {
 			p.dues++
 			after := time.Duration(rng.IntN(3600))*time.Second + time.Duration(p.dues)*time.Nanosecond
 			e.Due, when = p.now().Add(time.Millisecond+after), fmt.Sprintf(" due in %v", after)
+			if rng.IntN(4) == 0 {
+				e.Due, when = p.now().Add(-after), " already due"
+			}
 		}
 		p.say("append %s to %s%s", e.Event.ID(), b.name, when)
-		engine = append(engine, e)
-		e.Bus = b.model
-		model = append(model, e)
+		batch = append(batch, e)
 	}
-	got, err := p.store.Append(p.ctx, engine)
+	p.appendBoth(batch)
+}
+
+// appendBoth appends a batch, whose buses are the engine's, to both.
+func (p *pairing) appendBoth(batch []store.Entry) {
+	got, err := p.store.Append(p.ctx, batch)
 	p.must(err)
-	want, err := p.model.Append(p.ctx, model)
+	batch = slices.Clone(batch)
+	for i := range batch {
+		batch[i].Bus = p.inModel(store.DeliveryID{Bus: batch[i].Bus}).Bus
+	}
+	want, err := p.model.Append(p.ctx, batch)
 	p.must(err)
 	if len(got) != len(want) {
 		p.differ("append of %d gave %d results", len(want), len(got))
@@ -48,7 +59,7 @@ func (p *pairing) publish(rng *rand.Rand) {
 			got[i].Scheduled = want[i].Scheduled // left open
 		}
 		if got[i] != want[i] {
-			p.differ("append of %s: result %+v, want %+v", engine[i].Event.ID(), got[i], want[i])
+			p.differ("append of %s: result %+v, want %+v", batch[i].Event.ID(), got[i], want[i])
 		}
 	}
 }
@@ -262,15 +273,23 @@ func (p *pairing) moveDead(rng *rand.Rand, name string, do moveDead) {
 	}
 }
 
+// cancel cancels a scheduled event and, at times, publishes it again.
 func (p *pairing) cancel(rng *rand.Rand) {
 	b := p.anyBus(rng)
 	waiting := p.model.state.buses[b.model].waiting
+	var e store.Entry
 	id := "none"
 	if len(waiting) > 0 {
-		id = waiting[rng.IntN(len(waiting))].entry.Event.ID()
+		e = waiting[rng.IntN(len(waiting))].entry
+		id = e.Event.ID()
 	}
 	p.say("cancel %s on %s", id, b.name)
 	p.agree("cancel", p.store.CancelScheduled(p.ctx, b.engine, "/shop", id), p.model.CancelScheduled(p.ctx, b.model, "/shop", id))
+	if e.Event != nil && rng.IntN(2) == 0 {
+		p.say("append %s to %s again", id, b.name)
+		e.Due, e.Bus = time.Time{}, b.engine
+		p.appendBoth([]store.Entry{e})
+	}
 }
 
 // object writes or deletes an object, at times with a wrong version.
@@ -299,6 +318,9 @@ func (p *pairing) object(rng *rand.Rand) {
 	w, model := p.model.PutObject(p.ctx, "kind", name, value, versions[1])
 	p.agree("put object", engine, model)
 	if model == nil {
-		p.objects[name] = [2]uint64{v, w}
+		if p.versions[name] >= v {
+			p.differ("object %s has version %d after %d", name, v, p.versions[name])
+		}
+		p.objects[name], p.versions[name] = [2]uint64{v, w}, v
 	}
 }

@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"testing"
 
@@ -16,6 +18,11 @@ func parallel(t testing.TB, n int, f func(worker int) error) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
+			defer func() {
+				if r := recover(); r != nil {
+					errs[w] = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+				}
+			}()
 			errs[w] = f(w)
 		}()
 	}
@@ -27,8 +34,9 @@ func parallel(t testing.TB, n int, f func(worker int) error) {
 	}
 }
 
-// reopenIfPossible reopens the store unless what it holds would end with it.
-func (f *fixture) reopenIfPossible() {
+// reopenIfPossible reopens the store unless what it holds would end with it,
+// and says whether it did.
+func (f *fixture) reopenIfPossible() bool {
 	f.Helper()
 	f.env.hooks.mu.Lock()
 	once := f.env.hooks.onlyOnce
@@ -36,6 +44,7 @@ func (f *fixture) reopenIfPossible() {
 	if !once {
 		f.reopen()
 	}
+	return !once
 }
 
 func (f *fixture) wantSameRecords(want, got []store.Record) {

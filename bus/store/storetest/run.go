@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"runtime/debug"
 	"testing"
 
 	"github.com/switchyard-dev/switchyard/bus/store"
@@ -18,6 +19,11 @@ type check struct {
 func Run(t *testing.T, open func(t testing.TB, env Env) store.Store) {
 	for _, c := range checks() {
 		t.Run(c.name, func(t *testing.T) {
+			defer func() { // an engine that panics, or makes a check panic, fails only that
+				if r := recover(); r != nil {
+					t.Errorf("panic: %v\n%s", r, debug.Stack())
+				}
+			}()
 			c.run(newFixture(t, open))
 		})
 	}

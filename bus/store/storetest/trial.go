@@ -3,6 +3,7 @@ package storetest
 import (
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"testing"
@@ -26,6 +27,11 @@ func try(t testing.TB, f func(t testing.TB)) *trial {
 		done := make(chan struct{})
 		go func() { // FailNow ends the goroutine
 			defer close(done)
+			defer func() {
+				if r := recover(); r != nil {
+					tr.note(fmt.Sprintf("panic: %v\n%s", r, debug.Stack()))
+				}
+			}()
 			run()
 		}()
 		<-done

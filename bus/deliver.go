@@ -33,7 +33,6 @@ type subscription struct {
 	claimed  []store.Delivery // claimed and not yet begun
 	claiming bool             // a runner is at the store
 	dirty    bool             // there may be more to claim than the last claim saw
-	waiting  bool             // it stands in a limiter's line
 }
 
 // subscriptionSpec is what the plan in force says of a subscription.

@@ -21,14 +21,14 @@ var (
 )
 
 func genJSON(t *rapid.T, depth int) string {
-	kind := rapid.IntRange(0, 5).Draw(t, "kind")
+	kind := rapid.SampledFrom([]int{0, 3, 3, 3, 4, 4}).Draw(t, "kind")
 	if depth == 0 || kind < 2 {
 		return rapid.SampledFrom(poolScalars).Draw(t, "scalar")
 	}
 	var parts []string
 	if kind < 4 {
 		for _, k := range poolKeys {
-			if rapid.IntRange(0, 2).Draw(t, "has") > 0 {
+			if rapid.SampledFrom([]bool{true, true, true, true, false}).Draw(t, "has") {
 				parts = append(parts, strconv.Quote(k)+":"+genJSON(t, depth-1))
 			}
 		}
@@ -103,7 +103,8 @@ func genBool(t *rapid.T, depth int) string {
 	case 11:
 		return genPath(t) + ".exists(k, v, v == " + genPath(t) + " && k != dyn(" + rapid.SampledFrom(poolCEL).Draw(t, "literal") + "))"
 	}
-	return genPath(t) + ".map(x, [x]) == dyn(" + genPath(t) + ").map(x, [x])"
+	// Not the lists themselves: the order of a Go map is random.
+	return "size(" + genPath(t) + ".filter(x, x != " + genPath(t) + ")) == size(" + genPath(t) + ".map(x, [x]))"
 }
 
 // TestSameAsMaps compares evaluation over the tape with plain cel-go over maps
@@ -116,7 +117,7 @@ func TestSameAsMaps(t *testing.T) {
 	}
 	counts := map[string]int{}
 	rapid.Check(t, func(t *rapid.T) {
-		data, when := genJSON(t, 3), genBool(t, 3)
+		data, when := `{"a":`+genJSON(t, 2)+`,"b":`+genJSON(t, 2)+`,"c":`+genJSON(t, 1)+`}`, genBool(t, 2)
 		m, err := env.Compile(Filter{When: when})
 		checked, issues := oracle.Compile(when)
 		if (err == nil) != (issues.Err() == nil) {

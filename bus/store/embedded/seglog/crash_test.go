@@ -57,7 +57,7 @@ func (w *world) crashes(r *rand.Rand, oneIn int, limit int) *[]crash {
 // TestCrash runs a random workload, cuts the power before operations of the file system,
 // recovers, cuts the power in the recovery and in the work after it, and again.
 func TestCrash(t *testing.T) {
-	for _, seed := range seeds(t, 24) {
+	for _, seed := range seeds(t, 14) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			t.Parallel()
 			r := rand.New(rand.NewPCG(seed, 3))
@@ -109,7 +109,7 @@ func TestCrash(t *testing.T) {
 // TestCrashInRecovery cuts the power before every single operation of a recovery, recovers
 // from that, and requires that the second recovery finds what the first would have.
 func TestCrashInRecovery(t *testing.T) {
-	for _, seed := range seeds(t, 12) {
+	for _, seed := range seeds(t, 8) {
 		r := rand.New(rand.NewPCG(seed, 4))
 		w := newWorld(vfs.NewCrashableMem(), seed)
 		found := w.crashes(r, 9, 8)
@@ -162,12 +162,15 @@ func TestFaults(t *testing.T) {
 	enospc := fmt.Errorf("write: %w", errNoSpace)
 	for _, run := range []int{1, 4} {
 		for _, seed := range seeds(t, 5) {
-			for k, done := 0, false; !done; k++ {
-				if os.Getenv("SEGLOG_TIMES") == "" && k%5 != int(seed)%5 {
-					continue // five seeds visit each operation
+			t.Run(fmt.Sprintf("run=%d/seed=%d", run, seed), func(t *testing.T) {
+				t.Parallel()
+				for k, done := 0, false; !done; k++ {
+					if os.Getenv("SEGLOG_TIMES") == "" && k%5 != int(seed)%5 {
+						continue // five seeds visit each operation
+					}
+					done = runFault(t, seed, k, run, enospc)
 				}
-				done = runFault(t, seed, k, run, enospc)
-			}
+			})
 		}
 	}
 }
@@ -226,8 +229,8 @@ func runFault(t *testing.T, seed uint64, k, run int, fault error) (ended bool) {
 		die("reopen", errors.New("does not succeed"))
 	}
 	reopen()
-	for i := range 14 {
-		tolerate("burst", w.burst(4+w.r.IntN(12)))
+	for i := range 12 {
+		tolerate("burst", w.burst(4+w.r.IntN(10)))
 		healthy()
 		switch i {
 		case 6:

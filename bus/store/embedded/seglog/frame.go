@@ -175,5 +175,24 @@ func (r *frameReader) window(n int64) ([]byte, error) {
 	return r.buf[at : at+n], nil
 }
 
-// seek continues at off, keeping what the buffer holds.
-func (r *frameReader) seek(off int64) { r.off = off }
+// seekHeader moves to the first place at or after from where the header of a frame of this
+// generation could stand, and reports whether there is one.
+func (r *frameReader) seekHeader(from int64) (bool, error) {
+	for r.off = from; r.limit-r.off >= frameHeaderSize; {
+		if _, err := r.window(frameHeaderSize); errors.Is(err, errBadFrame) {
+			return false, nil // the file is shorter
+		} else if err != nil {
+			return false, err
+		}
+		b := r.buf[r.off-r.start:]
+		i := 0
+		for ; i+frameHeaderSize <= len(b); i += frameAlign {
+			if binary.LittleEndian.Uint64(b[i+8:]) == r.gen {
+				r.off += int64(i)
+				return true, nil
+			}
+		}
+		r.off += int64(i)
+	}
+	return false, nil
+}

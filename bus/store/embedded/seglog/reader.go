@@ -113,7 +113,8 @@ func readSome(f io.ReaderAt, b []byte, off int64) (int, error) {
 // the call. It returns the position to go on with: after the last record, or that of the
 // record for which fn returned an error, which Scan returns as it is.
 //
-// Errors are those of Read, except io.EOF, and that of ctx. A *MovedError may come in the
+// With NoSync damaged places are skipped. Errors are those of Read, except io.EOF, and that
+// of ctx. A *MovedError may come in the
 // middle, if a run that the scan was in is rewritten; records before it were delivered.
 func (l *Log) Scan(ctx context.Context, from, to Position, fn func(pos Position, payload []byte) error) (Position, error) {
 	if to == (Position{}) {
@@ -198,6 +199,11 @@ func (l *Log) scanSegment(ctx context.Context, s *segment, off, limit int64, fr 
 		switch {
 		case errors.Is(err, io.EOF):
 			return at, nil
+		case errors.Is(err, errBadFrame) && l.opts.NoSync:
+			if found, err := fr.seekHeader(at + frameAlign); err != nil || !found {
+				return limit, err
+			}
+			continue
 		case errors.Is(err, errBadFrame):
 			return at, s.corrupt(at, "no valid frame")
 		case err != nil:

@@ -436,38 +436,27 @@ func scanTail(f io.ReaderAt, s *segment, size int64, ahead int) (tail, error) {
 
 // findStale looks at every place beyond t.cut where a frame could start.
 func findStale(f io.ReaderAt, s *segment, size int64, ahead int, t *tail) error {
-	want := make([]byte, 8)
-	binary.LittleEndian.PutUint64(want, s.gen)
-	check := &frameReader{f: f, gen: s.gen, limit: size, ahead: frameHeaderSize}
-	buf := make([]byte, max(int64(ahead), 2*frameHeaderSize)&^(frameAlign-1))
-	for at := t.cut; at+frameHeaderSize <= size; {
-		n, err := f.ReadAt(buf[:min(int64(len(buf)), size-at)], at)
-		if err != nil && !errors.Is(err, io.EOF) {
+	r := &frameReader{f: f, gen: s.gen, limit: size, ahead: ahead}
+	for from := t.cut; ; {
+		found, err := r.seekHeader(from)
+		if err != nil {
 			return fmt.Errorf("scan %s: %w", s.name, err)
 		}
-		if n < frameHeaderSize {
+		if !found {
 			return nil
 		}
-		step := int64(0)
-		for ; step+frameHeaderSize <= int64(n); step += frameAlign {
-			if string(buf[step+8:step+16]) != string(want) {
-				continue
-			}
-			t.stale = max(t.stale, at+step+frameHeaderSize)
-			check.seek(at + step)
-			x, _, err := check.next()
-			if errors.Is(err, errBadFrame) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			if x.synced > t.cut || x.kind == kindEnd {
-				t.lost = true
-				return nil
-			}
+		t.stale = r.off + frameHeaderSize
+		x, off, err := r.next()
+		switch {
+		case errors.Is(err, errBadFrame):
+			from = off + frameAlign
+		case err != nil:
+			return fmt.Errorf("scan %s: %w", s.name, err)
+		case x.synced > t.cut || x.kind == kindEnd:
+			t.lost = true
+			return nil
+		default:
+			from = r.off
 		}
-		at += step
 	}
-	return nil
 }

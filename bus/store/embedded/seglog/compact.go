@@ -279,13 +279,7 @@ func (rw *Rewrite) copy(ctx context.Context, nextGen uint64, keep func(Position,
 	out.end.Store(end)
 	out.fileSize.Store(end)
 	out.sealed.Store(true)
-	if err := l.seal(f, out, end, 0, nextGen); err != nil {
-		return err
-	}
-	if l.opts.NoSync {
-		return nil
-	}
-	return f.Sync()
+	return l.seal(f, out, end, 0, nextGen)
 }
 
 // Commit puts the replacement in place: it becomes durable under its name, then both the

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 )
 
 func TestRewriteKeepsOldAndNewPositionsReadableUntilItsCommitEnds(t *testing.T) {
@@ -162,9 +163,51 @@ func TestRewriteThatDoesNotFitChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	equal(t, texts(t, l), before)
-	names, _ := fs.List("log")
-	if len(names) != len(segs) {
+	names, err := fs.List("log")
+	if err != nil || len(names) != len(segs) {
 		t.Fatal(names)
 	}
-	var _ vfs.FS = fs
+}
+
+func TestRewriteOfTheSegmentAfterAnAbandonedOneRemembersWhereThatEnds(t *testing.T) {
+	fail := false
+	mem := vfs.NewCrashableMem()
+	fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if fail && op.Kind == errorfs.OpFileSyncData {
+			fail = false
+			return errors.New("input/output error")
+		}
+		return nil
+	}))
+	l := mustOpen(t, testOptions(fs))
+	mustAppend(t, l, "first")
+	fail = true
+	if _, err := l.AppendBytes(t.Context(), []byte("lost")); !errors.Is(err, ErrFailed) {
+		t.Fatal(err)
+	}
+	if err := l.Reopen(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for l.Synced().Segment < 4 {
+		mustAppend(t, l, fmt.Sprintf("%01000d", 0))
+	}
+	rw, err := l.Rewrite(t.Context(), 2, 2, func(Position, []byte) ([]byte, bool) { return nil, false }, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := rw.Commit(nil); err != nil {
+		t.Fatal(err)
+	}
+	want := texts(t, l)
+	for range 2 {
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		l = mustOpen(t, testOptions(mem))
+		equal(t, texts(t, l), want)
+		if err := l.Remove(1); l.Segments()[0].First == 2 && !errors.Is(err, ErrGone) && err != nil {
+			t.Fatal(err)
+		}
+		want = texts(t, l)
+	}
 }

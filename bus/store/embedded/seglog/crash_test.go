@@ -155,6 +155,47 @@ func TestCrashInRecovery(t *testing.T) {
 	}
 }
 
+// TestProcessCrash ends the process, not the machine, before an operation: what it wrote is
+// there for the next one to read, synced or not. What that one has shown must survive a
+// power cut right after its open.
+func TestProcessCrash(t *testing.T) {
+	for _, seed := range seeds(t, 150) {
+		w := newWorld(vfs.NewCrashableMem(), seed)
+		killed := errors.New("the process has ended")
+		left := 10 + w.r.IntN(150)
+		w.hook = func(errorfs.Op) error {
+			if left--; left < 0 {
+				return killed
+			}
+			return nil
+		}
+		err := w.open()
+		for err == nil {
+			err = w.step()
+			if err == nil {
+				err = w.l.Err()
+			}
+		}
+		if !errors.Is(err, killed) && !errors.Is(err, ErrFailed) && !errors.Is(err, ErrClosed) {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		_ = w.l.Close() // can write nothing; ends the goroutines
+		next := newWorld(w.mem, seed)
+		next.m = w.m
+		if err := next.open(); err != nil {
+			t.Fatalf("seed %d: open by the next process: %v", seed, err)
+		}
+		last := newWorld(w.mem.CrashClone(vfs.CrashCloneCfg{}), seed)
+		last.m = next.m
+		if err := errors.Join(next.l.Close(), last.open()); err != nil {
+			t.Fatalf("seed %d: after a power cut following that: %v", seed, err)
+		}
+		if err := last.l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestFaults fails the operations of the file system one by one, each alone and in runs of
 // several, and requires that no acknowledged record is lost, none that was refused becomes
 // visible, the log recovers by itself, and a crash later finds the same.

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Deliveries: batches are published by feeders while fewer than feedAhead
+// events are under way, so that there is always something to deliver and never
+// a backlog that is moved to the disk.
+const (
+	feeders   = 2
+	feedBatch = 50
+	feedAhead = 600
+)
+
+// throughClients publish single events that are all delivered.
+const throughClients = 64
+
+// accepted is how many events a second were accepted, of those that were
+// measured until they arrived.
+const accepted = "accepted/s"
+
+// deliveryScenario is matched deliveries over HTTP.
+func deliveryScenario() *scenario {
+	return &scenario{
+		name:  "delivery",
+		about: fmt.Sprintf("events matched and delivered over HTTP to a local receiver, at most %d at a time; published in batches", deliverers),
+		rows:  []row{{measure: perSecond, limit: bareClient, bar: bar{value: 0.6}}},
+		open: func(ctx context.Context, e *environment, c *closer) ([]contender, error) {
+			r, server, err := startDelivering(ctx, e, c)
+			if err != nil {
+				return nil, err
+			}
+			clients, err := newClients(c, server.addr, feeders, feedBatch)
+			if err != nil {
+				return nil, err
+			}
+			bare := func(ctx context.Context, d time.Duration) (measures, error) { return r.bareClient(ctx, d) }
+			return []contender{
+				{ours, func(ctx context.Context, d time.Duration) (measures, error) { return r.feed(ctx, e, clients, d) }},
+				{bareClient, bare},
+			}, nil
+		},
+	}
+}
+
+// startDelivering starts a receiver, and Switchyard with a rule that sends
+// everything to it.
+func startDelivering(ctx context.Context, e *environment, c *closer) (*receiver, *process, error) {
+	r, err := newReceiver(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	data, err := e.folder(c, "delivery")
+	if err != nil {
+		return nil, nil, err
+	}
+	server, err := startSwitchyard(ctx, e, c, data, withTarget(r.url))
+	return r, server, err
+}
+
+// rampUp is how long deliveries run before they are counted, at most.
+const rampUp = 200 * time.Millisecond
+
+// feed publishes and measures what arrives; then everything has to arrive.
+func (r *receiver) feed(ctx context.Context, e *environment, clients []*client, d time.Duration) (measures, error) {
+	r.reset()
+	var published atomic.Int64
+	feeding, stop := context.WithCancel(ctx)
+	defer stop()
+	var wg sync.WaitGroup
+	errs := make([]error, len(clients))
+	for i, c := range clients {
+		wg.Go(func() {
+			for feeding.Err() == nil && errs[i] == nil {
+				if _, got, _ := r.received(); published.Load()-got >= feedAhead {
+					_ = sleep(feeding, 200*time.Microsecond)
+					continue
+				}
+				var n int
+				n, errs[i] = c.send(&e.ids)
+				published.Add(int64(n))
+			}
+		})
+	}
+	rate, err := r.rate(ctx, d)
+	stop()
+	wg.Wait()
+	if err = errors.Join(append(errs, err)...); err != nil {
+		return nil, err
+	}
+	if err := r.await(ctx, published.Load()); err != nil {
+		return nil, err
+	}
+	return measures{perSecond: rate}, nil
+}
+
+// rate is how many requests a second arrive during d, after a ramp.
+func (r *receiver) rate(ctx context.Context, d time.Duration) (float64, error) {
+	if err := sleep(ctx, min(d, rampUp)); err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	first, _, _ := r.received()
+	if err := sleep(ctx, d); err != nil {
+		return 0, err
+	}
+	last, _, _ := r.received()
+	if last == first {
+		return 0, errors.New("nothing arrives")
+	}
+	return float64(last-first) / time.Since(began).Seconds(), nil
+}
+
+// bareClient runs the bare client loop against the receiver.
+func (r *receiver) bareClient(ctx context.Context, d time.Duration) (_ measures, err error) {
+	r.reset()
+	cmd, err := roleCommand(roleClient, r.url, "")
+	if err != nil {
+		return nil, err
+	}
+	var c closer
+	defer func() { err = errors.Join(err, c.close()) }()
+	if _, err := launch(&c, cmd); err != nil {
+		return nil, err
+	}
+	for deadline := time.Now().Add(startTime); ; {
+		if n, _, _ := r.received(); n > 0 {
+			break
+		}
+		if err := sleep(ctx, pollTime); err != nil || time.Now().After(deadline) {
+			return nil, errors.Join(err, errors.New("the bare client does not post"))
+		}
+	}
+	rate, err := r.rate(ctx, d)
+	return measures{perSecond: rate}, err
+}
+
+// throughScenario is in and out together.
+func throughScenario() *scenario {
+	return &scenario{
+		name: named("through", throughClients),
+		about: fmt.Sprintf("single events published over HTTP by %d clients, each matched and delivered over HTTP to a local receiver",
+			throughClients),
+		rows: []row{
+			{measure: perSecond, limit: bareRelay, bar: bar{value: 5000, absolute: true}},
+			{measure: accepted, limit: bareRelay},
+			{measure: p50, limit: bareRelay},
+			{measure: p99, limit: bareRelay},
+		},
+		open: func(ctx context.Context, e *environment, c *closer) ([]contender, error) {
+			r, server, relay, err := startThrough(ctx, e, c)
+			if err != nil {
+				return nil, err
+			}
+			ourClients, err := newClients(c, server.addr, throughClients, 1)
+			if err != nil {
+				return nil, err
+			}
+			bareClients, err := newClients(c, relay.addr, throughClients, 1)
+			if err != nil {
+				return nil, err
+			}
+			return []contender{{ours, r.through(e, ourClients)}, {bareRelay, r.through(e, bareClients)}}, nil
+		},
+	}
+}
+
+// startThrough starts a receiver, and Switchyard and the bare relay before it.
+func startThrough(ctx context.Context, e *environment, c *closer) (r *receiver, server, relay *process, err error) {
+	if r, server, err = startDelivering(ctx, e, c); err != nil {
+		return nil, nil, nil, err
+	}
+	relay, err = startBare(ctx, c, roleRelay, r.url)
+	return r, server, relay, err
+}
+
+// through publishes for d and counts until the last event has arrived.
+func (r *receiver) through(e *environment, clients []*client) func(context.Context, time.Duration) (measures, error) {
+	return func(ctx context.Context, d time.Duration) (measures, error) {
+		r.reset()
+		began := time.Now()
+		t, err := drive(ctx, workers(clients, &e.ids), d)
+		if err != nil {
+			return nil, err
+		}
+		m := t.measures()
+		m[accepted] = m[perSecond]
+		if err := r.await(ctx, t.events); err != nil {
+			return nil, err
+		}
+		_, _, last := r.received()
+		m[perSecond] = float64(t.events) / last.Sub(began).Seconds()
+		return m, nil
+	}
+}

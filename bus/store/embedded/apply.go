@@ -108,6 +108,7 @@ func (s *Store) applyPending() error {
 	}
 	batch := s.state.db.NewBatch()
 	var key, value []byte
+	s.filters.add(p.known)
 	for i := range p.known {
 		key, value = dedupeRow(p.known[i].id, p.known[i].known, key, value)
 		_ = batch.Set(key, value, nil)

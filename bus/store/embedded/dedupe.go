@@ -148,10 +148,14 @@ func (d *dedupe) rest() {
 
 // lookup finds an identity in the state.
 func (s *Store) lookup(id identity, now int64, key []byte) (known, bool, error) {
-	var k known
+	where, which := id.hash()
 	for _, class := range *s.dedupe.classes.Load() {
 		bucket := uint64(now) / class
 		for back := uint64(0); back < 2 && back <= bucket; back++ {
+			if !s.filters.mayHave(bucketID{class, bucket - back}, where, which) {
+				continue
+			}
+			var k known
 			key = dedupeKeyOf(key[:0], class, bucket-back, id.bus, id.key)
 			ok, err := s.state.get(key, func(v []byte) error {
 				r := rowReader{rest: v}
@@ -176,6 +180,7 @@ func dedupeRow(id identity, k known, key, value []byte) (_, _ []byte) {
 
 // loadClasses finds the windows that rows exist for.
 func (s *Store) loadClasses() error {
+	now := uint64(nanos(s.opts.Clock()))
 	it, err := s.state.iter([]byte{prefixDedupe}, []byte{prefixDedupe + 1})
 	if err != nil {
 		return err
@@ -185,10 +190,14 @@ func (s *Store) loadClasses() error {
 			return errors.Join(errBadRow, it.Close())
 		}
 		class := binary.BigEndian.Uint64(it.Key()[1:])
+		next := successor(bytes.Clone(it.Key()[:9]))
 		if class > 0 {
 			s.dedupe.useClass(class)
+			if it.SeekLT(next) && len(it.Key()) >= 17 {
+				s.filters.expect(class, binary.BigEndian.Uint64(it.Key()[9:]), now/class)
+			}
 		}
-		ok = it.SeekGE(successor(bytes.Clone(it.Key()[:9])))
+		ok = it.SeekGE(next)
 	}
 	return it.Close()
 }
@@ -202,6 +211,7 @@ func (s *Store) sweepDedupe(now int64) error {
 			continue
 		}
 		s.dedupe.swept[class] = bucket - 1
+		s.filters.sweep(class, bucket-1)
 		start := be64([]byte{prefixDedupe}, class)
 		_ = batch.DeleteRange(start, be64(bytes.Clone(start), bucket-1), (*pebble.WriteOptions)(nil))
 	}

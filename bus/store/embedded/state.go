@@ -11,6 +11,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/switchyard-dev/switchyard/bus/store"
@@ -56,6 +57,7 @@ func openState(fs vfs.FS, dir string, log *slog.Logger) (*state, error) {
 	for i := range opts.Levels {
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		opts.Levels[i].BlockSize = 8 << 10
+		opts.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression } // keys and hashes do not compress
 	}
 	db, err := pebble.Open(dir, opts)
 	if err != nil {

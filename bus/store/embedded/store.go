@@ -142,6 +142,7 @@ type Store struct {
 	// The appender's.
 	calls        sync.Pool
 	dedupe       *dedupe
+	filters      *filters
 	lastSchedule uint64
 	groups       uint64
 	touched      []*bus
@@ -194,6 +195,7 @@ func Open(opts Options) (_ *Store, err error) {
 		subs:        map[store.SubscriptionID]*subscription{},
 		bySub:       map[string]*subscription{},
 		dedupe:      newDedupe(),
+		filters:     newFilters(),
 		applySignal: make(chan struct{}, 1),
 	}
 	s.calls.New = func() any { return &appendCall{} }
@@ -292,6 +294,11 @@ func (s *Store) start() {
 	s.running.Go(s.scheduler)
 	s.running.Go(s.housekeeper)
 	s.running.Go(s.tracer)
+	s.running.Go(func() {
+		if err := s.learn(); err != nil {
+			s.opts.Logger.Warn("reading the known identities failed; duplicates are looked up one by one", "error", err)
+		}
+	})
 }
 
 // Watch implements store.Store.

@@ -61,5 +61,7 @@ func TestConformanceWithoutBodiesInMemory(t *testing.T) {
 }
 
 func TestConformanceWithBackground(t *testing.T) {
-	storetest.Run(t, suite(func(o *Options) { o.NoBackground, o.CheckpointEvery, o.SpillAge = false, 2*time.Millisecond, time.Nanosecond }))
+	storetest.Run(t, suite(func(o *Options) {
+		o.NoBackground, o.CheckpointEvery, o.SpillAge = false, 2*time.Millisecond, time.Nanosecond
+	}))
 }

@@ -63,7 +63,7 @@ func (t *target) Deliver(ctx context.Context, d *targets.Delivery) error {
 	}
 	// The server complains about permissions apart from the message. All
 	// messages go to one subject, so a new complaint is about this one, too.
-	if after := conn.LastError(); after != before && errors.Is(after, natsgo.ErrPermissionViolation) {
+	if after := conn.LastError(); !errors.Is(after, before) && errors.Is(after, natsgo.ErrPermissionViolation) {
 		return &plainError{fmt.Sprintf("the server does not permit publishing to %q: %s", t.subject, strings.TrimPrefix(after.Error(), "nats: ")), after}
 	}
 	if err == nil {

@@ -129,7 +129,7 @@ func (l *link) get(ctx context.Context) (*connection, error) {
 	select {
 	case <-l.tried:
 	case <-ctx.Done():
-		return nil, fmt.Errorf("not connected to %s yet: %w", l.servers, ctx.Err())
+		return nil, &plainError{"not connected to " + l.servers + " yet", ctx.Err()}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -30,6 +30,8 @@ type PublishOptions struct {
 	Via string
 	// Dedupe is the dedupe window; 0 is each bus's own.
 	Dedupe time.Duration
+	// MaxEventSize is the limit on one event in bytes; 0 is each bus's own.
+	MaxEventSize int
 }
 
 // PublicationError says which publication of a batch was refused, and why.
@@ -72,7 +74,7 @@ func (e *Engine) Publish(ctx context.Context, batch []Publication, opts PublishO
 	entries := make([]store.Entry, len(batch))
 	for i := range batch {
 		p := &batch[i]
-		b, err := st.accept(i, p.Bus, p.Event)
+		b, err := st.accept(i, p.Bus, p.Event, opts.MaxEventSize)
 		if err != nil {
 			return nil, err
 		}
@@ -100,15 +102,19 @@ func (e *Engine) Publish(ctx context.Context, batch []Publication, opts PublishO
 	return results, nil
 }
 
-// accept finds the bus and checks the event's size against its limit.
-func (st *state) accept(i int, bus string, ev *event.Event) (*busState, error) {
+// accept finds the bus and checks the event's size against limit, 0 being the
+// bus's own.
+func (st *state) accept(i int, bus string, ev *event.Event, limit int) (*busState, error) {
 	b := st.buses[bus]
 	if b == nil {
 		return nil, &PublicationError{Index: i, Bus: bus, Code: UnknownBus, Err: fmt.Errorf("there is no bus %q", bus)}
 	}
-	if size := ev.Size(); size > b.plan.MaxEventSize {
+	if limit == 0 {
+		limit = b.plan.MaxEventSize
+	}
+	if size := ev.Size(); size > limit {
 		return nil, &PublicationError{Index: i, Bus: bus, Code: TooLarge, Err: fmt.Errorf(
-			"event %q is %d bytes; bus %q takes at most %d (maxEventSize)", ev.ID(), size, bus, b.plan.MaxEventSize)}
+			"event %q is %d bytes; bus %q takes at most %d (maxEventSize)", ev.ID(), size, bus, limit)}
 	}
 	return b, nil
 }
@@ -147,7 +153,7 @@ func (e *Engine) PublishDelivery(ctx context.Context, bus string, d *targets.Del
 // publishOwn publishes what Switchyard itself makes of a delivery,
 // deduplicated on identity.
 func (e *Engine) publishOwn(ctx context.Context, bus string, ev *event.Event, identity string, d *targets.Delivery) error {
-	b, err := e.state.Load().accept(0, bus, ev)
+	b, err := e.state.Load().accept(0, bus, ev, 0)
 	if err != nil {
 		return &targets.Permanent{Err: err}
 	}
@@ -167,9 +173,9 @@ func (e *Engine) publishOwn(ctx context.Context, bus string, ev *event.Event, id
 const ownDedupe = 10 * time.Minute
 
 // Sink is where a source called name publishes to: one bus, with a dedupe
-// window of its own (0: the bus's).
-func (e *Engine) Sink(name, bus string, dedupe time.Duration) sources.Sink {
-	return &sink{e: e, bus: bus, opts: PublishOptions{Via: "source/" + name, Dedupe: dedupe}}
+// window and a limit on events of its own (0: the bus's).
+func (e *Engine) Sink(name, bus string, dedupe time.Duration, maxEventSize int) sources.Sink {
+	return &sink{e: e, bus: bus, opts: PublishOptions{Via: "source/" + name, Dedupe: dedupe, MaxEventSize: maxEventSize}}
 }
 
 type sink struct {

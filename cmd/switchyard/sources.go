@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/switchyard-dev/switchyard/bus"
+	"github.com/switchyard-dev/switchyard/bus/component"
 	"github.com/switchyard-dev/switchyard/bus/store"
 	"github.com/switchyard-dev/switchyard/configs"
 	"github.com/switchyard-dev/switchyard/sources"
@@ -71,8 +72,8 @@ func (s *sourceSet) build(cfg *configs.Config, dedupe map[string]time.Duration) 
 		}
 		r := &runningSource{name: name, fingerprint: fingerprint}
 		src, err := c.Config.Build(sources.Env{
-			Name: name, Bus: c.Bus, Logger: s.log.With("source", name),
-			Sink: s.engine.Sink(name, c.Bus, window), State: sourceState{s.engine.Store(), name}, Rejected: s.counter(r),
+			Name: name, Bus: c.Bus, Logger: s.log,
+			Sink: s.engine.Sink(name, c.Bus, window, eventLimit(c.Config)), State: sourceState{s.engine.Store(), name}, Rejected: s.counter(r),
 		})
 		if err != nil {
 			errs = append(errs, err)
@@ -88,6 +89,18 @@ func (s *sourceSet) build(cfg *configs.Config, dedupe map[string]time.Duration) 
 		return nil, errors.Join(errs...)
 	}
 	return fresh, nil
+}
+
+// attributeRoom is what a source's limit leaves for attributes beside the data.
+const attributeRoom = 64 << 10
+
+// eventLimit is the limit on one event that the source sets for itself, for it
+// knows what it takes in; 0 if it does not.
+func eventLimit(c sources.Config) int {
+	if own, ok := c.(interface{ Limit() component.Size }); ok {
+		return int(own.Limit()) + attributeRoom
+	}
+	return 0
 }
 
 // counter counts what a source refuses.

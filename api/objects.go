@@ -50,9 +50,9 @@ func (s *Server) listObjects(kind string) gin.HandlerFunc {
 // getObject answers with one object.
 func (s *Server) getObject(kind string) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		o, err := s.opts.Objects.Get(kind, c.Param(singular(kind)))
+		o, err := s.opts.Objects.Get(kind, c.Param(Singular(kind)))
 		if err != nil {
-			fail(c, objectProblem(err, kind, c.Param(singular(kind))))
+			fail(c, objectProblem(err, kind, c.Param(Singular(kind))))
 			return
 		}
 		c.Header("ETag", `"`+o.ETag+`"`)
@@ -77,14 +77,14 @@ func (s *Server) putObject(kind string) gin.HandlerFunc {
 			return
 		}
 		defer releaseBody(buf)
-		body, err := stripRendered(buf.Bytes(), c.Param(singular(kind)))
+		body, err := stripRendered(buf.Bytes(), c.Param(Singular(kind)))
 		if err != nil {
 			fail(c, err)
 			return
 		}
-		o, created, err := s.opts.Objects.Put(c.Request.Context(), kind, c.Param(singular(kind)), body, cond)
+		o, created, err := s.opts.Objects.Put(c.Request.Context(), kind, c.Param(Singular(kind)), body, cond)
 		if err != nil {
-			fail(c, objectProblem(err, kind, c.Param(singular(kind))))
+			fail(c, objectProblem(err, kind, c.Param(Singular(kind))))
 			return
 		}
 		status := http.StatusOK
@@ -101,10 +101,10 @@ func (s *Server) deleteObject(kind string) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		cond, err := conditionOf(c)
 		if err == nil {
-			err = s.opts.Objects.Delete(c.Request.Context(), kind, c.Param(singular(kind)), cond)
+			err = s.opts.Objects.Delete(c.Request.Context(), kind, c.Param(Singular(kind)), cond)
 		}
 		if err != nil {
-			fail(c, objectProblem(err, kind, c.Param(singular(kind))))
+			fail(c, objectProblem(err, kind, c.Param(Singular(kind))))
 			return
 		}
 		c.Status(http.StatusNoContent)
@@ -166,7 +166,7 @@ func needJSON(c *gin.Context) error {
 
 // objectProblem finds the problem that fits an error of Objects.
 func objectProblem(err error, kind, name string) error {
-	kind = singular(kind)
+	kind = Singular(kind)
 	var conflict *ConflictError
 	var invalid *InvalidError
 	switch {
@@ -189,8 +189,8 @@ func objectProblem(err error, kind, name string) error {
 	return err
 }
 
-// singular is what one object of a kind is called.
-func singular(kind string) string {
+// Singular is what one object of a kind is called.
+func Singular(kind string) string {
 	if kind == configs.Buses {
 		return "bus"
 	}

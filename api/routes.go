@@ -92,7 +92,7 @@ func (s *Server) routes() []route {
 	}
 	match := []parameter{{"If-Match", "The ETag that must be the present one."}, {"If-None-Match", "* creates only."}}
 	for _, many := range []string{configs.Buses, configs.Sources, configs.Rules, configs.Targets} {
-		one := singular(many)
+		one := Singular(many)
 		path := "/v1/" + many + "/:" + one
 		object := map[string]any{}
 		list = append(list,

@@ -156,10 +156,10 @@ func TestCrashInRecovery(t *testing.T) {
 }
 
 // TestProcessCrash ends the process, not the machine, before an operation: what it wrote is
-// there for the next one to read, synced or not. What that one has shown must survive a
-// power cut right after its open.
+// there for the next one to read, synced or not. What that one has shown and appended must
+// survive a power cut.
 func TestProcessCrash(t *testing.T) {
-	for _, seed := range seeds(t, 150) {
+	for _, seed := range seeds(t, 200) {
 		w := newWorld(vfs.NewCrashableMem(), seed)
 		killed := errors.New("the process has ended")
 		left := 10 + w.r.IntN(150)
@@ -179,11 +179,19 @@ func TestProcessCrash(t *testing.T) {
 		if !errors.Is(err, killed) && !errors.Is(err, ErrFailed) && !errors.Is(err, ErrClosed) {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
-		_ = w.l.Close() // can write nothing; ends the goroutines
+		if w.l != nil {
+			_ = w.l.Close() // can write nothing; ends the goroutines
+		}
 		next := newWorld(w.mem, seed)
 		next.m = w.m
 		if err := next.open(); err != nil {
 			t.Fatalf("seed %d: open by the next process: %v", seed, err)
+		}
+		if seed%2 == 0 {
+			next.id = w.id + 1000
+			if err := next.burst(3); err != nil {
+				t.Fatal(err)
+			}
 		}
 		last := newWorld(w.mem.CrashClone(vfs.CrashCloneCfg{}), seed)
 		last.m = next.m

@@ -102,7 +102,7 @@ func (s *Store) applyPending() error {
 	s.pending = s.spare
 	s.spare = pending{}
 	s.pendingMu.Unlock()
-	if p.pos == s.covered || p.pos == (seglog.Position{}) {
+	if p.pos == (seglog.Position{}) { // nothing came
 		s.spare = p.emptied()
 		return s.state.err()
 	}
@@ -148,11 +148,11 @@ func (s *Store) applyPending() error {
 // emptied keeps the memory of p for the next one, unless it is much.
 func (p *pending) emptied() pending {
 	if cap(p.known) > 1<<14 || cap(p.buses) > 1<<12 {
-		return pending{pos: p.pos}
+		return pending{}
 	}
 	clear(p.buses)
 	clear(p.sched)
-	return pending{pos: p.pos, mark: p.mark, buses: p.buses[:0], segments: p.segments[:0], known: p.known[:0], sched: p.sched[:0]}
+	return pending{buses: p.buses[:0], segments: p.segments[:0], known: p.known[:0], sched: p.sched[:0]}
 }
 
 // writeRows writes what the state knows of b's log; b.mu is held.

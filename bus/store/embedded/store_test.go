@@ -1,6 +1,8 @@
 package embedded
 
 import (
+	"flag"
+	"fmt"
 	"testing"
 	"time"
 
@@ -64,4 +66,27 @@ func TestConformanceWithBackground(t *testing.T) {
 	storetest.Run(t, suite(func(o *Options) {
 		o.NoBackground, o.CheckpointEvery, o.SpillAge = false, 2*time.Millisecond, time.Nanosecond
 	}))
+}
+
+// How many seeds the randomized tests try, and from which on.
+var (
+	seeds     = flag.Uint64("seeds", 8, "seeds that randomized tests try")
+	firstSeed = flag.Uint64("first-seed", 1, "the first of them")
+)
+
+func TestMetamorphic(t *testing.T) {
+	for seed := *firstSeed; seed < *firstSeed+*seeds; seed++ {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			storetest.Metamorphic(t, suite(func(o *Options) {
+				switch seed % 4 {
+				case 1:
+					o.WindowPerSubscription, o.SegmentSize = 3, 16<<10
+				case 2:
+					o.WindowBytes = 1
+				case 3:
+					o.WindowPerSubscription = 8
+				}
+			}), seed, 1000)
+		})
+	}
 }

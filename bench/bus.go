@@ -49,7 +49,7 @@ func busScenario() *scenario {
 			if err != nil {
 				return nil, err
 			}
-			return []contender{{ours, b.publishing(e)}, bare}, nil
+			return []contender{withCPU(contender{ours, b.publishing(e)}, ownCPU), withCPU(bare, ownCPU)}, nil
 		},
 	}
 }

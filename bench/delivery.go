@@ -30,7 +30,7 @@ func deliveryScenario() *scenario {
 	return &scenario{
 		name:  "delivery",
 		about: fmt.Sprintf("events matched and delivered over HTTP to a local receiver, at most %d at a time; published in batches", deliverers),
-		rows:  []row{{measure: perSecond, limit: bareClient, bar: bar{value: 0.6}}},
+		rows:  []row{{measure: perSecond, limit: bareClient, bar: bar{value: 0.6}}, {measure: cpuAnEvent, limit: bareClient}},
 		open: func(ctx context.Context, e *environment, c *closer) ([]contender, error) {
 			r, server, err := startDelivering(ctx, e, c)
 			if err != nil {
@@ -40,10 +40,10 @@ func deliveryScenario() *scenario {
 			if err != nil {
 				return nil, err
 			}
-			bare := func(ctx context.Context, d time.Duration) (measures, error) { return r.bareClient(ctx, d) }
+			feed := func(ctx context.Context, d time.Duration) (measures, error) { return r.feed(ctx, e, clients, d) }
 			return []contender{
-				{ours, func(ctx context.Context, d time.Duration) (measures, error) { return r.feed(ctx, e, clients, d) }},
-				{bareClient, bare},
+				withCPU(contender{ours, feed}, server.cpu),
+				{bareClient, r.bareClient},
 			}, nil
 		},
 	}
@@ -97,7 +97,7 @@ func (r *receiver) feed(ctx context.Context, e *environment, clients []*client, 
 	if err := r.await(ctx, published.Load()); err != nil {
 		return nil, err
 	}
-	return measures{perSecond: rate}, nil
+	return measures{perSecond: rate, counted: float64(published.Load())}, nil
 }
 
 // rate is how many requests a second arrive during d, after a ramp.
@@ -126,7 +126,8 @@ func (r *receiver) bareClient(ctx context.Context, d time.Duration) (_ measures,
 	}
 	var c closer
 	defer func() { err = errors.Join(err, c.close()) }()
-	if _, err := launch(&c, cmd); err != nil {
+	p, err := launch(&c, cmd)
+	if err != nil {
 		return nil, err
 	}
 	for deadline := time.Now().Add(startTime); ; {
@@ -138,7 +139,12 @@ func (r *receiver) bareClient(ctx context.Context, d time.Duration) (_ measures,
 		}
 	}
 	rate, err := r.rate(ctx, d)
-	return measures{perSecond: rate}, err
+	if err != nil {
+		return nil, err
+	}
+	used, err := p.cpu() // its start is in it, but little
+	n, _, _ := r.received()
+	return measures{perSecond: rate, cpuAnEvent: float64(used.Microseconds()) / float64(n)}, err
 }
 
 // throughScenario is in and out together.
@@ -152,6 +158,7 @@ func throughScenario() *scenario {
 			{measure: accepted, limit: bareRelay},
 			{measure: p50, limit: bareRelay},
 			{measure: p99, limit: bareRelay},
+			{measure: cpuAnEvent, limit: bareRelay},
 		},
 		open: func(ctx context.Context, e *environment, c *closer) ([]contender, error) {
 			r, server, relay, err := startThrough(ctx, e, c)
@@ -166,7 +173,10 @@ func throughScenario() *scenario {
 			if err != nil {
 				return nil, err
 			}
-			return []contender{{ours, r.through(e, ourClients)}, {bareRelay, r.through(e, bareClients)}}, nil
+			return []contender{
+				withCPU(contender{ours, r.through(e, ourClients)}, server.cpu),
+				withCPU(contender{bareRelay, r.through(e, bareClients)}, relay.cpu),
+			}, nil
 		},
 	}
 }

@@ -22,7 +22,7 @@ type tally struct {
 // before it calls again. All calls that were begun are counted, and the time
 // until the last of them was answered.
 func drive(ctx context.Context, workers []worker, d time.Duration) (*tally, error) {
-	events := make([]int64, len(workers))
+	counts := make([]int64, len(workers))
 	times := make([][]time.Duration, len(workers))
 	var g errgroup.Group
 	began := time.Now()
@@ -30,7 +30,7 @@ func drive(ctx context.Context, workers []worker, d time.Duration) (*tally, erro
 		g.Go(func() error {
 			var count int64
 			own := make([]time.Duration, 0, 1<<12)
-			defer func() { events[i], times[i] = count, own }()
+			defer func() { counts[i], times[i] = count, own }()
 			for at := time.Now(); at.Sub(began) < d && ctx.Err() == nil; {
 				got, err := call()
 				if err != nil {
@@ -48,7 +48,7 @@ func drive(ctx context.Context, workers []worker, d time.Duration) (*tally, erro
 		return nil, err
 	}
 	t := &tally{elapsed: time.Since(began), times: slices.Concat(times...)}
-	for _, c := range events {
+	for _, c := range counts {
 		t.events += c
 	}
 	slices.Sort(t.times)
@@ -58,6 +58,7 @@ func drive(ctx context.Context, workers []worker, d time.Duration) (*tally, erro
 // measures are the rate and the percentiles.
 func (t *tally) measures() measures {
 	return measures{
+		counted:   float64(t.events),
 		perSecond: float64(t.events) / t.elapsed.Seconds(),
 		p50:       percentile(t.times, 0.50),
 		p99:       percentile(t.times, 0.99),

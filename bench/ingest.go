@@ -77,7 +77,9 @@ func ingestContenders(ctx context.Context, e *environment, c *closer, clients, e
 		return now, err
 	})
 	bareRun := posting(e, bareClients, nil)
-	return []contender{{ours, ourRun}, {bareServer, bareRun}}, nil
+	return []contender{
+		withCPU(contender{ours, ourRun}, server.cpu), withCPU(contender{bareServer, bareRun}, bare.cpu),
+	}, nil
 }
 
 // posting lets clients post; check, if any, gets what it returned the last time.

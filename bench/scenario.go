@@ -119,6 +119,9 @@ func (sc *scenario) measure(ctx context.Context, e *environment) (_ map[string][
 func (m measures) String() string {
 	names := make([]string, 0, len(m))
 	for name := range m {
+		if name == counted {
+			continue
+		}
 		names = append(names, name)
 	}
 	slices.Sort(names)

@@ -30,6 +30,7 @@ func rateRows(limit string, rate bar) []row {
 		{measure: perSecond, limit: limit, bar: rate},
 		{measure: p50, limit: limit},
 		{measure: p99, limit: limit},
+		{measure: cpuAnEvent, limit: limit},
 	}
 }
 

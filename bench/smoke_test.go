@@ -50,7 +50,7 @@ func TestEveryScenarioRunsAndItsCountsFit(t *testing.T) {
 			}
 			for name, rounds := range got {
 				for measure, v := range rounds[0] {
-					if !(v > 0) {
+					if !(v > 0) && measure != cpuAnEvent { // short work takes no tick
 						t.Errorf("%s: %s is %v", name, measure, v)
 					}
 				}

@@ -43,8 +43,10 @@ func storeScenario(publishers int, overJetStream float64) *scenario {
 			{measure: perSecond, limit: bareFsync, bar: bar{value: 0.8}},
 			{measure: p50, limit: bareFsync},
 			{measure: p99, limit: bareFsync, bar: bar{value: 2, most: true}},
+			{measure: cpuAnEvent, limit: bareFsync},
 			{measure: perSecond, limit: jetStream, bar: bar{value: overJetStream}},
 			{measure: p99, limit: jetStream},
+			{measure: cpuAnEvent, limit: jetStream},
 		},
 		open: func(ctx context.Context, e *environment, c *closer) ([]contender, error) {
 			t, err := newTemplate()
@@ -70,7 +72,10 @@ func storeScenario(publishers int, overJetStream float64) *scenario {
 			if err != nil {
 				return nil, err
 			}
-			return []contender{{ours, u.appending(e, publishers, ev)}, bare, peer}, nil
+			return []contender{
+				withCPU(contender{ours, u.appending(e, publishers, ev)}, ownCPU),
+				withCPU(bare, ownCPU), withCPU(peer, ownCPU),
+			}, nil
 		},
 	}
 }

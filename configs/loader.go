@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -104,7 +105,8 @@ func (l *Loader) load(files []string) (*Config, Diagnostics) {
 
 // failed is the diagnostic for a file that cannot be read.
 func failed(path string, err error) Diagnostics {
-	if pe, ok := err.(*fs.PathError); ok {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
 		err = pe.Err
 	}
 	return Diagnostics{{File: path, Message: fmt.Sprintf("it cannot be read: %v", err)}}

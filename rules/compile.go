@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"regexp/syntax"
@@ -108,7 +109,8 @@ func refuse(e ast.Expr) (message, hint string) {
 			return fmt.Sprintf("the pattern of %s is not a literal", call.FunctionName()), "write the regular expression as text"
 		}
 		if _, err := regexp.Compile(source); err != nil {
-			if s, ok := err.(*syntax.Error); ok {
+			var s *syntax.Error
+			if errors.As(err, &s) {
 				return fmt.Sprintf("regular expression: %s: %q", s.Code, s.Expr), ""
 			}
 			return "regular expression: " + err.Error(), ""

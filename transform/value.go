@@ -50,7 +50,7 @@ func (v value) appendText(dst []byte, limit int) ([]byte, error) {
 
 // appendText appends a value as it stands in mixed text.
 func appendText(dst []byte, v rules.Value, limit int) ([]byte, error) {
-	s := ""
+	var s string
 	switch v.Node.Kind() {
 	case event.String:
 		s = v.Node.Text()

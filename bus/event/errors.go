@@ -77,14 +77,6 @@ func invalid(attribute, reason string) *DecodeError {
 	return &DecodeError{Member: -1, Attribute: attribute, Offset: -1, Status: http.StatusBadRequest, Reason: reason}
 }
 
-// orNil turns a nil *DecodeError into a nil error.
-func orNil(e *DecodeError) error {
-	if e == nil {
-		return nil
-	}
-	return e
-}
-
 // quote quotes a user's value for an error text, shortened to a readable length.
 func quote(s string) string {
 	const most = 64

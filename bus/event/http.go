@@ -72,7 +72,8 @@ func modeOf(h http.Header) (Mode, *DecodeError) {
 	}
 	contentType := h.Get("Content-Type")
 	binary := hasAttribute(h)
-	mode, format := ModeUnknown, ""
+	var mode Mode
+	var format string
 	switch {
 	case hasPrefixFold(contentType, batchPrefix):
 		mode, format = ModeBatched, contentType[len(batchPrefix):]

@@ -82,7 +82,8 @@ func TestDedupeKeysDoNotCollideAcrossTheBorder(t *testing.T) {
 		}
 		seen[key] = p
 	}
-	if DedupeKey("a", "b") != DedupeKey("a", "b") {
+	first, again := DedupeKey("a", "b"), DedupeKey("a", "b")
+	if first != again {
 		t.Error("the key is not stable")
 	}
 }

@@ -87,7 +87,7 @@ func TestIndexSkipsContainers(t *testing.T) {
 
 func TestTreeIsParsedOnceAndOnlyForJSON(t *testing.T) {
 	e := orderEvent(t)
-	if e.Tree() == nil || e.Tree() != e.Tree() {
+	if first, again := e.Tree(), e.Tree(); first == nil || first != again {
 		t.Error("the tree is not kept")
 	}
 	b := FromEvent(e)

@@ -142,7 +142,7 @@ func (m *manager) plan(cfg *configs.Config) (bus.Plan, error) {
 			continue
 		}
 		built, err := t.Config.Build(targets.Env{
-			Name: name, Logger: m.log.With("target", name), Publisher: m.engine, Out: m.out, Dial: dial,
+			Name: name, Version: release, Logger: m.log.With("target", name), Publisher: m.engine, Out: m.out, Dial: dial,
 		})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("target %q: %w", name, err))

@@ -79,7 +79,7 @@ func (s *source) wrap(m message, h http.Header, contentType string) (*event.Even
 	if id == "" {
 		id = rand.Text()
 	}
-	if own := h.Get(http.CanonicalHeaderKey(nats.MsgIdHdr)); own == "" || b.Set("id", event.StringValue(own)) != nil {
+	if own := h.Get(nats.MsgIdHdr); own == "" || b.Set("id", event.StringValue(own)) != nil {
 		_ = b.Set("id", event.StringValue(id))
 	}
 	if !m.stored.IsZero() {

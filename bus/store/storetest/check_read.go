@@ -125,8 +125,12 @@ func readYourWrites(f *fixture) {
 			if r.Event.ID() != id {
 				return fmt.Errorf("sequence %d is %q, was acknowledged for %q", r.Sequence, r.Event.ID(), id)
 			}
-			if b, err := f.store.Bounds(a); err != nil || b.Last < r.Sequence {
-				return fmt.Errorf("bounds are %+v, %v after sequence %d", b, err, r.Sequence)
+			b, err := f.store.Bounds(a)
+			if err != nil {
+				return err
+			}
+			if b.Last < r.Sequence {
+				return fmt.Errorf("bounds are %+v after sequence %d", b, r.Sequence)
 			}
 		}
 		return nil

@@ -71,7 +71,11 @@ func (c *client) call(ctx context.Context, method, path string, header http.Head
 // send makes a request; an answer that is no success is an error that says
 // what the server said.
 func (c *client) send(ctx context.Context, method, path string, header http.Header, body []byte) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(c.server, "/")+path, bytes.NewReader(body))
+	server := c.server
+	if !strings.Contains(server, "://") {
+		server = "http://" + server // as --listen writes it
+	}
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(server, "/")+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, &usageError{fmt.Errorf("--server %q: %w", c.server, err)}
 	}
@@ -101,14 +105,22 @@ func (c *client) send(ctx context.Context, method, path string, header http.Head
 	}
 	lines := []string{fmt.Sprintf("%s (%d)", p.Detail, p.Status)}
 	for _, f := range p.Errors {
+		if strings.Contains(p.Detail, f.Detail) {
+			continue // it says so already
+		}
 		where := f.Pointer
 		if f.Line > 0 {
 			where += fmt.Sprintf(" line %d:%d", f.Line, f.Column)
 		}
 		lines = append(lines, "  "+strings.TrimSpace(where+" "+f.Detail))
 	}
-	return nil, errors.New(strings.Join(lines, "\n"))
+	return nil, refusal(strings.Join(lines, "\n"))
 }
+
+// refusal is what the server said to a request that it did not take.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
 
 // jsonBody is the header of a request with a JSON body.
 func jsonBody() http.Header { return http.Header{"Content-Type": {"application/json"}} }

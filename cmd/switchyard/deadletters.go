@@ -19,18 +19,24 @@ func newDeadLetters() *cobra.Command {
 		Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newDeadList(),
-		newDeadSelect("redrive", "Put dead letters back into the queue, with fresh budgets; all without a selection", false),
-		newDeadSelect("purge", "Drop dead letters; --all without a selection", true))
+		newDeadSelect("redrive", "redriven", "Put dead letters back into the queue, with fresh budgets; all without a selection", false),
+		newDeadSelect("purge", "purged", "Drop dead letters; say which", true))
 	return cmd
 }
 
-// deadPath is the address of a subscription's dead letters.
-func deadPath(name string) (string, error) {
+// subscriptionPath is the address of a subscription.
+func subscriptionPath(name string) (string, error) {
 	rule, target, ok := strings.Cut(name, "/")
 	if !ok || rule == "" || target == "" {
 		return "", &usageError{fmt.Errorf("%q is not a subscription; write RULE/TARGET (switchyard get subscriptions lists them)", name)}
 	}
-	return "/v1/subscriptions/" + url.PathEscape(rule) + "/" + url.PathEscape(target) + "/deadletters", nil
+	return "/v1/subscriptions/" + url.PathEscape(rule) + "/" + url.PathEscape(target), nil
+}
+
+// deadPath is the address of a subscription's dead letters.
+func deadPath(name string) (string, error) {
+	path, err := subscriptionPath(name)
+	return path + "/deadletters", err
 }
 
 func newDeadList() *cobra.Command {
@@ -57,8 +63,16 @@ func newDeadList() *cobra.Command {
 			if c.out.json() {
 				return printJSON(cmd, items)
 			}
+			if len(items) == 0 {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s has no dead letters\n", args[0])
+			}
 			for _, l := range items {
-				fmt.Fprintf(cmd.OutOrStdout(), "%s  %s #%d  died %s: %s\n", l.ID, l.Bus, l.Sequence, l.Died.Local().Format(clockTime), l.Reason)
+				var e struct{ ID, Source, Type string }
+				if err := json.Unmarshal(l.Event, &e); err != nil {
+					return err
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "%s  %s #%d  %s  id %s  source %s\n    died %s: %s\n",
+					l.ID, l.Bus, l.Sequence, e.Type, e.ID, e.Source, l.Died.Local().Format(clockTime), l.Reason)
 				showAttempts(cmd, "    ", l.Attempts)
 			}
 			return nil
@@ -70,7 +84,7 @@ func newDeadList() *cobra.Command {
 }
 
 // newDeadSelect makes redrive or purge. Purging everything must be said.
-func newDeadSelect(verb, short string, sayAll bool) *cobra.Command {
+func newDeadSelect(verb, done, short string, sayAll bool) *cobra.Command {
 	var c client
 	var sel api.DeadSelection
 	cmd := &cobra.Command{
@@ -94,7 +108,11 @@ func newDeadSelect(verb, short string, sayAll bool) *cobra.Command {
 			if c.out.json() {
 				return printJSON(cmd, n)
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%d dead letters: %s\n", n.Count, verb)
+			what := "dead letters"
+			if n.Count == 1 {
+				what = "dead letter"
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s %d %s of %s\n", done, n.Count, what, args[0])
 			return nil
 		},
 	}

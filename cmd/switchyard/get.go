@@ -33,6 +33,11 @@ func newGet() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 2 {
+				if args[0] == "subscriptions" {
+					if _, err := subscriptionPath(args[1]); err != nil {
+						return err
+					}
+				}
 				return getOne(cmd, &c, args[0], args[1])
 			}
 			if args[0] == "subscriptions" {
@@ -71,19 +76,50 @@ func getObjects(cmd *cobra.Command, c *client, kind string) error {
 		return printJSON(cmd, items)
 	}
 	var rows [][]string
+	inBus := kind == "sources" || kind == "rules"
 	for _, raw := range items {
 		var o struct {
 			Name   string         `json:"name"`
 			Origin string         `json:"origin"`
-			Bus    string         `json:"bus"`
+			Bus    any            `json:"bus"` // an object in a target of the kind bus
 			Status map[string]any `json:"status"`
 		}
 		if err := json.Unmarshal(raw, &o); err != nil {
 			return err
 		}
-		rows = append(rows, []string{o.Name, o.Bus, o.Origin, statusText(o.Status)})
+		row := []string{o.Name, o.Origin}
+		if inBus {
+			bus, _ := o.Bus.(string)
+			row = []string{o.Name, bus, o.Origin}
+		}
+		if kind == "targets" { // they have no status of their own
+			row = append(row, targetKind(raw))
+		} else {
+			row = append(row, statusText(o.Status))
+		}
+		rows = append(rows, row)
 	}
-	return table(cmd, "NAME\tBUS\tORIGIN\tSTATUS", rows)
+	switch {
+	case inBus:
+		return table(cmd, "NAME\tBUS\tORIGIN\tSTATUS", rows)
+	case kind == "targets":
+		return table(cmd, "NAME\tORIGIN\tKIND", rows)
+	}
+	return table(cmd, "NAME\tORIGIN\tSTATUS", rows)
+}
+
+// targetKind is the kind of a target: the one key of its JSON that names one.
+func targetKind(raw json.RawMessage) string {
+	var o map[string]json.RawMessage
+	if json.Unmarshal(raw, &o) != nil {
+		return ""
+	}
+	for _, s := range components().Targets {
+		if o[s.Kind] != nil {
+			return s.Kind
+		}
+	}
+	return ""
 }
 
 // statusText is an object's status in a few words.

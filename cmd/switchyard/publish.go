@@ -60,6 +60,9 @@ func newPublish() *cobra.Command {
 }
 
 func publish(cmd *cobra.Command, c *client, f *publishFlags, args []string) error {
+	if f.delay < 0 {
+		return &usageError{fmt.Errorf("--delay %s: the past cannot be chosen", f.delay)}
+	}
 	body, contentType, err := f.body(cmd)
 	if err != nil {
 		return err
@@ -73,10 +76,17 @@ func publish(cmd *cobra.Command, c *client, f *publishFlags, args []string) erro
 	}
 	var reply api.PublishResults
 	if _, err := c.call(cmd.Context(), http.MethodPost, path, http.Header{"Content-Type": {contentType}}, body, &reply); err != nil {
+		var refused refusal
+		if f.file != "" && errors.As(err, &refused) {
+			err = fmt.Errorf("%s: %w", f.file, err)
+		}
 		return err
 	}
 	if c.out.json() {
 		return printJSON(cmd, reply)
+	}
+	if len(reply.Results) == 0 {
+		fmt.Fprintln(cmd.OutOrStdout(), "no events to publish")
 	}
 	for _, r := range reply.Results {
 		what := "scheduled"
@@ -94,8 +104,10 @@ func publish(cmd *cobra.Command, c *client, f *publishFlags, args []string) erro
 // body is what to send: the file as it is, or the event that the flags say.
 func (f *publishFlags) body(cmd *cobra.Command) (body []byte, contentType string, err error) {
 	if f.file != "" {
-		if f.typ != "" || f.data != "" {
-			return nil, "", &usageError{errors.New("--file goes without --type and --data")}
+		for _, name := range []string{"id", "source", "type", "subject", "time", "attribute", "data", "content-type"} {
+			if cmd.Flags().Changed(name) {
+				return nil, "", &usageError{fmt.Errorf("--file goes without --%s: the file says it all", name)}
+			}
 		}
 		if body, err = readInput(cmd, f.file); err != nil {
 			return nil, "", err

@@ -29,6 +29,9 @@ func newTail() *cobra.Command {
 			"  switchyard tail orders --when 'event.data.total > 100' -o json",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if from < 0 || count < 0 {
+				return &usageError{errors.New("--from and --count take numbers from 0")}
+			}
 			t := tailer{c: &c, cmd: cmd, path: "/v1/buses/" + url.PathEscape(args[0]) + "/tail", left: count}
 			if when != "" {
 				t.path += "?when=" + url.QueryEscape(when)
@@ -126,9 +129,9 @@ func (t *tailer) show(id, data string) error {
 	if parsed, err := time.Parse(time.RFC3339Nano, at); err == nil {
 		at = parsed.Local().Format("15:04:05.000")
 	}
-	fmt.Fprintf(w, "%s  #%s  %s  %s  %s\n", at, id, ev.Type(), ev.Source(), ev.Subject())
+	fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("%s  #%s  %s  %s  %s", at, id, ev.Type(), ev.Source(), ev.Subject()), " "))
 	if ev.Format() == event.JSON || ev.Format() == event.Text {
-		shown := string(ev.Data())
+		shown := strings.TrimRight(string(ev.Data()), "\n")
 		if compact, err := json.Marshal(json.RawMessage(ev.Data())); ev.Format() == event.JSON && err == nil {
 			shown = string(compact)
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,6 +19,9 @@ func newTrace() *cobra.Command {
 		Short: "Show what happened to an event",
 		Args:  cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if n, err := strconv.ParseUint(args[1], 10, 64); err != nil || n == 0 {
+				return &usageError{fmt.Errorf("%q is not a sequence; publish, tail and the log print the sequence of an event", args[1])}
+			}
 			var t api.TraceResponse
 			path := "/v1/buses/" + url.PathEscape(args[0]) + "/events/" + url.PathEscape(args[1]) + "/trace"
 			if _, err := c.call(cmd.Context(), http.MethodGet, path, nil, nil, &t); err != nil {

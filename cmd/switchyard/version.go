@@ -1,10 +1,10 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -43,9 +43,16 @@ func newVersion() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v := thisVersion()
 			if out.json() {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(v)
+				return printJSON(cmd, v)
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "switchyard %s %s %s %s\n", v.Version, v.Revision, v.Go, v.Platform)
+			words := []string{"switchyard", v.Version}
+			if v.Revision != "" {
+				words = append(words, v.Revision)
+			}
+			if v.Modified {
+				words = append(words, "(modified)")
+			}
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), strings.Join(append(words, v.Go, v.Platform), " "))
 			return err
 		},
 	}

@@ -27,7 +27,7 @@ func BenchmarkStore(b *testing.B) {
 				b.Fatal(err)
 			}
 			stop := every(b.Context(), u.trim)
-			inParallel(b, publishers, func() worker { return u.publisher(b.Context(), e, ev) })
+			inParallel(b, publishers, func() worker { return u.publisher(b.Context(), e, ev, dedupe) })
 			if err := stop(); err != nil {
 				b.Fatal(err)
 			}

@@ -51,8 +51,11 @@ func idleScenario() *scenario {
 	}
 }
 
-// tenth is Switchyard with a tenth of the backlog.
-const tenth = "a tenth of it"
+// Switchyard with a part of the backlog.
+const (
+	tenth = "a tenth of it"
+	half  = "half of it"
+)
 
 // backlogScenario is memory with deliveries to a target that is dead.
 func backlogScenario() *scenario {
@@ -60,7 +63,10 @@ func backlogScenario() *scenario {
 		name:  "memory/backlog",
 		about: "anonymous memory with a million deliveries queued for a target that is dead, beside a tenth of them",
 		once:  true,
-		rows:  []row{{measure: megabytes, limit: tenth, bar: bar{value: 1.5, most: true}}},
+		rows: []row{
+			{measure: megabytes, limit: tenth, bar: bar{value: 1.5, most: true}},
+			{measure: megabytes, of: half, limit: tenth},
+		},
 		open: func(ctx context.Context, e *environment, c *closer) ([]contender, error) {
 			dead, err := freeAddress()
 			if err != nil {
@@ -96,7 +102,7 @@ func backlogScenario() *scenario {
 					return measures{megabytes: mb}, err
 				}
 			}
-			return []contender{{tenth, grow(e.events / 10)}, {ours, grow(e.events)}}, nil
+			return []contender{{tenth, grow(e.events / 10)}, {half, grow(e.events / 2)}, {ours, grow(e.events)}}, nil
 		},
 	}
 }

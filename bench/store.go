@@ -34,6 +34,10 @@ const (
 	dedupe    = 2 * time.Minute // a bus's default
 )
 
+// noDedupe is Switchyard with a bus that does not deduplicate, to show what
+// that costs; the bars are for one that does, which is the default.
+const noDedupe = "dedupe: 0s"
+
 // storeScenario is the embedded engine alone, without HTTP and rules.
 func storeScenario(publishers int, overJetStream float64) *scenario {
 	return &scenario{
@@ -44,6 +48,8 @@ func storeScenario(publishers int, overJetStream float64) *scenario {
 			{measure: p50, limit: bareFsync},
 			{measure: p99, limit: bareFsync, bar: bar{value: 2, most: true}},
 			{measure: cpuAnEvent, limit: bareFsync},
+			{measure: perSecond, of: noDedupe, limit: bareFsync},
+			{measure: cpuAnEvent, of: noDedupe, limit: bareFsync},
 			{measure: perSecond, limit: jetStream, bar: bar{value: overJetStream}},
 			{measure: p99, limit: jetStream},
 			{measure: cpuAnEvent, limit: jetStream},
@@ -73,7 +79,8 @@ func storeScenario(publishers int, overJetStream float64) *scenario {
 				return nil, err
 			}
 			return []contender{
-				withCPU(contender{ours, u.appending(e, publishers, ev)}, ownCPU),
+				withCPU(contender{ours, u.appending(e, publishers, ev, dedupe)}, ownCPU),
+				withCPU(contender{noDedupe, u.appending(e, publishers, ev, 0)}, ownCPU),
 				withCPU(bare, ownCPU), withCPU(peer, ownCPU),
 			}, nil
 		},
@@ -156,7 +163,7 @@ func every(ctx context.Context, f func(context.Context) error) (stop func() erro
 }
 
 // appending lets publishers append one event at a time and counts them.
-func (u *underTest) appending(e *environment, publishers int, ev *event.Event) func(context.Context, time.Duration) (measures, error) {
+func (u *underTest) appending(e *environment, publishers int, ev *event.Event, window time.Duration) func(context.Context, time.Duration) (measures, error) {
 	return func(ctx context.Context, d time.Duration) (measures, error) {
 		before, err := u.store.Bounds(u.bus)
 		if err != nil {
@@ -164,7 +171,7 @@ func (u *underTest) appending(e *environment, publishers int, ev *event.Event) f
 		}
 		all := make([]worker, publishers)
 		for i := range all {
-			all[i] = u.publisher(ctx, e, ev)
+			all[i] = u.publisher(ctx, e, ev, window)
 		}
 		stop := every(ctx, u.trim)
 		t, err := drive(ctx, all, d)
@@ -183,10 +190,10 @@ func (u *underTest) appending(e *environment, publishers int, ev *event.Event) f
 }
 
 // publisher appends the same event with an identity of its own each time.
-func (u *underTest) publisher(ctx context.Context, e *environment, ev *event.Event) worker {
+func (u *underTest) publisher(ctx context.Context, e *environment, ev *event.Event, window time.Duration) worker {
 	entry := make([]store.Entry, 1)
 	return func() (int, error) {
-		entry[0] = store.Entry{Bus: u.bus, Event: ev, Via: storeVia, Window: dedupe}
+		entry[0] = store.Entry{Bus: u.bus, Event: ev, Via: storeVia, Window: window}
 		id := uint64(e.ids.next())
 		binary.LittleEndian.PutUint64(entry[0].Dedupe[:], id)
 		binary.LittleEndian.PutUint64(entry[0].Dedupe[8:], id*0x9E3779B97F4A7C15) // spread like a hash

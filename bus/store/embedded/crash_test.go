@@ -2,7 +2,6 @@ package embedded
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -406,5 +405,3 @@ func (s *Store) countRows(prefix byte) (n int, err error) {
 	})
 	return n, err
 }
-
-var errInjected = errors.New("injected")

@@ -1,0 +1,215 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/switchyard-dev/switchyard/bus/store"
+)
+
+var (
+	errInjected = errors.New("injected")
+	syncs       = []errorfs.OpKind{errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo}
+)
+
+// failing opens an engine whose operations on paths that contain where fail
+// while on is set.
+func failing(t *testing.T, where string, kinds []errorfs.OpKind, cause error) (s *Store, on *atomic.Bool, mem *vfs.MemFS) {
+	t.Helper()
+	on = &atomic.Bool{}
+	mem = vfs.NewCrashableMem()
+	fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if on.Load() && slices.Contains(kinds, op.Kind) && strings.Contains(op.Path, where) {
+			return cause
+		}
+		return nil
+	}))
+	s, err := Open(Options{FS: fs, Dir: "data", SegmentSize: 1 << 20, Clock: newClock().Now, NoBackground: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, on, mem
+}
+
+func TestAFailedSyncOfTheLogIsNeverAcknowledgedAndSequencesGoOn(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		kind []errorfs.OpKind
+		err  error
+	}{{"sync", syncs, errInjected}, {"disk full", []errorfs.OpKind{errorfs.OpFileWriteAt}, syscall.ENOSPC}} {
+		t.Run(c.name, func(t *testing.T) {
+			ctx := context.Background()
+			s, on, mem := failing(t, "log", c.kind, c.err)
+			bus, err := s.OpenBus(ctx, "a", store.BusOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			publish := func(id string) (store.Result, error) {
+				rs, err := s.Append(ctx, []store.Entry{{Bus: bus, Event: small(t, id), Dedupe: dedupeKeyFor(len(id)), Window: time.Hour}})
+				if err != nil {
+					return store.Result{}, err
+				}
+				return rs[0], nil
+			}
+			if r, err := publish("1"); err != nil || r.Sequence != 1 {
+				t.Fatal(r, err)
+			}
+			on.Store(true)
+			if _, err := publish("22"); !errors.Is(err, store.ErrUnavailable) || !errors.Is(err, c.err) {
+				t.Fatalf("got %v", err)
+			}
+			if err := s.Err(); !errors.Is(err, store.ErrUnavailable) {
+				t.Errorf("Err is %v", err)
+			}
+			if b, _ := s.Bounds(bus); b.Last != 1 {
+				t.Errorf("what was not acknowledged can be seen: %+v", b)
+			}
+			on.Store(false)
+			if err := s.log.Reopen(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Err(); err != nil {
+				t.Error(err)
+			}
+			if r, err := publish("22"); err != nil || r.Sequence != 2 || r.Duplicate {
+				t.Fatal(r, err)
+			}
+			if r, err := publish("22"); err != nil || r.Sequence != 2 || !r.Duplicate {
+				t.Fatal(r, err)
+			}
+			clone := mem.CrashClone(vfs.CrashCloneCfg{})
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s, err = Open(Options{FS: clone, Dir: "data", Clock: newClock().Now, NoBackground: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			if rs, err := s.Read(ctx, bus, 1, 10, 1<<20, nil); err != nil || len(rs) != 2 || rs[1].Event.ID() != "22" {
+				t.Errorf("after a crash: %v, %v", rs, err)
+			}
+		})
+	}
+}
+
+func TestAFailedStateStopsTheStoreAndNotTheProcess(t *testing.T) {
+	ctx := context.Background()
+	s, on, mem := failing(t, "state", syncs, errInjected)
+	bus, err := s.OpenBus(ctx, "a", store.BusOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Append(ctx, []store.Entry{{Bus: bus, Event: small(t, "1")}}); err != nil {
+		t.Fatal(err)
+	}
+	on.Store(true)
+	if _, err := s.PutObject(ctx, "k", "n", nil, store.AnyVersion); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("a command gives %v", err)
+	}
+	if err := s.Err(); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("Err is %v", err)
+	}
+	if _, err := s.Append(ctx, []store.Entry{{Bus: bus, Event: small(t, "2")}}); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("an append gives %v", err)
+	}
+	clone := mem.CrashClone(vfs.CrashCloneCfg{})
+	on.Store(false)
+	_ = s.Close()
+	s, err = Open(Options{FS: clone, Dir: "data", Clock: newClock().Now, NoBackground: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if b, err := s.Bounds(bus); err != nil || b.Last != 1 {
+		t.Errorf("after a restart: %+v, %v", b, err)
+	}
+}
+
+func TestPublishesAreRefusedAboveTheDiskReserve(t *testing.T) {
+	ctx := context.Background()
+	mem := vfs.NewCrashableMem()
+	mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 30})
+	s, err := Open(Options{FS: mem, Dir: "data", DiskReserve: 1 << 20, NoBackground: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	bus, err := s.OpenBus(ctx, "a", store.BusOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := []store.Entry{{Bus: bus, Event: small(t, "1")}}
+	if _, err := s.Append(ctx, e); err != nil {
+		t.Fatal(err)
+	}
+	mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 10})
+	refused := false
+	for range 2 * diskGroups {
+		if _, err := s.Append(ctx, e); err != nil {
+			if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "reserve") {
+				t.Errorf("got %v", err)
+			}
+			refused = true
+			break
+		}
+	}
+	if !refused || !errors.Is(s.Err(), store.ErrUnavailable) {
+		t.Errorf("refused is %v, Err is %v", refused, s.Err())
+	}
+	mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 30})
+	if _, err := s.Append(ctx, e); err != nil {
+		t.Errorf("with space again: %v", err)
+	}
+}
+
+func TestADirectoryIsOpenedOnce(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(Options{Dir: dir}); err == nil || !strings.Contains(err.Error(), "in use by another process") {
+		t.Errorf("opened twice: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, err = Open(Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestANewerFormatIsRefusedInWords(t *testing.T) {
+	mem := vfs.NewMem()
+	s, err := Open(Options{FS: mem, Dir: "data", NoBackground: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := mem.Create("data/FORMAT", vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(f, "switchyard store %d\n", formatVersion+1)
+	f.Close()
+	if _, err := Open(Options{FS: mem, Dir: "data", NoBackground: true}); err == nil || !strings.Contains(err.Error(), "newer release") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -325,7 +325,7 @@ func (s *Store) committed(g *seglog.Group) {
 			}
 		})
 	}
-	s.pending.mark = s.dedupe.mark()
+	s.pending.mark, s.pending.schedule = s.dedupe.mark(), s.lastSchedule
 	full := s.pending.size() >= maxPending
 	s.pendingMu.Unlock()
 	for _, b := range touched {

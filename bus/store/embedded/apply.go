@@ -13,6 +13,7 @@ import (
 // pending is what the log holds and the state does not know yet.
 type pending struct {
 	pos      seglog.Position // of the newest frame
+	schedule uint64          // highest schedule id up to it
 	mark     uint64          // number of the newest identity in it
 	buses    []*bus          // those that were touched
 	segments []segmentDone
@@ -126,7 +127,7 @@ func (s *Store) applyPending() error {
 		b.mu.Unlock()
 	}
 	next := s.applyScheduled(batch, p.sched)
-	_ = batch.Set(metaKey("covered"), be64(appendPosition(value[:0], p.pos), s.lastSchedule), nil)
+	_ = batch.Set(metaKey("covered"), be64(appendPosition(value[:0], p.pos), p.schedule), nil)
 	if err := s.state.commit(batch); err != nil {
 		return err
 	}

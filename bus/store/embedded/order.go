@@ -1,6 +1,8 @@
 package embedded
 
 import (
+	"slices"
+
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/switchyard-dev/switchyard/bus/store"
@@ -218,28 +220,34 @@ func (s *Store) park(sub *subscription, i int32, key uint64, l *lineRow, c *chan
 }
 
 // joinLine parks an item in a line, or makes it the head if it is before the
-// present head and that is not in memory.
+// present one. A head that is claimed stays so: it is parked if it comes back.
 func (s *Store) joinLine(sub *subscription, i int32, key uint64, l lineRow, c *change) error {
 	w := sub.window
 	it := &w.slab[i]
-	if _, loaded := w.index[l.head]; !it.place.less(l.head) || loaded {
+	if !it.place.less(l.head) {
 		s.park(sub, i, key, &l, c)
 		return nil
 	}
-	row, ok, err := s.queueRow(sub, l.head)
-	if err != nil {
-		return err
+	from := l.from
+	if j, loaded := w.index[l.head]; !loaded {
+		row, ok, err := s.queueRow(sub, l.head)
+		if err != nil {
+			return err
+		}
+		if ok {
+			head := item{place: l.head, row: row}
+			sub.deleteTimed(c.batch, row.dueAt(), l.head)
+			sub.putParked(c.batch, key, &head)
+		}
+	} else if w.slab[j].state < itemFlying {
+		w.unqueue(j)
+		w.pass(key, j)
+		s.park(sub, j, key, &l, c)
 	}
-	if ok {
-		head := item{place: l.head, row: row}
-		sub.deleteTimed(c.batch, row.dueAt(), l.head)
-		sub.putParked(c.batch, key, &head)
+	if it.place.less(from) {
+		from = it.place
 	}
-	if l.from = it.place; ok && l.head.less(l.from) {
-		l.from = l.head
-	}
-	l.head = it.place
-	sub.putLine(c.batch, key, l)
+	sub.putLine(c.batch, key, lineRow{head: it.place, from: from})
 	c.row(it)
 	if !it.timed {
 		sub.putTimed(c.batch, it)
@@ -259,23 +267,28 @@ func (s *Store) queueRow(sub *subscription, p place) (row queueRow, ok bool, err
 	return row, ok, err
 }
 
-// leaveLine makes the next of a line its head when the settled one was that.
+// leaveLine makes the next of a line its head when the settled one was that:
+// the first that is parked, or one before it that is claimed already.
 func (s *Store) leaveLine(sub *subscription, p place, key uint64, c *change) error {
 	l, ok, err := s.lineOf(sub, key)
 	if err != nil || !ok || l.head != p {
 		return err
 	}
-	var k [64]byte
-	prefix := be64(idKey(k[:0], prefixParked, uint32(sub.id)), key)
-	it, err := s.state.iter(l.from.append(append([]byte(nil), prefix...)), successor(prefix))
+	prefix := be64(idKey(nil, prefixParked, uint32(sub.id)), key)
+	it, err := s.state.iter(queueParkedFrom(prefix, l.from), successor(prefix))
 	if err != nil {
 		return err
 	}
 	defer it.Close()
+	claimed, isClaimed := sub.firstClaimed(key, p)
 	for ok := it.First(); ok; ok = it.Next() {
 		next, fine := parsePlace(it.Key()[len(prefix):])
 		if !fine {
 			return errBadRow
+		}
+		if isClaimed && claimed.less(next) {
+			sub.putLine(c.batch, key, lineRow{head: claimed, from: next})
+			return nil
 		}
 		_ = c.batch.Delete(it.Key(), nil)
 		row, there, err := s.queueRow(sub, next)
@@ -291,10 +304,36 @@ func (s *Store) leaveLine(sub *subscription, p place, key uint64, c *change) err
 		c.due = append(c.due, row.dueAt())
 		return nil
 	}
+	if isClaimed {
+		sub.putLine(c.batch, key, lineRow{head: claimed, from: claimed})
+		return it.Error()
+	}
 	var b [16]byte
 	_ = c.batch.Delete(blockedKey(b[:0], sub.id, key), nil)
 	c.counts.blocked--
 	return it.Error()
+}
+
+func queueParkedFrom(prefix []byte, from place) []byte {
+	return from.append(slices.Clone(prefix))
+}
+
+// firstClaimed finds the first claimed delivery of a key but one.
+func (sub *subscription) firstClaimed(key uint64, but place) (first place, ok bool) {
+	w := sub.window
+	if w == nil || w.flying < 2 {
+		return first, false
+	}
+	for i := range w.slab {
+		it := &w.slab[i]
+		if it.state < itemFlying || it.place == but || ok && !it.place.less(first) {
+			continue
+		}
+		if k, ordered := sub.line(it.row.key); ordered && k == key {
+			first, ok = it.place, true
+		}
+	}
+	return first, ok
 }
 
 // hold notes that an item is the one of its key that may be claimed; line says
@@ -347,4 +386,24 @@ func (w *window) pass(key uint64, i int32) bool {
 	w.held[key] = c
 	w.ready.push(w.slab, c.head)
 	return true
+}
+
+// unqueue takes an item that may be claimed out of where it waits for that.
+func (w *window) unqueue(i int32) {
+	switch w.slab[i].state {
+	case itemDue:
+		w.due.items = slices.DeleteFunc(w.due.items[w.due.head:], func(j int32) bool { return i == j })
+		w.due.head = 0
+	case itemReady:
+		items := w.ready.items
+		w.ready.items = nil
+		for _, j := range items {
+			if j != i {
+				w.ready.push(w.slab, j)
+			}
+		}
+	case itemWaiting:
+		w.fifo.items = slices.DeleteFunc(w.fifo.items[w.fifo.head:], func(j int32) bool { return i == j })
+		w.fifo.head = 0
+	}
 }

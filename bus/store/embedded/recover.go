@@ -210,7 +210,7 @@ func (s *Store) replay(pos seglog.Position, payload []byte) error {
 	if err != nil {
 		return err
 	}
-	s.pending.pos = pos
+	s.pending.pos, s.pending.schedule = pos, s.lastSchedule
 	if s.pending.size() >= maxPending/4 {
 		return s.applyPending()
 	}

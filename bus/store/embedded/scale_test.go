@@ -291,7 +291,7 @@ func TestRetentionFreesTheDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	short, err := s.OpenBus(ctx, "short", store.BusOptions{MaxAge: time.Hour})
 	if err != nil {
 		t.Fatal(err)

@@ -81,7 +81,9 @@ func (r *settling) run(outcomes []store.Settlement) error {
 			continue
 		}
 		if o.Kind == store.Release {
-			r.release(i, it)
+			if err := r.release(i, it); err != nil {
+				return err
+			}
 			continue
 		}
 		if err := r.write(i, it, o); err != nil {
@@ -109,18 +111,36 @@ func (r *settling) forget(i int32, it *item, o *store.Settlement) {
 }
 
 // release puts a delivery back as it was.
-func (r *settling) release(i int32, it *item) {
+func (r *settling) release(i int32, it *item) error {
 	w := r.sub.window
 	r.ready = true
 	w.flying--
+	it.state = itemWaiting
+	if key, ordered := r.sub.line(it.row.key); ordered && r.sub.counts.blocked > 0 {
+		// One before it may have been redriven meanwhile, and goes first now.
+		l, ok, err := r.s.lineOf(r.sub, key)
+		if err != nil {
+			return err
+		}
+		if ok && l.head != it.place {
+			c := r.s.newChange()
+			w.pass(key, i)
+			if err := r.s.joinLine(r.sub, i, key, l, c); err != nil {
+				_ = c.batch.Close()
+				return err
+			}
+			return r.s.finish(r.sub, c)
+		}
+	}
 	if it.timed {
 		it.state = itemDue
 		w.due.items = append([]int32{i}, w.due.items[w.due.head:]...)
 		w.due.head = 0
-		return
+		return nil
 	}
 	it.state = itemReady
 	w.ready.push(w.slab, i)
+	return nil
 }
 
 // write puts into the batch what an outcome changes.

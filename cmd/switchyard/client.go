@@ -168,12 +168,27 @@ func printJSON(cmd *cobra.Command, v any) error {
 
 // table prints rows in columns under a heading.
 func table(cmd *cobra.Command, heading string, rows [][]string) error {
-	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
+	var padded bytes.Buffer
+	w := tabwriter.NewWriter(&padded, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, heading)
 	for _, r := range rows {
 		fmt.Fprintln(w, strings.Join(r, "\t"))
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(padded.String()) {
+		fmt.Fprintln(cmd.OutOrStdout(), strings.TrimRight(line, " \n"))
+	}
+	return nil
+}
+
+// counted is a number of things in words.
+func counted(n int, one, many string) string {
+	if n == 1 {
+		many = one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }
 
 // clientCommands are the commands beside serve and version.

@@ -108,11 +108,7 @@ func newDeadSelect(verb, done, short string, sayAll bool) *cobra.Command {
 			if c.out.json() {
 				return printJSON(cmd, n)
 			}
-			what := "dead letters"
-			if n.Count == 1 {
-				what = "dead letter"
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s %d %s of %s\n", done, n.Count, what, args[0])
+			fmt.Fprintf(cmd.OutOrStdout(), "%s %s of %s\n", done, counted(n.Count, "dead letter", "dead letters"), args[0])
 			return nil
 		},
 	}

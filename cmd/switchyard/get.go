@@ -130,6 +130,9 @@ func statusText(status map[string]any) string {
 		case float64:
 			words = append(words, k+"="+strconv.FormatFloat(v, 'f', -1, 64))
 		case string:
+			if strings.Contains(v, " ") {
+				v = strconv.Quote(v)
+			}
 			words = append(words, k+"="+v)
 		case bool:
 			words = append(words, k)

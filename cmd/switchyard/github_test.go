@@ -36,7 +36,7 @@ type githubDelivery struct {
 func githubDeliveries(t *testing.T) []*githubDelivery {
 	t.Helper()
 	path := os.Getenv("SWITCHYARD_WEBHOOK_EXAMPLES")
-	require(t, path != "", "SWITCHYARD_WEBHOOK_EXAMPLES, which names api.github.com/index.json of the npm package @octokit/webhooks-examples,")
+	require(t, path != "", "SWITCHYARD_WEBHOOK_EXAMPLES, which names api.github.com/index.json of @octokit/webhooks-examples,")
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

@@ -14,17 +14,20 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
 )
 
 // asMain makes the test binary be switchyard itself, so that tests run real
-// processes which can be killed.
+// processes which can be killed. The scripts of cli_test.go call it by the name
+// switchyard.
 const asMain = "SWITCHYARD_TEST_AS_MAIN"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asMain) == "1" {
 		os.Exit(run(os.Args[1:]))
 	}
-	os.Exit(m.Run())
+	testscript.Main(m, map[string]func(){"switchyard": main})
 }
 
 // server is a running switchyard serve.

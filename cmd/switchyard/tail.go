@@ -136,6 +136,8 @@ func (t *tailer) show(id, data string) error {
 			shown = string(compact)
 		}
 		fmt.Fprintf(w, "    %s\n", shown)
+	} else if len(ev.Data()) > 0 {
+		fmt.Fprintf(w, "    (%s)\n", counted(len(ev.Data()), "byte", "bytes"))
 	}
 	return nil
 }

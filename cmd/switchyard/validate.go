@@ -61,8 +61,9 @@ func newValidate() *cobra.Command {
 				return errors.Join(errConfiguration, errReported)
 			}
 			if !out.json() {
-				fmt.Fprintf(cmd.OutOrStdout(), "%s is valid: %d buses, %d sources, %d rules, %d targets\n",
-					args[0], len(cfg.Buses), len(cfg.Sources), len(cfg.Rules), len(cfg.Targets))
+				fmt.Fprintf(cmd.OutOrStdout(), "%s is valid: %s, %s, %s, %s\n", args[0],
+					counted(len(cfg.Buses), "bus", "buses"), counted(len(cfg.Sources), "source", "sources"),
+					counted(len(cfg.Rules), "rule", "rules"), counted(len(cfg.Targets), "target", "targets"))
 			}
 			return nil
 		},

@@ -1,10 +1,9 @@
 package main
 
 import (
-	"errors"
+	"bytes"
 	"flag"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -21,19 +20,19 @@ var update = flag.Bool("update", false, "write what commands print into testdata
 // types it. Beside the commands of testscript there are:
 //
 //	serve               start a server with the file switchyard.yaml
-//	exits CODE COMMAND  run a command; its exit code has to be CODE. What it
-//	                    printed is in the files out and err, without what
-//	                    differs from run to run
+//	exits CODE switchyard ARGS... [<FILE]
+//	                    run the command in this process; its exit code has to
+//	                    be CODE. What it printed is in the files out and err,
+//	                    without what differs from run to run
 //	settled             wait until nothing is left to deliver
 func TestTheCommandLine(t *testing.T) {
-	testscript.Run(t, testscript.Params{
+	testscript.RunT(oneByOne{t}, testscript.Params{
 		Dir:                 "testdata",
 		UpdateScripts:       *update,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
-			env.Values[serverKey{}] = &scriptServer{t: env.T().(testing.TB), dir: env.WorkDir}
-			env.Setenv("TZ", "UTC")
+			env.Values[serverKey{}] = &scriptServer{t: env.T().(oneByOne).T, dir: env.WorkDir}
 			env.Setenv("SWITCHYARD_SERVER", "127.0.0.1:1") // nobody is there
 			return nil
 		},
@@ -52,12 +51,27 @@ func TestTheCommandLine(t *testing.T) {
 	})
 }
 
+// oneByOne runs scripts one after another: the commands share the folder and
+// the environment of this process.
+type oneByOne struct{ *testing.T }
+
+// Parallel implements testscript.T.
+func (oneByOne) Parallel() {}
+
+// Run implements testscript.T.
+func (t oneByOne) Run(name string, f func(testscript.T)) {
+	t.T.Run(name, func(t *testing.T) { f(oneByOne{t}) })
+}
+
+// Verbose implements testscript.T.
+func (oneByOne) Verbose() bool { return testing.Verbose() }
+
 type serverKey struct{}
 
 // scriptServer is the server of one script.
 type scriptServer struct {
 	*server
-	t   testing.TB
+	t   *testing.T
 	dir string
 }
 
@@ -65,20 +79,29 @@ type scriptServer struct {
 func exits(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	code := 0
-	if err := ts.Exec(args[1], args[2:]...); err != nil {
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) {
-			ts.Fatalf("%v", err)
-		}
-		code = exit.ExitCode()
+	t := ts.Value(serverKey{}).(*scriptServer).t
+	t.Setenv("SWITCHYARD_SERVER", ts.Getenv("SWITCHYARD_SERVER"))
+	t.Chdir(ts.MkAbs("."))
+	root := newRoot()
+	var out, errOut bytes.Buffer
+	root.SetOut(&out)
+	root.SetErr(&errOut)
+	root.SetIn(strings.NewReader(""))
+	args = args[2:]
+	if last := len(args) - 1; last >= 0 && strings.HasPrefix(args[last], "<") {
+		root.SetIn(strings.NewReader(ts.ReadFile(args[last][1:])))
+		args = args[:last]
 	}
+	code := execute(root, args)
+	for name, text := range map[string]string{"out": out.String(), "err": errOut.String()} {
+		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(lasting(text, ts.Getenv("WORK"))), 0o600))
+	}
+	_, err = ts.Stdout().Write(out.Bytes())
+	ts.Check(err)
+	_, err = ts.Stderr().Write(errOut.Bytes())
+	ts.Check(err)
 	if code != want {
 		ts.Fatalf("exit code %d, want %d", code, want)
-	}
-	for _, name := range []string{"out", "err"} {
-		text := lasting(ts.ReadFile("std"+name), ts.Getenv("WORK"))
-		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(text), 0o600))
 	}
 }
 

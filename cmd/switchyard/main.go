@@ -29,10 +29,12 @@ func main() {
 }
 
 // run is main for tests: it returns the exit code.
-func run(args []string) int {
+func run(args []string) int { return execute(newRoot(), args) }
+
+// execute runs a command line on root and returns the exit code.
+func execute(root *cobra.Command, args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	root := newRoot()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {

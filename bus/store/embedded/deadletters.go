@@ -169,6 +169,9 @@ func (s *Store) Redrive(ctx context.Context, id store.SubscriptionID, ids []stor
 		if !ok {
 			continue
 		}
+		if err = s.staysOwed(id, p, nil); err != nil {
+			break
+		}
 		c := s.newChange()
 		deleteDead(c.batch, id, &l)
 		c.counts = counts{records: 1, dead: -1}

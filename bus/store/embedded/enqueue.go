@@ -152,6 +152,9 @@ func (s *Store) enqueueTo(b *bus, known, floor uint64, refs []ref, events []stor
 			state: itemWaiting,
 		}
 		there, err := s.isQueued(sub, it.place, known)
+		if err == nil && !there && rec.Sequence <= floor {
+			err = s.staysOwed(sub.id, it.place, rec)
+		}
 		if err == nil && n%256 == 255 && over != nil { // bound the batch
 			err = s.finish(sub, over)
 			over = nil

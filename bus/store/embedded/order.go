@@ -106,9 +106,10 @@ type change struct {
 
 func (s *Store) newChange() *change { return &change{batch: s.state.db.NewBatch()} }
 
-// row counts the row of an item that had none.
+// row counts the row of an item that had none, once.
 func (c *change) row(it *item) {
-	if !it.durable {
+	if !it.durable && !it.counted {
+		it.counted = true
 		c.counts.records++
 	}
 }

@@ -144,19 +144,26 @@ func (s *Store) copyOwed(b *bus, sub store.SubscriptionID, found []place) error 
 	s.owedMu.Lock()
 	defer s.owedMu.Unlock()
 	batch := s.state.db.NewBatch()
+	if err := s.putOwed(batch, b, sub, found); err != nil {
+		_ = batch.Close()
+		return err
+	}
+	return s.state.commit(batch)
+}
+
+func (s *Store) putOwed(batch *pebble.Batch, b *bus, sub store.SubscriptionID, found []place) error {
 	var missing []store.Delivery
 	for _, p := range found {
 		_ = batch.Set(owedByKey(nil, sub, p), nil, nil)
 		ok, err := s.state.has(seqKey(nil, prefixOwed, b.id, p.seq))
 		if err != nil {
-			_ = batch.Close()
 			return err
 		}
 		if n := len(missing); !ok && (n == 0 || missing[n-1].Record.Sequence != p.seq) {
 			missing = append(missing, store.Delivery{Record: store.Record{Bus: b.id, Sequence: p.seq}})
 		}
 	}
-	for i := 0; i < len(missing); i++ {
+	for i := range missing {
 		r := &missing[i].Record
 		if r.Event == nil {
 			end := i + 1
@@ -164,25 +171,79 @@ func (s *Store) copyOwed(b *bus, sub store.SubscriptionID, found []place) error 
 				end++
 			}
 			if err := s.readRecords(context.Background(), b, missing[i:end]); err != nil {
-				_ = batch.Close()
 				return err
 			}
 		}
 		if r.Event == nil {
 			continue // a damaged place in the log: the claim will say so
 		}
-		e := store.Entry{Bus: b.id, Event: r.Event, Via: r.Via, Hops: r.Hops}
-		raw := appendEntry(nil, &e, nil)
-		es := entries{rest: raw, count: 1}
-		var stored entry
-		if ok, err := es.next(&stored); err != nil || !ok {
-			_ = batch.Close()
-			return errBadFrame
+		if err := s.putCopy(batch, r); err != nil {
+			return err
 		}
-		stored.setSeq(r.Sequence)
-		stored.setRecorded(nanos(r.Recorded))
-		_ = batch.Set(seqKey(nil, prefixOwed, b.id, r.Sequence), raw, nil)
-		s.countOwed(batch, int64(r.Event.Size()))
+	}
+	return nil
+}
+
+// putCopy writes the copy of one event.
+func (s *Store) putCopy(batch *pebble.Batch, r *store.Record) error {
+	e := store.Entry{Bus: r.Bus, Event: r.Event, Via: r.Via, Hops: r.Hops}
+	raw := appendEntry(nil, &e, nil)
+	es := entries{rest: raw, count: 1}
+	var stored entry
+	if ok, err := es.next(&stored); err != nil || !ok {
+		return errBadFrame
+	}
+	stored.setSeq(r.Sequence)
+	stored.setRecorded(nanos(r.Recorded))
+	_ = batch.Set(seqKey(nil, prefixOwed, r.Bus, r.Sequence), raw, nil)
+	s.countOwed(batch, int64(r.Event.Size()))
+	return nil
+}
+
+// staysOwed is for a delivery that moves between the queue and the dead
+// letters, or comes late: retention, which looks at one after the other, may
+// have missed it. known is its record, if the caller has it. sub.mu is held.
+func (s *Store) staysOwed(sub store.SubscriptionID, p place, known *store.Record) error {
+	b, err := s.bus(p.bus)
+	if err != nil || p.seq >= b.trimming.Load() {
+		return nil // a dropped bus has no events but those that are held already
+	}
+	s.owedMu.Lock()
+	defer s.owedMu.Unlock()
+	if ok, err := s.state.has(owedByKey(nil, sub, p)); ok || err != nil {
+		return err
+	}
+	batch := s.state.db.NewBatch()
+	if ok, err := s.state.has(seqKey(nil, prefixOwed, p.bus, p.seq)); known != nil && !ok && err == nil {
+		_ = batch.Set(owedByKey(nil, sub, p), nil, nil)
+		err = s.putCopy(batch, known)
+	} else if err == nil {
+		err = s.putOwed(batch, b, sub, []place{p})
+	}
+	if err != nil {
+		_ = batch.Close()
+		return err
+	}
+	return s.state.commit(batch)
+}
+
+// dropUnneeded removes the copies that a cut which a crash interrupted has made
+// of events that are still in the log.
+func (s *Store) dropUnneeded() error {
+	batch := s.state.db.NewBatch()
+	for _, b := range s.allBuses() {
+		lower, upper := seqKey(nil, prefixOwed, b.id, b.first), successor(idKey(nil, prefixOwed, uint32(b.id)))
+		err := s.state.scan(lower, upper, func(key, value []byte) (bool, error) {
+			_ = batch.Delete(key, nil)
+			s.countOwed(batch, -owedSize(value))
+			return true, nil
+		})
+		if err != nil {
+			_ = batch.Close()
+			return err
+		}
+		lower, upper = seqKey(nil, prefixOwedBy, b.id, b.first), successor(idKey(nil, prefixOwedBy, uint32(b.id)))
+		_ = batch.DeleteRange(lower, upper, nil)
 	}
 	return s.state.commit(batch)
 }

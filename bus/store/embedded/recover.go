@@ -103,6 +103,11 @@ func (s *Store) loadBuses() error {
 	if err != nil {
 		return err
 	}
+	if s.owed.Load() > 0 {
+		if err := s.dropUnneeded(); err != nil {
+			return err
+		}
+	}
 	return s.eachID(prefixPosition, known(func(b *bus, v []byte) error {
 		r := rowReader{rest: v}
 		b.queue.position = r.u64()

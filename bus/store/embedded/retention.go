@@ -183,15 +183,23 @@ type segmentUse struct {
 	keeps bool
 }
 
-// sparse is the share of a segment that must be left for it to stay as it is.
-const sparse = 4
+const (
+	// sparse is the share of a segment that must be left for it to stay as it is.
+	sparse = 4
+	// emptied is the most that a segment has which holds nothing: one in the
+	// middle stays, tiny, until it is the oldest.
+	emptied = 8 << 10
+)
 
 // removeSegments removes the sealed segments of the log that no bus needs, and
-// rewrites those of which little is left. The state that covers them is synced.
+// brings together what is left of those of which that is little. The state
+// that covers them is synced.
 func (s *Store) removeSegments(ctx context.Context) error {
 	s.applyMu.Lock()
 	covered := s.covered
 	s.applyMu.Unlock()
+	var run []segmentUse
+	var live int64
 	for _, info := range s.log.Segments() {
 		if !info.Sealed || info.Last >= covered.Segment {
 			break
@@ -200,17 +208,41 @@ func (s *Store) removeSegments(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		switch {
-		case !use.keeps && info.Size > 8192: // an emptied one in the middle stays, tiny, until it is the oldest
-			err = s.removeSegment(info)
-		case !use.keeps && info.First == s.log.Segments()[0].First:
-			err = s.removeSegment(info)
-		case use.keeps && use.live*sparse < info.Size && info.Size > s.log.Segments()[0].Size/8:
-			err = s.rewrite(ctx, use)
+		if use.keeps && use.live*sparse < s.opts.SegmentSize && live+use.live < s.opts.SegmentSize/2 {
+			run = append(run, use)
+			live += use.live
+			continue
 		}
-		if err != nil && !errors.Is(err, seglog.ErrBusy) && !errors.Is(err, seglog.ErrGone) {
-			return fmt.Errorf("remove segment %d of the log: %w", info.Last, err)
+		if err := s.rewriteRun(ctx, run); err != nil {
+			return err
 		}
+		run, live = nil, 0
+		if !use.keeps && (info.Size > emptied || info.First == s.log.Segments()[0].First) {
+			if err := s.removeSegment(info); err != nil && !errors.Is(err, seglog.ErrBusy) {
+				return fmt.Errorf("remove segment %d of the log: %w", info.Last, err)
+			}
+		}
+	}
+	return s.rewriteRun(ctx, run)
+}
+
+// rewriteRun rewrites adjacent segments into one, if that frees some space or
+// several files.
+func (s *Store) rewriteRun(ctx context.Context, run []segmentUse) error {
+	var size, live int64
+	for _, use := range run {
+		size += use.info.Size
+		live += use.live
+	}
+	if len(run) == 0 || live*sparse >= size && len(run) < 8 {
+		return nil
+	}
+	err := s.rewrite(ctx, run[0].info.First, run[len(run)-1].info.Last)
+	if errors.Is(err, seglog.ErrBusy) || errors.Is(err, seglog.ErrGone) || errors.Is(err, seglog.ErrRewriteTooLarge) {
+		return nil // another time
+	}
+	if err != nil {
+		return fmt.Errorf("rewrite the segments %d to %d of the log: %w", run[0].info.First, run[len(run)-1].info.Last, err)
 	}
 	return nil
 }
@@ -256,19 +288,18 @@ func (s *Store) removeSegment(info seglog.SegmentInfo) error {
 	return s.state.commit(batch)
 }
 
-// rewrite copies what is left of a segment into a new one and moves the index
-// to it.
-func (s *Store) rewrite(ctx context.Context, use segmentUse) error {
-	info := use.info
+// rewrite copies what is left of some segments into a new one and moves the
+// index to it.
+func (s *Store) rewrite(ctx context.Context, first, last uint64) error {
 	moves := map[seglog.Position]seglog.Position{}
 	rows := map[store.BusID]segmentRow{}
-	rw, err := s.log.Rewrite(ctx, info.First, info.Last, func(_ seglog.Position, payload []byte) ([]byte, bool) {
+	rw, err := s.log.Rewrite(ctx, first, last, func(_ seglog.Position, payload []byte) ([]byte, bool) {
 		return s.liveOf(payload, rows)
 	}, func(from, to seglog.Position) { moves[from] = to })
 	if err != nil {
 		return err
 	}
-	err = rw.Commit(func() error { return s.moveIndex(info, rows, moves) })
+	err = rw.Commit(func() error { return s.moveIndex(first, last, rows, moves) })
 	if err != nil {
 		return errors.Join(err, rw.Abort())
 	}
@@ -322,9 +353,9 @@ func (s *Store) liveOf(payload []byte, rows map[store.BusID]segmentRow) ([]byte,
 }
 
 // moveIndex brings the index entries of a rewritten segment to its new place.
-func (s *Store) moveIndex(info seglog.SegmentInfo, rows map[store.BusID]segmentRow, moves map[seglog.Position]seglog.Position) error {
+func (s *Store) moveIndex(first, last uint64, rows map[store.BusID]segmentRow, moves map[seglog.Position]seglog.Position) error {
 	batch := s.state.db.NewBatch()
-	_ = batch.DeleteRange(be64([]byte{prefixSegment}, info.First), be64([]byte{prefixSegment}, info.Last+1), nil)
+	_ = batch.DeleteRange(be64([]byte{prefixSegment}, first), be64([]byte{prefixSegment}, last+1), nil)
 	start := seglog.Position{}
 	for _, to := range moves {
 		if start == (seglog.Position{}) || to.Less(start) {
@@ -332,12 +363,12 @@ func (s *Store) moveIndex(info seglog.SegmentInfo, rows map[store.BusID]segmentR
 		}
 	}
 	for id, row := range rows {
-		_ = batch.Set(segmentKey(nil, prefixSegment, info.Last, id), row.append(nil), nil)
+		_ = batch.Set(segmentKey(nil, prefixSegment, last, id), row.append(nil), nil)
 		// The entry at or below the first of them may stand in an event that is gone.
 		lower := idKey(nil, prefixIndex, uint32(id))
 		err := s.state.scan(lower, seqKey(nil, prefixIndex, id, row.max+1), func(key, value []byte) (bool, error) {
 			e, err := parseIndexEntry(key, value)
-			if err != nil || e.pos.Segment < info.First || e.pos.Segment > info.Last {
+			if err != nil || e.pos.Segment < first || e.pos.Segment > last {
 				return err == nil, err
 			}
 			to, ok := moves[e.pos]

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"errors"
 
 	"github.com/switchyard-dev/switchyard/bus/store"
 )
@@ -85,6 +86,12 @@ func (r *settling) run(outcomes []store.Settlement) error {
 				return err
 			}
 			continue
+		}
+		if o.Kind == store.Dead && r.s.mayBeOwed(it.place) {
+			if err := errors.Join(r.commit(), r.s.staysOwed(r.sub.id, it.place, nil)); err != nil {
+				return err
+			}
+			it = &r.sub.window.slab[i]
 		}
 		if err := r.write(i, it, o); err != nil {
 			r.abort()

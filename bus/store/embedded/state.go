@@ -45,7 +45,9 @@ func openState(fs vfs.FS, dir string, log *slog.Logger) (*state, error) {
 		CacheSize:                   cacheSize,
 		MemTableSize:                memTableSize,
 		MemTableStopWritesThreshold: 4,
-		L0CompactionThreshold:       2,
+		L0CompactionThreshold:       8, // look-ups are rare (filter.go), so writing less often wins
+		L0StopWritesThreshold:       24,
+		LBaseMaxBytes:               256 << 20,
 		MaxOpenFiles:                256,
 		Merger:                      &pebble.Merger{Name: "switchyard.counts", Merge: mergeCounts},
 		FormatMajorVersion:          pebble.FormatColumnarBlocks,

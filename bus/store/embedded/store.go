@@ -16,7 +16,7 @@
 //
 // Concurrency: tables of buses and subscriptions are guarded by tableMu, each
 // subscription's queue by its own mutex, each bus's numbers by another. Locks
-// are taken in the order trimMu, checkpointMu, enqueueMu, subscription.mu,
+// are taken in the order trimMu, enqueueMu, checkpointMu, subscription.mu,
 // owedMu, bus.mu or ring.mu; nothing is taken while bus.mu or ring.mu is held.
 // Commits that change a subscription's rows are made under its mutex. Hooks of
 // the log run in its appender and take bus.mu, pendingMu and dedupe.mu only.
@@ -95,6 +95,7 @@ func (o *Options) withDefaults() error {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	setDefault(&o.SegmentSize, 64<<20)
 	setDefault(&o.DiskReserve, 256<<20)
 	setDefault(&o.DeadRetention, 30*24*time.Hour)
 	setDefault(&o.WindowPerSubscription, 1024)

@@ -19,6 +19,7 @@ type item struct {
 	hops     uint8
 	state    itemState
 	durable  bool  // it has a queue row
+	counted  bool  // its row is in a batch that is not committed yet
 	timed    bool  // it has a row in the index of due times
 	next     int32 // in its key's chain, or -1
 }

@@ -85,7 +85,7 @@ func newApp(ctx context.Context, f serveFlags, log *slog.Logger, out, errOut io.
 	}
 	a.store, err = embedded.Open(embedded.Options{Dir: data, Logger: log, OnFsync: func(d time.Duration) { fsync.Observe(d.Seconds()) }})
 	if err != nil {
-		return nil, fmt.Errorf("open the store in %s: %w", data, err)
+		return nil, fmt.Errorf("open the store: %w", err)
 	}
 	a.engine, err = bus.New(bus.Options{Store: a.store, Logger: log, Registry: registry, DrainTimeout: stopAttempts})
 	if err != nil {

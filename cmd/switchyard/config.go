@@ -31,7 +31,7 @@ import (
 type manager struct {
 	loader  *configs.Loader
 	path    string // of the file or folder; "" without one
-	content string // contentOf path before it was read first
+	content string // contentOf path before it was read last; only watch changes it
 	listen  string // the address that the server listens on
 	engine  *bus.Engine
 	sources *sourceSet
@@ -449,7 +449,11 @@ func (m *manager) watch(ctx context.Context, reload <-chan os.Signal) error {
 				continue
 			}
 		case <-changed:
+			if contentOf(m.path) == m.content {
+				continue // a SIGHUP came first
+			}
 		}
+		m.content = contentOf(m.path)
 		m.reload(ctx)
 	}
 }

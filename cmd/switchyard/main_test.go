@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"io"
 	"net/http"
@@ -35,7 +36,8 @@ type server struct {
 	t      testing.TB
 	url    string
 	cmd    *exec.Cmd
-	exited chan struct{}
+	ready  chan string   // its address, once it serves
+	exited chan struct{} // closed when the process has ended
 
 	mu     sync.Mutex
 	out    strings.Builder // what it printed to standard output
@@ -58,8 +60,15 @@ func serve(t testing.TB, dir, config string, flags ...string) *server {
 // serveFile is serve with a configuration that exists.
 func serveFile(t testing.TB, dir, file string, flags ...string) *server {
 	t.Helper()
-	s := &server{t: t, exited: make(chan struct{})}
-	args := append([]string{"serve", "-c", file, "--data", filepath.Join(dir, "data"), "--listen", "127.0.0.1:0"}, flags...)
+	s := start(t, append([]string{"serve", "-c", file, "--data", filepath.Join(dir, "data"), "--listen", "127.0.0.1:0"}, flags...)...)
+	s.waitReady()
+	return s
+}
+
+// start starts a process that may become a server that is ready, or refuse.
+func start(t testing.TB, args ...string) *server {
+	t.Helper()
+	s := &server{t: t, exited: make(chan struct{}), ready: make(chan string, 1)}
 	s.cmd = exec.Command(os.Args[0], args...)
 	s.cmd.Env = append(os.Environ(), asMain+"=1")
 	stdout, err := s.cmd.StdoutPipe()
@@ -73,20 +82,24 @@ func serveFile(t testing.TB, dir, file string, flags ...string) *server {
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ready := make(chan string, 1)
 	var pipes sync.WaitGroup
 	pipes.Go(func() { s.collect(stdout, &s.out, nil) })
-	pipes.Go(func() { s.collect(stderr, &s.errOut, ready) })
+	pipes.Go(func() { s.collect(stderr, &s.errOut, s.ready) })
 	go func() { pipes.Wait(); s.cmd.Wait(); close(s.exited) }()
 	t.Cleanup(s.kill)
-	select {
-	case s.url = <-ready:
-	case <-s.exited:
-		t.Fatalf("the server ended at once:\n%s", s.stderr())
-	case <-time.After(60 * time.Second):
-		t.Fatalf("the server is not ready after a minute:\n%s", s.stderr())
-	}
 	return s
+}
+
+// waitReady waits until the server serves.
+func (s *server) waitReady() {
+	s.t.Helper()
+	select {
+	case s.url = <-s.ready:
+	case <-s.exited:
+		s.t.Fatalf("the server ended at once:\n%s", s.stderr())
+	case <-time.After(60 * time.Second):
+		s.t.Fatalf("the server is not ready after a minute:\n%s", s.stderr())
+	}
 }
 
 // collect keeps what the server prints and looks for the line that says it is
@@ -146,17 +159,17 @@ func (s *server) call(method, path, contentType, body string) (int, string) {
 	return res.StatusCode, string(out)
 }
 
-// cli runs a command against the server and returns what it printed and its
-// exit code.
+// cli runs a command against the server, in this process, and returns what it
+// printed and its exit code.
 func (s *server) cli(args ...string) (out string, code int) {
 	s.t.Helper()
-	cmd := exec.Command(os.Args[0], args...)
-	cmd.Env = append(os.Environ(), asMain+"=1", "SWITCHYARD_SERVER="+s.url)
-	b, err := cmd.CombinedOutput()
-	if cmd.ProcessState == nil {
-		s.t.Fatal(err)
-	}
-	return string(b), cmd.ProcessState.ExitCode()
+	s.t.Setenv("SWITCHYARD_SERVER", s.url)
+	var printed bytes.Buffer
+	root := newRoot()
+	root.SetOut(&printed)
+	root.SetErr(&printed)
+	code = execute(root, args)
+	return printed.String(), code
 }
 
 // eventually polls what happens in another process.

@@ -3,8 +3,10 @@ package api
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -250,6 +252,33 @@ type TraceResponse struct {
 	Via        string          `json:"via" doc:"Who brought it: http, source/NAME or subscription/RULE/TARGET."`
 	Routed     bool            `json:"routed" doc:"The rules have seen it."`
 	Deliveries []DeliveryTrace `json:"deliveries" doc:"One for each subscription that it matched."`
+	Failed     []FailedFilter  `json:"failedFilters,omitempty" doc:"Rules in force whose filter fails on this event, which therefore do not match; at most 100."`
+}
+
+// FailedFilter is a rule whose filter fails on an event.
+type FailedFilter struct {
+	Rule  string `json:"rule"`
+	Error string `json:"error"`
+}
+
+// failedMost bounds the failing filters that a trace names.
+const failedMost = 100
+
+// failedFilters evaluates the rules in force on an event, for those that fail.
+func (s *Server) failedFilters(busName string, ev *event.Event) (out []FailedFilter) {
+	plan := s.opts.Engine.Plan()
+	for _, name := range slices.Sorted(maps.Keys(plan.Rules)) {
+		r := plan.Rules[name]
+		if r.Bus != busName {
+			continue
+		}
+		if res := r.Matcher.Evaluate(ev); res.Error != "" {
+			if out = append(out, FailedFilter{name, res.Error}); len(out) == failedMost {
+				break
+			}
+		}
+	}
+	return out
 }
 
 // DeliveryTrace is what happened to one delivery.
@@ -306,6 +335,7 @@ func (s *Server) trace(c *gin.Context) {
 		t.Rule, t.Target = bus.SplitSubscription(name)
 		out.Deliveries = append(out.Deliveries, t)
 	}
+	out.Failed = s.failedFilters(out.Bus, r.Event)
 	c.JSON(http.StatusOK, out)
 }
 

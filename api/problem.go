@@ -118,5 +118,5 @@ func publicationProblem(e *bus.PublicationError) *Problem {
 	case bus.TooLarge:
 		return problem(http.StatusRequestEntityTooLarge, "too-large", "%s", detail).with(pointer, e.Error())
 	}
-	return problem(http.StatusBadRequest, "invalid-event", "%s", detail).with(pointer+"/deliverytime", e.Error())
+	return problem(http.StatusBadRequest, "invalid-event", "%s", detail).with(pointer+"/"+e.Attribute, e.Error())
 }

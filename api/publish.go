@@ -13,6 +13,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/switchyard-dev/switchyard/bus"
+	"github.com/switchyard-dev/switchyard/bus/component"
 	"github.com/switchyard-dev/switchyard/bus/event"
 	"github.com/switchyard-dev/switchyard/bus/store"
 )
@@ -143,9 +144,10 @@ func delayOf(c *gin.Context) (time.Duration, error) {
 	if text == "" {
 		return 0, nil
 	}
-	d, err := time.ParseDuration(text)
+	parsed, err := component.ParseDuration(text)
+	d := parsed.Std()
 	if err != nil || d < 0 {
-		return 0, problem(http.StatusBadRequest, "invalid-parameter", "delay=%q is not a duration such as 30s or 1h30m; nothing was stored", text)
+		return 0, problem(http.StatusBadRequest, "invalid-parameter", "delay=%q is not a length of time such as 30s, 1h30m or 7d; nothing was stored", text)
 	}
 	if d > bus.MaxDelay {
 		return 0, problem(http.StatusBadRequest, "invalid-parameter", "delay=%q is more than 366 days; nothing was stored", text)
@@ -214,6 +216,9 @@ func releaseBody(buf *bytes.Buffer) {
 
 // handshake answers the CloudEvents webhook validation (http-webhook.md §4).
 func (s *Server) handshake(c *gin.Context) {
+	if _, ok := s.busID(c); !ok {
+		return
+	}
 	h := c.Writer.Header()
 	h.Set("Allow", "POST, OPTIONS")
 	if origin := c.GetHeader("WebHook-Request-Origin"); origin != "" {

@@ -2,6 +2,8 @@ package api
 
 import (
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 
@@ -19,6 +21,38 @@ type route struct {
 	request      body
 	answers      []answer
 	handle       gin.HandlerFunc
+}
+
+// strict is r's handler behind a check that refuses query parameters which the
+// call does not have: one that is misspelt must not be passed over. Hooks are
+// called by others' software and take any.
+func (r route) strict() gin.HandlerFunc {
+	if r.id == "hook" || r.method == http.MethodOptions {
+		return r.handle
+	}
+	return func(c *gin.Context) {
+		if c.Request.URL.RawQuery != "" {
+			for name := range c.Request.URL.Query() {
+				if !slices.ContainsFunc(r.query, func(p parameter) bool { return p.name == name }) {
+					fail(c, problem(http.StatusBadRequest, "invalid-parameter", "there is no query parameter %q here; %s", name, r.parameters()))
+					return
+				}
+			}
+		}
+		r.handle(c)
+	}
+}
+
+// parameters names the query parameters that r has.
+func (r route) parameters() string {
+	if len(r.query) == 0 {
+		return "this call has none"
+	}
+	names := make([]string, len(r.query))
+	for i, p := range r.query {
+		names[i] = p.name
+	}
+	return "this call has " + strings.Join(names, ", ")
 }
 
 // parameter is a query parameter or header.
@@ -80,7 +114,7 @@ func (s *Server) routes() []route {
 		{http.MethodGet, "/v1/subscriptions/:rule/:target", "getSubscription", "subscriptions", "One subscription", nil, nil, body{}, answers(200, "Its state.", Subscription{}), s.getSubscription},
 		{http.MethodPost, "/v1/subscriptions/:rule/:target/pause", "pause", "subscriptions", "Stop deliveries; what matches is queued", nil, nil, body{value: PauseRequest{}}, answers(200, "Its state.", Subscription{}), s.pause},
 		{http.MethodPost, "/v1/subscriptions/:rule/:target/resume", "resume", "subscriptions", "Lift a pause", nil, nil, body{}, answers(200, "Its state.", Subscription{}), s.resume},
-		{http.MethodPost, "/v1/subscriptions/:rule/:target/purge", "purgeSubscription", "subscriptions", "Drop everything that a subscription owes, not its dead letters", nil, nil, body{}, []answer{{204, "Purged.", nil, ""}}, s.purgeSubscription},
+		{http.MethodPost, "/v1/subscriptions/:rule/:target/purge", "purgeSubscription", "subscriptions", "Drop everything that a subscription owes, not its dead letters", nil, nil, body{}, answers(202, "How many were dropped.", Count{}), s.purgeSubscription},
 		{http.MethodGet, "/v1/subscriptions/:rule/:target/deadletters", "listDeadLetters", "subscriptions", "List dead letters with their attempts", paging, nil, body{}, answers(200, "A page.", List[DeadLetter]{}), s.listDead},
 		{http.MethodPost, "/v1/subscriptions/:rule/:target/deadletters/redrive", "redrive", "subscriptions", "Put dead letters back into the queue; {} is all of them", nil, nil, body{value: DeadSelection{}}, answers(202, "How many.", Count{}), s.redrive},
 		{http.MethodPost, "/v1/subscriptions/:rule/:target/deadletters/purge", "purgeDeadLetters", "subscriptions", "Drop dead letters", nil, nil, body{value: DeadSelection{}, required: true}, answers(202, "How many.", Count{}), s.purgeDead},

@@ -23,6 +23,10 @@ type RuleTest struct {
 // RuleTestFilter is a filter to try.
 type RuleTestFilter struct {
 	When string `json:"when,omitempty" doc:"CEL over event; empty matches everything."`
+
+	Pattern json.RawMessage `json:"pattern,omitempty" doc:"Not available in this version."`
+	Filters json.RawMessage `json:"filters,omitempty" doc:"Not available in this version."`
+	SQL     json.RawMessage `json:"sql,omitempty" doc:"Not available in this version."`
 }
 
 // RuleTestResult is the answer to a RuleTest.
@@ -48,7 +52,7 @@ func (s *Server) testRule(c *gin.Context) {
 		fail(c, err)
 		return
 	}
-	ev, err := testEvent(req.Event)
+	ev, err := TestEvent(req.Event)
 	if err != nil {
 		fail(c, err)
 		return
@@ -60,7 +64,7 @@ func (s *Server) testRule(c *gin.Context) {
 			ev, err = t.Apply(ev)
 		}
 		if err != nil {
-			out.Error = "transform: " + err.Error()
+			out.Error = err.Error()
 		} else {
 			out.Event = event.AppendStructured(nil, ev)
 		}
@@ -83,6 +87,12 @@ func (s *Server) ruleUnderTest(req *RuleTest) (*rules.Matcher, *transform.Transf
 		}
 		return r.Matcher, r.Transform, nil
 	}
+	for name, dialect := range map[string]json.RawMessage{"pattern": req.Filter.Pattern, "filters": req.Filter.Filters, "sql": req.Filter.SQL} {
+		if dialect != nil {
+			return nil, nil, problem(http.StatusBadRequest, "invalid-filter", "%q is not available in this version of Switchyard; write the filter as \"when\"", name).
+				with("/filter/"+name, "not available in this version")
+		}
+	}
 	m, err := s.opts.Rules.Compile(rules.Filter{When: req.Filter.When})
 	if err != nil || len(req.Transform) == 0 {
 		return m, nil, err
@@ -98,9 +108,10 @@ func (s *Server) ruleUnderTest(req *RuleTest) (*rules.Matcher, *transform.Transf
 	return m, t, nil
 }
 
-// testEvent reads an event in the JSON format, filling in what a test need not
-// say.
-func testEvent(raw json.RawMessage) (*event.Event, error) {
+// TestEvent reads an event in the JSON format, filling in what a test need not
+// say: specversion, id, source and type. The error is a *Problem or an
+// *event.DecodeError.
+func TestEvent(raw json.RawMessage) (*event.Event, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
 		return nil, problem(http.StatusBadRequest, "invalid-event", `"event" is a CloudEvent as a JSON object`).with("/event", "missing or not an object")

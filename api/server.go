@@ -118,7 +118,11 @@ func New(opts Options) (*Server, error) {
 	})
 	routes := s.routes()
 	for _, r := range routes {
-		g.Handle(r.method, r.path, r.handle)
+		handle := r.strict()
+		g.Handle(r.method, r.path, handle)
+		if r.method == http.MethodGet && r.id != "tail" {
+			g.Handle(http.MethodHead, r.path, handle)
+		}
 	}
 	var err error
 	if s.openapi, err = describe(routes, opts.Version); err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -44,7 +45,7 @@ func (s *Server) subscription(info store.SubscriptionInfo) Subscription {
 	case info.Orphaned:
 		out.State = "orphaned"
 		if out.Reason == "" {
-			out.Reason = "its rule or target is gone; purge it, or bring the name back"
+			out.Reason = "its rule or target is gone; bring the name back, or purge what it owes and its dead letters"
 		}
 	case info.Paused:
 		out.State = "paused"
@@ -109,11 +110,16 @@ func (s *Server) purgeSubscription(c *gin.Context) {
 	if !ok {
 		return
 	}
-	if err := s.opts.Engine.Store().PurgeSubscription(c.Request.Context(), info.ID); err != nil {
+	err := readRequest(c, nil)
+	if err == nil {
+		err = s.opts.Engine.Store().PurgeSubscription(c.Request.Context(), info.ID)
+	}
+	if err != nil {
 		fail(c, err)
 		return
 	}
-	c.Status(http.StatusNoContent)
+	s.opts.Logger.Warn("a subscription was purged by request", "subscription", info.Name, "deliveries", info.Depth)
+	c.JSON(http.StatusAccepted, Count{int(info.Depth)})
 }
 
 // change applies act to the subscription of the path and answers with its new
@@ -148,16 +154,20 @@ func readRequest(c *gin.Context, req any) error {
 		return err
 	}
 	defer releaseBody(buf)
-	if buf.Len() == 0 {
+	if buf.Len() == 0 && c.GetHeader("Content-Type") == "" {
 		return nil
 	}
-	if err := needJSON(c); err != nil || req == nil {
+	if err := needJSON(c); err != nil || req == nil || buf.Len() == 0 {
 		return err
 	}
 	dec := json.NewDecoder(buf)
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(req); err != nil {
-		return problem(http.StatusBadRequest, "invalid-json", "the request body: %v", err)
+		p := problem(http.StatusBadRequest, "invalid-json", "the request body: %v", err)
+		if key, unknown := strings.CutPrefix(err.Error(), `json: unknown field "`); unknown {
+			p.with("/"+strings.TrimSuffix(key, `"`), "there is no such key")
+		}
+		return p
 	}
 	if dec.More() {
 		return problem(http.StatusBadRequest, "invalid-json", "the request body holds more than one JSON value")

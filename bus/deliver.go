@@ -268,7 +268,7 @@ func (d *deliverer) deliver(s *subscription, spec *subscriptionSpec, dl *store.D
 		var err error
 		if ev, err = applyTransform(spec.transform, ev); err != nil {
 			out.settle(s, spec, dl, attemptResult{started: now, took: time.Since(now),
-				err: &targets.Permanent{Err: fmt.Errorf("transform: %w", err)}, local: true})
+				err: &targets.Permanent{Err: err}, local: true})
 			return
 		}
 	}
@@ -328,6 +328,6 @@ func expired(ev *event.Event, now time.Time) bool {
 	if !ok {
 		return false
 	}
-	t, err := time.Parse(time.RFC3339Nano, v.Text())
+	t, err := event.ParseTime(v.Text())
 	return err == nil && !now.Before(t)
 }

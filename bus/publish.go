@@ -19,8 +19,8 @@ const MaxDelay = 366 * 24 * time.Hour
 type Publication struct {
 	Bus   string
 	Event *event.Event
-	// Delay records and routes the event this much later, unless its own
-	// deliverytime says otherwise; 0 is at once, MaxDelay the most.
+	// Delay records and routes the event this much later; 0 is at once,
+	// MaxDelay the most. An event with a deliverytime of its own takes none.
 	Delay time.Duration
 }
 
@@ -37,10 +37,11 @@ type PublishOptions struct {
 // PublicationError says which publication of a batch was refused, and why.
 // Nothing of the batch was kept.
 type PublicationError struct {
-	Index int // in the batch, from 0
-	Bus   string
-	Code  PublicationCode
-	Err   error
+	Index     int // in the batch, from 0
+	Bus       string
+	Code      PublicationCode
+	Attribute string // the attribute at fault, for BadTime
+	Err       error
 }
 
 // PublicationCode classifies a PublicationError.
@@ -51,7 +52,7 @@ const (
 	UnknownBus PublicationCode = iota
 	// TooLarge means that the event is above the bus's limit.
 	TooLarge
-	// BadTime means that the delivery time cannot be used.
+	// BadTime means that deliverytime, expirytime or the delay cannot be used.
 	BadTime
 )
 
@@ -80,7 +81,13 @@ func (e *Engine) Publish(ctx context.Context, batch []Publication, opts PublishO
 		}
 		due, err := dueTime(p, now)
 		if err != nil {
-			return nil, &PublicationError{Index: i, Bus: p.Bus, Code: BadTime, Err: err}
+			return nil, &PublicationError{Index: i, Bus: p.Bus, Code: BadTime, Attribute: "deliverytime", Err: err}
+		}
+		if v, ok := p.Event.Extension("expirytime"); ok {
+			if _, err := event.ParseTime(v.Text()); err != nil {
+				return nil, &PublicationError{Index: i, Bus: p.Bus, Code: BadTime, Attribute: "expirytime",
+					Err: fmt.Errorf("expirytime %q is not an RFC 3339 time", v.Text())}
+			}
 		}
 		window := opts.Dedupe
 		if window == 0 {
@@ -126,7 +133,10 @@ func dueTime(p *Publication, now time.Time) (time.Time, error) {
 		due = now.Add(p.Delay)
 	}
 	if v, ok := p.Event.Extension("deliverytime"); ok {
-		t, err := time.Parse(time.RFC3339Nano, v.Text())
+		if p.Delay > 0 {
+			return due, errors.New("the event has a deliverytime of its own; publish it without a delay")
+		}
+		t, err := event.ParseTime(v.Text())
 		if err != nil {
 			return due, fmt.Errorf("deliverytime %q is not an RFC 3339 time", v.Text())
 		}

@@ -18,7 +18,7 @@ func mayImport() map[string][]string {
 	return map[string][]string{
 		"cmd":                 {"*"},
 		"bench":               {"*"},
-		"api":                 {"bus", "bus/event", "bus/store", "configs", "rules", "transform"},
+		"api":                 {"bus", "bus/component", "bus/event", "bus/store", "configs", "rules", "transform"},
 		"configs":             {"bus/component", "bus/event", "sources", "targets", "rules", "transform"},
 		"bus":                 {"bus/event", "bus/store", "rules", "transform", "sources", "targets"},
 		"bus/event":           {},

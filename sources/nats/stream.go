@@ -216,7 +216,7 @@ func delay(delivered uint64) time.Duration {
 
 func (s *source) terminate(m jetstream.Msg, err error) {
 	s.refused(m.Subject(), err)
-	s.settle(m.TermWithReason("switchyard: not an event that can be accepted"))
+	s.settle(m.Term()) // without a reason, which servers before 2.10 do not understand
 }
 
 // settle reports an answer that could not be sent; the server then offers the

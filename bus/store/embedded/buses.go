@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -81,9 +82,7 @@ func (b *bus) bounds() store.Bounds {
 
 // lookup finds a bus that is not dropped.
 func (s *Store) bus(id store.BusID) (*bus, error) {
-	s.tableMu.RLock()
-	b := s.buses[id]
-	s.tableMu.RUnlock()
+	b := s.buses.get(uint32(id))
 	if b == nil || b.dropped.Load() {
 		return nil, fmt.Errorf("bus %d: %w", id, store.ErrNotFound)
 	}
@@ -138,9 +137,9 @@ func (s *Store) OpenBus(ctx context.Context, name string, opts store.BusOptions)
 }
 
 func (s *Store) addBus(b *bus) {
+	s.buses.set(uint32(b.id), b)
 	s.tableMu.Lock()
 	defer s.tableMu.Unlock()
-	s.buses[b.id] = b
 	s.byName[b.name] = b
 }
 
@@ -154,15 +153,7 @@ func parseBusRow(id store.BusID, v []byte) (*bus, error) {
 
 // allBuses lists the buses that are not dropped, in order of id.
 func (s *Store) allBuses() []*bus {
-	s.tableMu.RLock()
-	defer s.tableMu.RUnlock()
-	all := make([]*bus, 0, len(s.buses))
-	for id := store.BusID(1); id <= s.lastBus; id++ {
-		if b := s.buses[id]; b != nil && !b.dropped.Load() {
-			all = append(all, b)
-		}
-	}
-	return all
+	return slices.DeleteFunc(s.buses.all(), func(b *bus) bool { return b.dropped.Load() })
 }
 
 // DropBus implements store.Buses. What subscriptions are owed of it, and their
@@ -228,8 +219,8 @@ func (s *Store) dropBus(b *bus) error {
 	if err := s.state.commitSynced(batch); err != nil {
 		return err
 	}
+	s.buses.set(uint32(b.id), nil)
 	s.tableMu.Lock()
-	delete(s.buses, b.id)
 	if s.byName[b.name] == b {
 		delete(s.byName, b.name)
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // dedupe remembers which identities were kept. They stand in the state, in
-// buckets as wide as their window, so that the old ones go by range. Those that
+// buckets by time for each length of window, so that the old ones go by range. Those that
 // the state may lack stand in two generations in memory.
 //
 // A publisher looks into the state before it hands its batch to the appender,
@@ -49,6 +49,13 @@ type known struct {
 }
 
 func (k known) fresh(now int64) bool { return now-k.at < k.window }
+
+// bucketsPerWindow is how many buckets a window covers. Keys in a bucket are
+// random, so that its rows are compacted again and again while it is filled;
+// the older ones are left alone.
+const bucketsPerWindow = 4
+
+func bucketWidth(class uint64) uint64 { return max(class/bucketsPerWindow, 1) }
 
 // generationSize is how many identities one generation holds.
 const generationSize = 1 << 14
@@ -150,8 +157,8 @@ func (d *dedupe) rest() {
 func (s *Store) lookup(id identity, now int64, key []byte) (known, bool, error) {
 	where, which := id.hash()
 	for _, class := range *s.dedupe.classes.Load() {
-		bucket := uint64(now) / class
-		for back := uint64(0); back < 2 && back <= bucket; back++ {
+		bucket := uint64(now) / bucketWidth(class)
+		for back := uint64(0); back <= bucketsPerWindow && back <= bucket; back++ {
 			if !s.filters.mayHave(bucketID{class, bucket - back}, where, which) {
 				continue
 			}
@@ -175,7 +182,7 @@ func (s *Store) lookup(id identity, now int64, key []byte) (known, bool, error) 
 
 func dedupeRow(id identity, k known, key, value []byte) (_, _ []byte) {
 	class := uint64(k.window)
-	return dedupeKeyOf(key[:0], class, uint64(k.at)/class, id.bus, id.key), be64(be64(value[:0], k.seq), uint64(k.at))
+	return dedupeKeyOf(key[:0], class, uint64(k.at)/bucketWidth(class), id.bus, id.key), be64(be64(value[:0], k.seq), uint64(k.at))
 }
 
 // loadClasses finds the windows that rows exist for.
@@ -194,7 +201,7 @@ func (s *Store) loadClasses() error {
 		if class > 0 {
 			s.dedupe.useClass(class)
 			if it.SeekLT(next) && len(it.Key()) >= 17 {
-				s.filters.expect(class, binary.BigEndian.Uint64(it.Key()[9:]), now/class)
+				s.filters.expect(class, binary.BigEndian.Uint64(it.Key()[9:]), now/bucketWidth(class))
 			}
 		}
 		ok = it.SeekGE(next)
@@ -206,14 +213,15 @@ func (s *Store) loadClasses() error {
 func (s *Store) sweepDedupe(now int64) error {
 	batch := s.state.db.NewBatch()
 	for _, class := range *s.dedupe.classes.Load() {
-		bucket := uint64(now) / class
-		if bucket < 2 || s.dedupe.swept[class] >= bucket-1 {
+		bucket := uint64(now) / bucketWidth(class)
+		if bucket <= bucketsPerWindow || s.dedupe.swept[class] >= bucket-bucketsPerWindow {
 			continue
 		}
-		s.dedupe.swept[class] = bucket - 1
-		s.filters.sweep(class, bucket-1)
+		oldest := bucket - bucketsPerWindow
+		s.dedupe.swept[class] = oldest
+		s.filters.sweep(class, oldest)
 		start := be64([]byte{prefixDedupe}, class)
-		_ = batch.DeleteRange(start, be64(bytes.Clone(start), bucket-1), (*pebble.WriteOptions)(nil))
+		_ = batch.DeleteRange(start, be64(bytes.Clone(start), oldest), (*pebble.WriteOptions)(nil))
 	}
 	return s.state.commit(batch)
 }

@@ -120,7 +120,7 @@ func (f *filters) add(rows []knownRow) {
 	defer f.mu.Unlock()
 	for i := range rows {
 		class := uint64(rows[i].window)
-		id := bucketID{class, uint64(rows[i].at) / class}
+		id := bucketID{class, uint64(rows[i].at) / bucketWidth(class)}
 		x := f.buckets[id]
 		if x == nil {
 			x = &filter{}
@@ -181,14 +181,14 @@ func (f *filters) sweep(class, bucket uint64) {
 }
 
 // expect notes, before anything is written, which buckets of a class have rows
-// from before: those up to newest. The two that look-ups ask for are learned
+// from before: those up to newest. Those that look-ups ask for are learned
 // from their rows; until then everything is looked up in them.
 func (f *filters) expect(class, newest, now uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.oldest[class] = newest
-	for bucket := now; bucket+1 >= now && bucket <= now; bucket-- {
-		if bucket <= newest {
+	for back := uint64(0); back <= bucketsPerWindow && back <= now; back++ {
+		if bucket := now - back; bucket <= newest {
 			f.buckets[bucketID{class, bucket}] = &filter{learning: true}
 		}
 	}

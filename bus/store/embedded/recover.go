@@ -85,7 +85,7 @@ func (s *Store) loadBuses() error {
 	}
 	known := func(f func(b *bus, v []byte) error) func(uint32, []byte) error {
 		return func(id uint32, v []byte) error {
-			if b := s.buses[store.BusID(id)]; b != nil {
+			if b := s.buses.get(id); b != nil {
 				return f(b, v)
 			}
 			return nil
@@ -120,7 +120,7 @@ func (s *Store) loadSubs() error {
 	err := s.eachID(prefixSub, func(id uint32, v []byte) error {
 		sub, err := parseSubRow(store.SubscriptionID(id), v)
 		if err == nil {
-			s.subs[sub.id], s.bySub[sub.name] = sub, sub
+			s.addSub(sub)
 		}
 		return err
 	})
@@ -129,7 +129,7 @@ func (s *Store) loadSubs() error {
 	}
 	err = s.eachID(prefixCounts, func(id uint32, v []byte) error {
 		c, err := parseCounts(v)
-		if sub := s.subs[store.SubscriptionID(id)]; sub != nil && err == nil {
+		if sub := s.sub(store.SubscriptionID(id)); sub != nil && err == nil {
 			sub.counts = c
 			sub.backlog, sub.timed = c.records > 0, c.records > 0
 			s.records.Add(c.records)
@@ -142,7 +142,7 @@ func (s *Store) loadSubs() error {
 	return s.eachID(prefixError, func(id uint32, v []byte) error {
 		r := rowReader{rest: v}
 		e := &lastError{at: r.i64(), text: r.text()}
-		if sub := s.subs[store.SubscriptionID(id)]; sub != nil {
+		if sub := s.sub(store.SubscriptionID(id)); sub != nil {
 			sub.lastErr = e
 		}
 		return r.err()
@@ -174,7 +174,7 @@ func (s *Store) openLog() error {
 		return fmt.Errorf("open the log: %w", err)
 	}
 	s.log = log
-	for _, b := range s.buses {
+	for _, b := range s.buses.all() {
 		b.assigned, b.assignedTime = b.last, b.recorded
 		b.queue.known = b.last
 	}
@@ -188,7 +188,7 @@ func (s *Store) replay(pos seglog.Position, payload []byte) error {
 		if e.hasDue() && e.flags&(flagScheduled|flagFired) != 0 {
 			s.lastSchedule = max(s.lastSchedule, e.id())
 		}
-		b := s.buses[e.bus]
+		b := s.buses.get(uint32(e.bus))
 		if b == nil {
 			return nil // dropped since
 		}

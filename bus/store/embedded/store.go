@@ -14,7 +14,7 @@
 // to wait (a retry, a full window, a pause, an age above Options.SpillAge)
 // becomes a row of the state.
 //
-// Concurrency: tables of buses and subscriptions are guarded by tableMu, each
+// Concurrency: the tables of buses and subscriptions are read without a lock, each
 // subscription's queue by its own mutex, each bus's numbers by another. Locks
 // are taken in the order trimMu, enqueueMu, checkpointMu, subscription.mu,
 // owedMu, bus.mu or ring.mu; nothing is taken while bus.mu or ring.mu is held.
@@ -132,11 +132,11 @@ type Store struct {
 	end     error // of Close
 
 	openMu  sync.Mutex   // serialises OpenBus and OpenSubscription
-	tableMu sync.RWMutex // guards the tables
-	buses   map[store.BusID]*bus
+	tableMu sync.RWMutex // guards the names
+	buses   table[bus]
 	byName  map[string]*bus
 	lastBus store.BusID
-	subs    map[store.SubscriptionID]*subscription
+	subs    table[subscription]
 	bySub   map[string]*subscription
 	lastSub store.SubscriptionID
 
@@ -191,9 +191,7 @@ func Open(opts Options) (_ *Store, err error) {
 	s := &Store{
 		opts:        opts,
 		closed:      make(chan struct{}),
-		buses:       map[store.BusID]*bus{},
 		byName:      map[string]*bus{},
-		subs:        map[store.SubscriptionID]*subscription{},
 		bySub:       map[string]*subscription{},
 		dedupe:      newDedupe(),
 		filters:     newFilters(),

@@ -35,9 +35,14 @@ func parseSubRow(id store.SubscriptionID, v []byte) (*subscription, error) {
 }
 
 func (s *Store) sub(id store.SubscriptionID) *subscription {
-	s.tableMu.RLock()
-	defer s.tableMu.RUnlock()
-	return s.subs[id]
+	return s.subs.get(uint32(id))
+}
+
+func (s *Store) addSub(sub *subscription) {
+	s.subs.set(uint32(sub.id), sub)
+	s.tableMu.Lock()
+	defer s.tableMu.Unlock()
+	s.bySub[sub.name] = sub
 }
 
 // lockSub finds a subscription and locks it.
@@ -54,13 +59,7 @@ func (s *Store) lockSub(id store.SubscriptionID) (*subscription, error) {
 }
 
 func (s *Store) allSubs() []*subscription {
-	s.tableMu.RLock()
-	defer s.tableMu.RUnlock()
-	all := make([]*subscription, 0, len(s.subs))
-	for _, sub := range s.subs {
-		all = append(all, sub)
-	}
-	return all
+	return s.subs.all()
 }
 
 // OpenSubscription implements store.Queue.
@@ -100,10 +99,8 @@ func (s *Store) openSubscription(opts store.SubscriptionOptions) (info store.Sub
 		if err := s.state.commit(batch); err != nil {
 			return info, nil, err
 		}
-		s.tableMu.Lock()
 		s.lastSub = sub.id
-		s.subs[sub.id], s.bySub[sub.name] = sub, sub
-		s.tableMu.Unlock()
+		s.addSub(sub)
 		return s.infoOf(sub), nil, nil
 	}
 	sub.mu.Lock()
@@ -308,8 +305,8 @@ func (s *Store) changeSub(ctx context.Context, id store.SubscriptionID, f func(*
 	err = s.state.commit(batch)
 	sub.mu.Unlock()
 	if gone {
+		s.subs.set(uint32(sub.id), nil)
 		s.tableMu.Lock()
-		delete(s.subs, sub.id)
 		if s.bySub[sub.name] == sub {
 			delete(s.bySub, sub.name)
 		}

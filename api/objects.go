@@ -20,10 +20,11 @@ const maxObject = 1 << 20
 // render is the JSON of an object with its name, origin and state.
 func (o Object) render() json.RawMessage {
 	head := struct {
-		Name   string `json:"name"`
-		Origin string `json:"origin"`
-		Status any    `json:"status,omitempty"`
-	}{o.Name, o.Origin, o.Status}
+		Name     string   `json:"name"`
+		Origin   string   `json:"origin"`
+		Status   any      `json:"status,omitempty"`
+		Warnings []string `json:"warnings,omitempty"`
+	}{o.Name, o.Origin, o.Status, o.Warnings}
 	out, err := json.Marshal(head)
 	if err != nil {
 		out = []byte(`{}`)
@@ -124,12 +125,13 @@ func stripRendered(body []byte, name string) ([]byte, error) {
 			return nil, problem(http.StatusBadRequest, "invalid-object", "the name in the body is not the one in the path, %q", name).with("/name", "differs from the path")
 		}
 	}
-	if fields["name"] == nil && fields["origin"] == nil && fields["status"] == nil {
+	before := len(fields)
+	for _, added := range []string{"name", "origin", "status", "warnings"} {
+		delete(fields, added)
+	}
+	if len(fields) == before {
 		return body, nil
 	}
-	delete(fields, "name")
-	delete(fields, "origin")
-	delete(fields, "status")
 	return json.Marshal(fields)
 }
 

@@ -46,6 +46,8 @@ type Object struct {
 	ETag   string // without quotes
 	JSON   []byte // JSON of its YAML, secrets redacted
 	Status any    // what it does at present; nil if there is nothing to say
+	// Warnings say what is likely wrong with an object that was just put.
+	Warnings []string
 }
 
 // Condition is what If-Match or If-None-Match ask for.

@@ -216,6 +216,10 @@ func (e *Engine) orphan(ctx context.Context, st *state) error {
 		if err := e.store.OrphanSubscription(ctx, info.ID); err != nil && !errors.Is(err, store.ErrNotFound) {
 			errs = append(errs, fmt.Errorf("bus: subscription %q: %w", info.Name, err))
 		}
+		if info.Depth+info.Dead > 0 {
+			e.log.Warn("a subscription has lost its rule or target; what it owes is kept until it is purged or the name returns",
+				"subscription", info.Name, "deliveries", info.Depth, "dead_letters", info.Dead)
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -68,6 +68,15 @@ func (d Diagnostic) Pointer() string {
 	return b.String()
 }
 
+// Object is the kind and name of the object that the diagnostic is about, ""
+// if it is about none.
+func (d Diagnostic) Object() (kind, name string) {
+	if len(d.path) < 2 {
+		return "", ""
+	}
+	return d.path[0].key, d.path[1].key
+}
+
 // Diagnostics are diagnostics in order of file, line and column.
 type Diagnostics []Diagnostic
 

@@ -66,20 +66,41 @@ func (m *manager) start(ctx context.Context, file *configs.Config) error {
 			return fmt.Errorf("read the %s that were made through the API: %w", kind, err)
 		}
 		for _, o := range stored {
+			m.versions[objectKey{kind, o.Name}] = o.Version
 			parsed, found := m.loader.ParseObject(kind, o.Name, o.Value)
 			if found.HasErrors() {
-				return fmt.Errorf("%s %q, made through the API, cannot be used any more: %w", kind, o.Name, found.Err())
+				m.leaveOut(kind, o.Name, found)
+				continue
 			}
 			m.objects = append(m.objects, parsed)
-			m.versions[objectKey{kind, o.Name}] = o.Version
 		}
 	}
 	merged, found := m.loader.Merge(file, m.objects)
-	if found.HasErrors() {
-		return fmt.Errorf("the configuration and what was made through the API do not fit together: %w", found.Err())
+	for found.HasErrors() {
+		kind, name := found.Errors()[0].Object()
+		left := without(m.objects, kind, name)
+		if len(left) == len(m.objects) {
+			return fmt.Errorf("the configuration and what was made through the API do not fit together: %w", found.Err())
+		}
+		m.leaveOut(kind, name, found)
+		m.objects = left
+		merged, found = m.loader.Merge(file, m.objects)
 	}
 	m.file = file
 	return m.swap(ctx, merged)
+}
+
+// leaveOut says why an object that was made through the API is not in force.
+// It stays in the store: a PUT replaces it, a DELETE removes it, and it is tried
+// again at the next start.
+func (m *manager) leaveOut(kind, name string, found configs.Diagnostics) {
+	for _, d := range found.Errors() {
+		if k, n := d.Object(); k == kind && n == name {
+			m.log.Error("an object that was made through the API does not fit the configuration and is not in force; "+
+				"mend the configuration and restart, or PUT or DELETE the object", "kind", api.Singular(kind), "name", name, "error", d.Message)
+			return
+		}
+	}
 }
 
 // swap builds what cfg says and puts it in force.
@@ -203,6 +224,9 @@ func (m *manager) reload(ctx context.Context) {
 			if err := m.swap(ctx, merged); err != nil {
 				m.log.Error("the configuration was not reloaded; the old one stays in force", "path", m.path, "error", err)
 				return
+			}
+			if file.Server != m.file.Server {
+				m.log.Warn("server.listen and server.data take effect after a restart only", "path", m.path)
 			}
 			m.file = file
 			m.log.Info("configuration reloaded", "path", m.path, "buses", len(merged.Buses), "sources", len(merged.Sources),
@@ -336,10 +360,11 @@ func (m *manager) Put(ctx context.Context, kind, name string, body []byte, cond 
 		return api.Object{}, false, readOnly(old)
 	}
 	parsed, found := m.loader.ParseObject(kind, name, body)
-	if found.HasErrors() {
+	objects := append(without(m.objects, kind, name), parsed)
+	merged, more := m.loader.Merge(m.file, objects)
+	if found = append(found, more...); found.HasErrors() {
 		return api.Object{}, false, &api.InvalidError{Diagnostics: found}
 	}
-	objects := append(without(m.objects, kind, name), parsed)
 	undo := func() error { return m.engine.Store().DeleteObject(ctx, catalogKind(kind), name, store.AnyVersion) }
 	if exists {
 		undo = func() error {
@@ -348,7 +373,7 @@ func (m *manager) Put(ctx context.Context, kind, name string, body []byte, cond 
 		}
 	}
 	var version uint64
-	err := m.change(ctx, objects, func() (err error) {
+	err := m.change(ctx, objects, merged, func() (err error) {
 		version, err = m.engine.Store().PutObject(ctx, catalogKind(kind), name, parsed.Raw, store.AnyVersion)
 		m.versions[objectKey{kind, name}] = version
 		return err
@@ -357,6 +382,10 @@ func (m *manager) Put(ctx context.Context, kind, name string, body []byte, cond 
 		return api.Object{}, false, err
 	}
 	o, _ := m.show(kind, name)
+	for _, w := range found.Warnings() {
+		m.log.Warn(w.Message, "at", w.Path)
+		o.Warnings = append(o.Warnings, w.Path+": "+w.Message)
+	}
 	return o, !exists, nil
 }
 
@@ -365,6 +394,10 @@ func (m *manager) Delete(ctx context.Context, kind, name string, cond api.Condit
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	old, exists := m.current.Object(kind, name)
+	if _, leftOut := m.versions[objectKey{kind, name}]; !exists && leftOut {
+		delete(m.versions, objectKey{kind, name})
+		return m.engine.Store().DeleteObject(ctx, catalogKind(kind), name, store.AnyVersion)
+	}
 	if !exists {
 		return store.ErrNotFound
 	}
@@ -377,7 +410,12 @@ func (m *manager) Delete(ctx context.Context, kind, name string, cond api.Condit
 	if users := m.current.Users(kind, name); len(users) > 0 {
 		return &api.ConflictError{Reason: fmt.Sprintf("%s %q is used by %s; remove that first", api.Singular(kind), name, strings.Join(users, ", "))}
 	}
-	err := m.change(ctx, without(m.objects, kind, name), func() error {
+	objects := without(m.objects, kind, name)
+	merged, found := m.loader.Merge(m.file, objects)
+	if found.HasErrors() {
+		return &api.InvalidError{Diagnostics: found}
+	}
+	err := m.change(ctx, objects, merged, func() error {
 		return m.engine.Store().DeleteObject(ctx, catalogKind(kind), name, store.AnyVersion)
 	}, func() error {
 		_, err := m.engine.Store().PutObject(ctx, catalogKind(kind), name, old.Raw, store.AnyVersion)
@@ -393,13 +431,10 @@ func (m *manager) Delete(ctx context.Context, kind, name string, cond api.Condit
 	return nil
 }
 
-// change puts the API's objects in force as they are to be: checked, then
-// written, then swapped in; what was written is undone if that fails.
-func (m *manager) change(ctx context.Context, objects []configs.Object, write, undo func() error) error {
-	merged, found := m.loader.Merge(m.file, objects)
-	if found.HasErrors() {
-		return &api.InvalidError{Diagnostics: found}
-	}
+// change puts the API's objects in force as they are to be, merged into a
+// configuration: written first, then swapped in; what was written is undone if
+// that fails.
+func (m *manager) change(ctx context.Context, objects []configs.Object, merged *configs.Config, write, undo func() error) error {
 	if err := write(); err != nil {
 		return err
 	}

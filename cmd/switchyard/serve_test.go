@@ -145,6 +145,30 @@ func TestObjectsOfTheAPISurviveARestartAndFilesAreReadOnly(t *testing.T) {
 	}
 }
 
+func TestAnObjectThatNoLongerFitsIsLeftOutAndCanBeMended(t *testing.T) {
+	dir := t.TempDir()
+	const with = "version: 1\nbuses: {orders: {}}\ntargets: {printed: {log: {format: json}}, other: {log: {}}}\n"
+	s := serve(t, dir, with)
+	rule := `{"bus":"orders","targets":["printed","other"]}`
+	if status, body := s.call("PUT", "/v1/rules/all", "application/json", rule); status != http.StatusCreated {
+		t.Fatalf("%d %s", status, body)
+	}
+	if status, body := s.call("PUT", "/v1/rules/bad", "application/json", `{"bus":"nope","when":"foo(","targets":["gone"]}`); status != http.StatusUnprocessableEntity ||
+		!strings.Contains(body, `"pointer":"/bus"`) || !strings.Contains(body, `"pointer":"/when"`) || !strings.Contains(body, `"pointer":"/targets/0"`) {
+		t.Errorf("not all errors are reported: %d %s", status, body)
+	}
+	s.stop()
+	s = serve(t, dir, "version: 1\nbuses: {orders: {}}\ntargets: {printed: {log: {format: json}}}\n")
+	if !strings.Contains(s.stderr(), "not in force") || !strings.Contains(s.stderr(), "other") {
+		t.Errorf("the log does not say what was left out:\n%s", s.stderr())
+	}
+	if status, body := s.call("PUT", "/v1/rules/all", "application/json", `{"bus":"orders","targets":["printed"]}`); status != http.StatusCreated {
+		t.Errorf("%d %s", status, body)
+	}
+	s.call("POST", "/v1/buses/orders/events", structured, order("1", 1))
+	eventually(t, "that the mended rule delivers", 20*time.Second, func() bool { return strings.Contains(s.stdout(), `"id":"1"`) })
+}
+
 func TestMistakesAreSaidAndExitWithTwo(t *testing.T) {
 	dir := t.TempDir()
 	bad := filepath.Join(dir, "bad.yaml")

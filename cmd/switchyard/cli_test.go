@@ -26,8 +26,12 @@ var update = flag.Bool("update", false, "write what commands print into testdata
 //	                    without what differs from run to run
 //	settled             wait until nothing is left to deliver
 func TestTheCommandLine(t *testing.T) {
+	dir, err := filepath.Abs("testdata") // for commands change the folder
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.RunT(oneByOne{t}, testscript.Params{
-		Dir:                 "testdata",
+		Dir:                 dir,
 		UpdateScripts:       *update,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,

@@ -350,7 +350,7 @@ func allow(s *server, path string) (out []string) {
 	}
 	res.Body.Close()
 	for m := range strings.SplitSeq(res.Header.Get("Allow"), ",") {
-		if m = strings.TrimSpace(m); m != "" {
+		if m = strings.TrimSpace(m); m != "" && m != http.MethodHead { // which goes with GET
 			out = append(out, m)
 		}
 	}

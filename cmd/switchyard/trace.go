@@ -62,6 +62,9 @@ func showTrace(cmd *cobra.Command, t api.TraceResponse) {
 		fmt.Fprintln(w)
 		showAttempts(cmd, "    ", d.Attempts)
 	}
+	for _, f := range t.Failed {
+		fmt.Fprintf(w, "  rule %s does not match: its filter fails: %s\n", f.Rule, f.Error)
+	}
 }
 
 // showAttempts prints attempt records, one a line.

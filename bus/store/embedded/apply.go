@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bytes"
 	"slices"
 	"time"
 
@@ -45,7 +46,7 @@ type schedNote struct {
 const maxPending = 1 << 16
 
 // applyDelay lets groups gather before they are applied together.
-const applyDelay = 5 * time.Millisecond
+const applyDelay = 20 * time.Millisecond
 
 func (p *pending) size() int { return len(p.known) + len(p.sched) + len(p.buses) }
 
@@ -110,6 +111,8 @@ func (s *Store) applyPending() error {
 	batch := s.state.db.NewBatch()
 	var key, value []byte
 	s.filters.add(p.known)
+	// In order of their keys they go into the state at half the price.
+	slices.SortFunc(p.known, func(x, y knownRow) int { return bytes.Compare(x.id.key[:], y.id.key[:]) })
 	for i := range p.known {
 		key, value = dedupeRow(p.known[i].id, p.known[i].known, key, value)
 		_ = batch.Set(key, value, nil)

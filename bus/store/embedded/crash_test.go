@@ -75,9 +75,12 @@ type delivered struct {
 // sequences have no gaps, and everything owed is delivered in the end, in
 // order where that was promised.
 func TestCrashes(t *testing.T) {
-	for seed := *firstSeed; seed < *firstSeed+*seeds; seed++ {
+	for seed := *firstSeed; seed < *firstSeed+tries(); seed++ {
 		for _, order := range []store.Order{store.OrderNone, store.OrderKey, store.OrderStrict} {
-			t.Run(fmt.Sprintf("%d/%d", seed, order), func(t *testing.T) { crashes(t, seed, order) })
+			t.Run(fmt.Sprintf("%d/%d", seed, order), func(t *testing.T) {
+				t.Parallel()
+				crashes(t, seed, order)
+			})
 		}
 	}
 }
@@ -404,4 +407,204 @@ func (s *Store) countRows(prefix byte) (n int, err error) {
 		return true, nil
 	})
 	return n, err
+}
+
+// TestCrashesUnderLoad cuts the power while everything runs at once.
+func TestCrashesUnderLoad(t *testing.T) {
+	for seed := *firstSeed; seed < *firstSeed+tries(); seed++ {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			crashUnderLoad(t, rand.New(rand.NewPCG(seed, 7)))
+		})
+	}
+}
+
+// load is what a test under load knows.
+type load struct {
+	mu    sync.Mutex
+	acked map[string]bool
+	done  map[store.DeliveryID]bool // settled as delivered, or about to be
+}
+
+func crashUnderLoad(t *testing.T, r *rand.Rand) {
+	ctx := context.Background()
+	fs := vfs.NewCrashableMem()
+	open := func(fs *vfs.MemFS) (*Store, store.BusID, []store.SubscriptionID) {
+		s, err := Open(Options{
+			FS: fs, Dir: "data", SegmentSize: 64 << 10, WindowPerSubscription: 64,
+			CheckpointEvery: 2 * time.Millisecond, SpillAge: 4 * time.Millisecond, SyncEvery: 8 * time.Millisecond,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		bus, err := s.OpenBus(ctx, "a", store.BusOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var subs []store.SubscriptionID
+		for i, order := range []store.Order{store.OrderNone, store.OrderKey} {
+			info, err := s.OpenSubscription(ctx, store.SubscriptionOptions{Name: fmt.Sprint("r/", i), Bus: bus, Order: order})
+			if err != nil {
+				t.Fatal(err)
+			}
+			subs = append(subs, info.ID)
+		}
+		return s, bus, subs
+	}
+	l := &load{acked: map[string]bool{}, done: map[store.DeliveryID]bool{}}
+	s, bus, subs := open(fs)
+	loadCtx, stop := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	for w := range 4 {
+		running.Go(func() { l.publish(loadCtx, s, bus, fmt.Sprint("p", w)) })
+	}
+	running.Go(func() { l.route(loadCtx, t, s, bus, subs) })
+	for _, sub := range subs {
+		running.Go(func() { l.deliver(loadCtx, t, s, sub, 0) })
+	}
+	l.until(20 + r.IntN(1500))
+	l.mu.Lock()
+	acked := make([]string, 0, len(l.acked))
+	for id := range l.acked {
+		acked = append(acked, id)
+	}
+	l.mu.Unlock()
+	clone := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: r.IntN(101), RNG: r})
+	stop()
+	running.Wait()
+	_ = s.Close()
+
+	s, bus, subs = open(clone)
+	defer s.Close()
+	records, err := s.Read(ctx, bus, 1, 1<<30, 1<<40, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := map[string]uint64{}
+	for i, r := range records {
+		if r.Sequence != uint64(i)+1 {
+			t.Fatalf("record %d has sequence %d", i, r.Sequence)
+		}
+		kept[r.Event.ID()] = r.Sequence
+	}
+	for _, id := range acked {
+		if kept[id] == 0 {
+			t.Errorf("%s was acknowledged and is lost", id)
+		}
+	}
+	loadCtx, stop = context.WithCancel(ctx)
+	running.Go(func() { l.route(loadCtx, t, s, bus, subs) })
+	for _, sub := range subs {
+		running.Go(func() { l.deliver(loadCtx, t, s, sub, 10) })
+	}
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		owed := int64(len(records)) - int64(s.Position(bus))
+		for _, info := range s.Subscriptions() {
+			owed += info.Depth
+		}
+		if owed == 0 {
+			break
+		}
+	}
+	stop()
+	running.Wait()
+	for id, seq := range kept {
+		for _, sub := range subs {
+			if !l.done[store.DeliveryID{Subscription: sub, Bus: bus, Sequence: seq}] {
+				t.Errorf("%s (sequence %d) was never delivered to %d", id, seq, sub)
+			}
+		}
+	}
+}
+
+// until waits for n acknowledgements.
+func (l *load) until(n int) {
+	for {
+		l.mu.Lock()
+		enough := len(l.acked) >= n
+		l.mu.Unlock()
+		if enough {
+			return
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
+}
+
+func (l *load) publish(ctx context.Context, s *Store, bus store.BusID, name string) {
+	for n := 0; ctx.Err() == nil; n++ {
+		id := fmt.Sprint(name, "-", n)
+		b := event.NewBuilder()
+		for _, a := range [...][2]string{{"id", id}, {"source", "/s"}, {"type", "t"}} {
+			_ = b.Set(a[0], event.StringValue(a[1]))
+		}
+		e, err := b.Build()
+		if err != nil {
+			return
+		}
+		if _, err := s.Append(ctx, []store.Entry{{Bus: bus, Event: e, Dedupe: event.DedupeKey("/s", id), Window: time.Minute}}); err != nil {
+			continue
+		}
+		l.mu.Lock()
+		l.acked[id] = true
+		l.mu.Unlock()
+	}
+}
+
+func (l *load) route(ctx context.Context, t *testing.T, s *Store, bus store.BusID, subs []store.SubscriptionID) {
+	for ctx.Err() == nil {
+		records, err := s.Read(ctx, bus, s.Position(bus)+1, 64, 1<<20, nil)
+		if err == nil && len(records) == 0 {
+			_ = s.Await(ctx, bus, s.Position(bus))
+			continue
+		}
+		var events []store.RoutedEvent
+		for _, r := range records {
+			e := store.RoutedEvent{Record: r}
+			for _, sub := range subs {
+				e.Matches = append(e.Matches, store.Routed{Subscription: sub, Key: r.Sequence%5 + 1})
+			}
+			events = append(events, e)
+		}
+		if err == nil {
+			err = s.Enqueue(ctx, bus, records[len(records)-1].Sequence, events)
+		}
+		if err != nil && ctx.Err() == nil {
+			t.Error(err)
+			return
+		}
+	}
+}
+
+// deliver claims and settles; one attempt of good in ten fails.
+func (l *load) deliver(ctx context.Context, t *testing.T, s *Store, sub store.SubscriptionID, good int) {
+	r := rand.New(rand.NewPCG(uint64(sub), 9))
+	for ctx.Err() == nil {
+		ds, _, err := s.Claim(ctx, sub, time.Now(), 16, nil)
+		if err != nil {
+			if ctx.Err() == nil {
+				t.Error(err)
+			}
+			return
+		}
+		if len(ds) == 0 {
+			time.Sleep(100 * time.Microsecond)
+			continue
+		}
+		var outcomes []store.Settlement
+		for _, d := range ds {
+			o := store.Settlement{ID: d.ID, Attempt: &store.Attempt{Number: d.Attempt}}
+			if r.IntN(10) == 0 && good == 0 {
+				o.Kind, o.RetryAt = store.Retry, time.Now().Add(time.Duration(r.IntN(10))*time.Millisecond)
+			} else {
+				l.mu.Lock()
+				l.done[d.ID] = true
+				l.mu.Unlock()
+			}
+			outcomes = append(outcomes, o)
+		}
+		if err := s.Settle(ctx, outcomes); err != nil && ctx.Err() == nil {
+			t.Error(err)
+			return
+		}
+	}
 }

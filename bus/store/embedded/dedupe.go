@@ -96,8 +96,10 @@ func (d *dedupe) remember(id identity, k known) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.cur) >= generationSize && d.applied >= d.prevLast {
+		old := d.prev
 		d.prev, d.prevLast = d.cur, d.curLast
-		d.cur = nil
+		clear(old)
+		d.cur = old
 		d.epoch.Add(1)
 	}
 	if d.cur == nil {

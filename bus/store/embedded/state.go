@@ -32,7 +32,7 @@ type state struct {
 
 // Sizes of the state: small, for a bus that idles must be small.
 const (
-	memTableSize = 4 << 20
+	memTableSize = 8 << 20
 	cacheSize    = 8 << 20
 )
 

@@ -445,26 +445,26 @@ func (s *Store) housekeeper() {
 			return
 		case <-every.C:
 		}
-		ctx, cancel := s.untilClosed()
-		if err := s.Trim(ctx); err != nil && !errors.Is(err, store.ErrClosed) && ctx.Err() == nil {
+		if err := s.trimUntilClosed(); err != nil && !errors.Is(err, store.ErrClosed) && !errors.Is(err, context.Canceled) {
 			s.opts.Logger.Error("retention failed", "error", err)
 		}
-		cancel()
 	}
 }
 
-// untilClosed is a context that ends when the store is closed.
-func (s *Store) untilClosed() (context.Context, context.CancelFunc) {
+// trimUntilClosed applies retention, and gives up when the store is closed.
+func (s *Store) trimUntilClosed() error {
 	ctx, cancel := context.WithCancel(context.Background())
-	stop := make(chan struct{})
-	go func() {
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	watching.Go(func() {
 		select {
 		case <-s.closed:
-		case <-stop:
+			cancel()
+		case <-ctx.Done():
 		}
-		cancel()
-	}()
-	return ctx, sync.OnceFunc(func() { close(stop) })
+	})
+	defer cancel()
+	return s.Trim(ctx)
 }
 
 // metaNumber reads a number of the state, 0 when it is not there.

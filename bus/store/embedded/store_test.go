@@ -56,13 +56,18 @@ func (s *Store) step(t testing.TB) {
 	}
 }
 
-func TestConformance(t *testing.T) { storetest.Run(t, suite(nil)) }
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, suite(nil))
+}
 
 func TestConformanceWithoutBodiesInMemory(t *testing.T) {
+	t.Parallel()
 	storetest.Run(t, suite(func(o *Options) { o.WindowBytes, o.WindowPerSubscription = 1, 2 }))
 }
 
 func TestConformanceWithBackground(t *testing.T) {
+	t.Parallel()
 	storetest.Run(t, suite(func(o *Options) {
 		o.NoBackground, o.CheckpointEvery, o.SpillAge = false, 2*time.Millisecond, time.Nanosecond
 	}))
@@ -74,9 +79,18 @@ var (
 	firstSeed = flag.Uint64("first-seed", 1, "the first of them")
 )
 
+// tries is how many seeds a test that takes long for each tries.
+func tries() uint64 {
+	if raceEnabled {
+		return (*seeds + 3) / 4
+	}
+	return *seeds
+}
+
 func TestMetamorphic(t *testing.T) {
-	for seed := *firstSeed; seed < *firstSeed+*seeds; seed++ {
+	for seed := *firstSeed; seed < *firstSeed+tries(); seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
 			storetest.Metamorphic(t, suite(func(o *Options) {
 				switch seed % 4 {
 				case 1:

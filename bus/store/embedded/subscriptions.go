@@ -133,7 +133,7 @@ func (s *Store) openSubscription(opts store.SubscriptionOptions) (info store.Sub
 // memory that is not claimed, and what waits outside of its place is put in
 // line again. sub.mu is held.
 func (s *Store) reorder(sub *subscription, order store.Order) error {
-	if err := s.park2disk(sub); err != nil {
+	if err := s.toRows(sub); err != nil {
 		return err
 	}
 	if w := sub.window; w != nil {
@@ -220,9 +220,9 @@ func (s *Store) place(sub *subscription, it item, c *change) error {
 	return s.finish(sub, c)
 }
 
-// park2disk makes rows of everything that is in memory only, and drops what is
+// toRows makes rows of everything that is in memory only, and drops what is
 // not claimed.
-func (s *Store) park2disk(sub *subscription) error {
+func (s *Store) toRows(sub *subscription) error {
 	w := sub.window
 	if w == nil {
 		return nil

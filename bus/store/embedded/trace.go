@@ -407,15 +407,11 @@ func (s *Store) TraceOf(ctx context.Context, bus store.BusID, seq uint64) ([]sto
 		return nil, err
 	}
 	var all []store.DeliveryTrace
-	for k, t := range found {
-		owed := t.State != "" && (t.State == "dead" || t.Settled.IsZero())
-		if trimmed && !owed {
+	for _, t := range found {
+		owed := t.State == "dead" || t.Settled.IsZero()
+		if t.State == "" || trimmed && !owed { // without a state its outcome was lost in a crash
 			continue
 		}
-		if t.State == "" { // its outcome was lost in a crash, or it was purged
-			continue
-		}
-		_ = k
 		all = append(all, *t)
 	}
 	slices.SortFunc(all, func(x, y store.DeliveryTrace) int {
@@ -460,8 +456,7 @@ func (s *Store) tracePresentOf(sub *subscription, bus store.BusID, seq uint64, a
 		}
 	}
 	if sub.counts.records > 0 {
-		prefix := seqKey(idKey(nil, prefixQueue, uint32(sub.id)), 0, bus, seq)
-		prefix = append(idKey(nil, prefixQueue, uint32(sub.id)), prefix[6:]...)
+		prefix := be64(be32(idKey(nil, prefixQueue, uint32(sub.id)), uint32(bus)), seq)
 		err := s.state.scanPrefix(prefix, func(key, value []byte) (bool, error) {
 			p, ok := parsePlace(key[5:])
 			row, err := parseQueueRow(value)

@@ -336,7 +336,7 @@ func (s *Server) trace(c *gin.Context) {
 		out.Deliveries = append(out.Deliveries, t)
 	}
 	out.Failed = s.failedFilters(out.Bus, r.Event)
-	c.JSON(http.StatusOK, out)
+	c.PureJSON(http.StatusOK, out)
 }
 
 // attempts shows attempt records.
@@ -386,7 +386,7 @@ func (s *Server) listScheduled(c *gin.Context) {
 	for i, it := range items {
 		out.Items[i] = ScheduledEvent{Due: it.Due.UTC(), ID: it.Event.ID(), Source: it.Event.Source(), Type: it.Event.Type()}
 	}
-	c.JSON(http.StatusOK, out)
+	c.PureJSON(http.StatusOK, out)
 }
 
 // cancelScheduled drops an event that waits for its time.

@@ -32,7 +32,7 @@ func page[T, V any](c *gin.Context, all []T, name func(T) string, show func(T) V
 	if end < len(all) {
 		out.Next = name(all[end-1])
 	}
-	c.JSON(http.StatusOK, out)
+	c.PureJSON(http.StatusOK, out)
 }
 
 // withStop is ctx that also ends when stop is closed.

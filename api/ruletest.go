@@ -69,7 +69,7 @@ func (s *Server) testRule(c *gin.Context) {
 			out.Event = event.AppendStructured(nil, ev)
 		}
 	}
-	c.JSON(http.StatusOK, out)
+	c.PureJSON(http.StatusOK, out)
 }
 
 // ruleUnderTest is the rule that a request names, or what it brings compiled.

@@ -164,7 +164,7 @@ func (s *Server) recover(c *gin.Context) {
 }
 
 // healthz says that the process is alive.
-func (s *Server) healthz(c *gin.Context) { c.JSON(http.StatusOK, Health{Status: "ok"}) }
+func (s *Server) healthz(c *gin.Context) { c.PureJSON(http.StatusOK, Health{Status: "ok"}) }
 
 // Health answers /healthz and /readyz.
 type Health struct {
@@ -181,7 +181,7 @@ func (s *Server) readyz(c *gin.Context) {
 		fail(c, problem(http.StatusServiceUnavailable, "not-ready", "%v", err))
 		return
 	}
-	c.JSON(http.StatusOK, Health{Status: "ok"})
+	c.PureJSON(http.StatusOK, Health{Status: "ok"})
 }
 
 // metrics serves Prometheus metrics.

@@ -74,7 +74,7 @@ func (s *Server) namedSubscription(c *gin.Context) (store.SubscriptionInfo, bool
 // getSubscription answers with one subscription.
 func (s *Server) getSubscription(c *gin.Context) {
 	if info, ok := s.namedSubscription(c); ok {
-		c.JSON(http.StatusOK, s.subscription(info))
+		c.PureJSON(http.StatusOK, s.subscription(info))
 	}
 }
 
@@ -119,7 +119,7 @@ func (s *Server) purgeSubscription(c *gin.Context) {
 		return
 	}
 	s.opts.Logger.Warn("a subscription was purged by request", "subscription", info.Name, "deliveries", info.Depth)
-	c.JSON(http.StatusAccepted, Count{int(info.Depth)})
+	c.PureJSON(http.StatusAccepted, Count{int(info.Depth)})
 }
 
 // change applies act to the subscription of the path and answers with its new
@@ -140,7 +140,7 @@ func (s *Server) change(c *gin.Context, req any, act func(store.SubscriptionInfo
 		fail(c, err)
 		return
 	}
-	c.JSON(http.StatusOK, s.subscription(info))
+	c.PureJSON(http.StatusOK, s.subscription(info))
 }
 
 // maxControl bounds the body of a request that is no event and no object.
@@ -165,7 +165,7 @@ func readRequest(c *gin.Context, req any) error {
 	if err := dec.Decode(req); err != nil {
 		p := problem(http.StatusBadRequest, "invalid-json", "the request body: %v", err)
 		if key, unknown := strings.CutPrefix(err.Error(), `json: unknown field "`); unknown {
-			p.with("/"+strings.TrimSuffix(key, `"`), "there is no such key")
+			p = p.with("/"+strings.TrimSuffix(key, `"`), "there is no such key")
 		}
 		return p
 	}
@@ -211,7 +211,7 @@ func (s *Server) listDead(c *gin.Context) {
 		out.Items[i] = DeadLetter{ID: e.DeliveryID(l.ID), Bus: e.BusName(l.ID.Bus), Sequence: l.ID.Sequence, Reason: l.Reason,
 			Died: l.Died.UTC(), Attempts: attempts(l.Attempts), Event: event.AppendStructured(nil, l.Record.Event)}
 	}
-	c.JSON(http.StatusOK, out)
+	c.PureJSON(http.StatusOK, out)
 }
 
 // DeadSelection says which dead letters are meant.
@@ -275,7 +275,7 @@ func (s *Server) selectDead(c *gin.Context, allByDefault bool, act deadAction) {
 		fail(c, err)
 		return
 	}
-	c.JSON(http.StatusAccepted, Count{n})
+	c.PureJSON(http.StatusAccepted, Count{n})
 }
 
 // deadAction is Engine.Redrive or Engine.PurgeDead.

@@ -451,10 +451,3 @@ func (d *diskGuard) check() error {
 	}
 	return d.err
 }
-
-// state of the guard, without asking the disk.
-func (d *diskGuard) last() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.err
-}

@@ -59,7 +59,7 @@ func (s *Store) pick(sub *subscription, now int64, max int, dst []store.Delivery
 	moves := maxMoves
 	for n := 0; n < max; n++ {
 		w := sub.window
-		i := int32(-1)
+		var i int32
 		if w != nil && w.due.len() > 0 && !w.flip {
 			i = w.due.pop()
 			w.flip = true

@@ -213,11 +213,15 @@ func (s *Store) staysOwed(sub store.SubscriptionID, p place, known *store.Record
 	if ok, err := s.state.has(owedByKey(nil, sub, p)); ok || err != nil {
 		return err
 	}
+	copied, err := s.state.has(seqKey(nil, prefixOwed, p.bus, p.seq))
+	if err != nil {
+		return err
+	}
 	batch := s.state.db.NewBatch()
-	if ok, err := s.state.has(seqKey(nil, prefixOwed, p.bus, p.seq)); known != nil && !ok && err == nil {
+	if known != nil && !copied {
 		_ = batch.Set(owedByKey(nil, sub, p), nil, nil)
 		err = s.putCopy(batch, known)
-	} else if err == nil {
+	} else {
 		err = s.putOwed(batch, b, sub, []place{p})
 	}
 	if err != nil {

@@ -81,7 +81,7 @@ func (s *Store) scheduler() {
 		case <-s.schedule.wake:
 		case <-timer.C:
 		}
-		wait := time.Duration(schedulePoll)
+		wait := schedulePoll
 		if s.schedule.count.Load() > 0 || s.schedule.due() != forever {
 			if err := s.fireDue(); err != nil && !s.closing.Load() {
 				s.opts.Logger.Error("recording scheduled events failed; they are tried again", "error", err)

@@ -145,15 +145,14 @@ func openChecked(opts Options) (*Log, []uint64, error) {
 // world is one log under a workload, with its model. The hook runs before each operation on
 // the file system; it must not block on the log.
 type world struct {
-	mu    sync.Mutex
-	m     *model
-	mem   *vfs.MemFS
-	hook  func(op errorfs.Op) error // under mu
-	opts  Options
-	l     *Log
-	r     *rand.Rand
-	id    uint64
-	clean bool // refused records must not be visible while the process lives
+	mu   sync.Mutex
+	m    *model
+	mem  *vfs.MemFS
+	hook func(op errorfs.Op) error // under mu
+	opts Options
+	l    *Log
+	r    *rand.Rand
+	id   uint64
 }
 
 func newWorld(mem *vfs.MemFS, seed uint64) *world {

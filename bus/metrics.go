@@ -2,6 +2,7 @@ package bus
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -10,9 +11,13 @@ import (
 )
 
 // labelMost bounds how many buses and how many targets have series of their
-// own; those above it share the name "other". Rules and subscriptions are no
-// labels: a bus may have 100,000 of them.
-const labelMost = 500
+// own, histogramMost how many targets have a histogram; those above share the
+// name "other". Rules and subscriptions are no labels: a bus may have 100,000
+// of them.
+const (
+	labelMost     = 200
+	histogramMost = 50
+)
 
 // metrics counts each stage. It is one prometheus.Collector; queue depths are
 // read from the store when it is scraped.
@@ -33,6 +38,8 @@ type metrics struct {
 	mu     sync.Mutex
 	names  map[string]map[string]string // label → name → shown name
 	series sync.Map                     // seriesKey → *targetSeries or *busSeries
+
+	attempted atomic.Int64 // targets that have asked for a histogram
 }
 
 type seriesKey struct{ label, name string }
@@ -124,10 +131,14 @@ func (m *metrics) target(name string) *targetSeries {
 		return v.(*targetSeries)
 	}
 	l := m.shown("target", name)
+	attempt := l
+	if m.attempted.Add(1) > histogramMost {
+		attempt = "other"
+	}
 	s := &targetSeries{
 		delivered: m.deliveredTotal.WithLabelValues(l), retried: m.retriedTotal.WithLabelValues(l),
 		dead: m.deadTotal.WithLabelValues(l), expired: m.expiredTotal.WithLabelValues(l),
-		attempt: m.attemptSeconds.WithLabelValues(l),
+		attempt: m.attemptSeconds.WithLabelValues(attempt),
 	}
 	v, _ := m.series.LoadOrStore(seriesKey{"target", name}, s)
 	return v.(*targetSeries)

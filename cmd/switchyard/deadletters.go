@@ -63,6 +63,9 @@ func newDeadList() *cobra.Command {
 			if c.out.json() {
 				return printJSON(cmd, items)
 			}
+			if len(items) == most {
+				fmt.Fprintf(cmd.ErrOrStderr(), "the first %d; there may be more, --limit shows them\n", most)
+			}
 			if len(items) == 0 {
 				fmt.Fprintf(cmd.OutOrStdout(), "%s has no dead letters\n", args[0])
 			}

@@ -38,7 +38,7 @@ func newPublish() *cobra.Command {
 		Long: "Publish one event made of flags, or the events of a file: one CloudEvent in the JSON\n" +
 			"format, or an array of them. Without BUS each event of the file names its bus in the\n" +
 			"extension \"bus\". It is done when the events are on stable storage.",
-		Example: "  switchyard publish orders --type com.example.order.placed --subject eu/de --data '{\"id\": 7, \"total\": 150}'\n" +
+		Example: "  switchyard publish orders --type com.example.order.placed --subject eu/de --data '{\"id\": 7, \"total\": 150, \"customer\": {\"name\": \"Ada\"}}'\n" +
 			"  switchyard publish orders --file events.json\n" +
 			"  switchyard publish orders --type com.example.reminder --delay 10m",
 		Args: cobra.MaximumNArgs(1),

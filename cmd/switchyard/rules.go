@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/switchyard-dev/switchyard/api"
 	"github.com/switchyard-dev/switchyard/bus/event"
 	"github.com/switchyard-dev/switchyard/configs"
 )
@@ -49,7 +50,7 @@ func newRulesTest() *cobra.Command {
 			"With EVENT, a file with one CloudEvent in the JSON format (- is standard input): show what each rule makes of it.\n" +
 			"Nothing is sent. Exit code 1 says that a test failed.",
 		Example: "  switchyard rules test configs/quickstart.yaml\n" +
-			"  switchyard rules test configs/quickstart.yaml event.json --rule large-orders",
+			"  switchyard rules test configs/quickstart.yaml event.json --rule large-eu-orders",
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			loader, err := newLoader()
@@ -70,7 +71,7 @@ func newRulesTest() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ev, err := event.FromStructured(data, event.Limits{MaxEventSize: maxInput})
+			ev, err := api.TestEvent(data)
 			if err != nil {
 				return &usageError{fmt.Errorf("%s: %w", args[1], err)}
 			}
@@ -110,6 +111,9 @@ func runFixtures(cmd *cobra.Command, cfg *configs.Config, rule string, out *outp
 			for _, p := range r.Problems {
 				fmt.Fprintf(w, "      %s\n", p)
 			}
+		}
+		if len(results) == 0 {
+			fmt.Fprintln(w, "no rule has tests")
 		}
 		fmt.Fprintf(w, "%d passed, %d failed\n", len(results)-failed, failed)
 	}

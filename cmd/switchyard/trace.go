@@ -49,14 +49,14 @@ func showTrace(cmd *cobra.Command, t api.TraceResponse) {
 	case !t.Routed:
 		fmt.Fprintln(w, "  not routed yet")
 	case len(t.Deliveries) == 0:
-		fmt.Fprintln(w, "  no rule matched")
+		fmt.Fprintln(w, "  no rule matched, or what it matched was purged")
 	}
 	for _, d := range t.Deliveries {
 		fmt.Fprintf(w, "  rule %s → target %s: %s", d.Rule, d.Target, d.State)
 		if d.Reason != "" {
 			fmt.Fprintf(w, " (%s)", d.Reason)
 		}
-		if d.NextAt != nil {
+		if d.NextAt != nil && time.Until(*d.NextAt) > 0 { // else it waits for something else, such as a pause
 			fmt.Fprintf(w, ", next attempt in %s", time.Until(*d.NextAt).Round(time.Second))
 		}
 		fmt.Fprintln(w)

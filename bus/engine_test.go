@@ -172,6 +172,12 @@ func (w *world) publish(evs ...*event.Event) []store.Result {
 	return res
 }
 
+// after lets d pass and then everything settle that it set off.
+func (w *world) after(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 func (w *world) info(name string) store.SubscriptionInfo {
 	w.t.Helper()
 	rule, t := bus.SplitSubscription(name)
@@ -225,7 +231,7 @@ func TestAFailingDeliveryIsRetriedWithOneIdUntilItSucceeds(t *testing.T) {
 		w.to(tg, bus.TargetPlan{})
 		w.run()
 		w.publish(w.event("1"))
-		time.Sleep(time.Hour)
+		w.after(time.Hour)
 		got := tg.attempts()
 		if len(got) != 4 {
 			t.Fatalf("%d attempts, want 4", len(got))
@@ -254,7 +260,7 @@ func TestAPermanentFailureBecomesADeadLetterThatCanBeRedriven(t *testing.T) {
 		w.to(tg, bus.TargetPlan{})
 		w.run()
 		w.publish(w.event("1"), w.event("2"))
-		time.Sleep(time.Minute)
+		w.after(time.Minute)
 		letters := w.dead("all/t")
 		if len(letters) != 2 || len(tg.attempts()) != 2 {
 			t.Fatalf("%d dead letters after %d attempts, want 2 and 2", len(letters), len(tg.attempts()))
@@ -298,7 +304,7 @@ func TestRetryStopsAtItsAttemptsAndAtItsAge(t *testing.T) {
 				w.to(tg, bus.TargetPlan{Retry: c.retry})
 				w.run()
 				w.publish(w.event("1"))
-				time.Sleep(2 * time.Hour)
+				w.after(2 * time.Hour)
 				letters := w.dead("all/t")
 				if len(letters) != 1 || !strings.Contains(letters[0].Reason, c.reason) || len(letters[0].Attempts) > c.most {
 					t.Fatalf("dead letters: %+v", letters)
@@ -320,7 +326,7 @@ func TestRetryAfterIsObeyed(t *testing.T) {
 		w.to(tg, bus.TargetPlan{})
 		w.run()
 		w.publish(w.event("1"))
-		time.Sleep(time.Hour)
+		w.after(time.Hour)
 		if len(at) != 2 || at[1].Sub(at[0]) < 90*time.Second || at[1].Sub(at[0]) > 2*time.Minute {
 			t.Errorf("attempts at %v", at)
 		}
@@ -339,7 +345,7 @@ func TestATargetThatIsGonePausesItsSubscription(t *testing.T) {
 		w.to(tg, bus.TargetPlan{Order: store.OrderStrict})
 		w.run()
 		w.publish(w.event("1"), w.event("2"))
-		time.Sleep(time.Minute)
+		w.after(time.Minute)
 		info := w.info("all/t")
 		if !info.Paused || !strings.Contains(info.Reason, "410") || info.Depth != 1 || info.Dead != 1 {
 			t.Fatalf("subscription is %+v", info)
@@ -399,7 +405,7 @@ func TestOrderHoldsUnderFailures(t *testing.T) {
 				for i := range 60 {
 					w.publish(w.event(fmt.Sprint(i), "subject", fmt.Sprint("key", i%5)))
 				}
-				time.Sleep(10 * time.Hour)
+				w.after(10 * time.Hour)
 				total := 0
 				for key, seqs := range firsts {
 					total += len(seqs)
@@ -443,7 +449,7 @@ func TestChainsOfBusesEndAtTheHopLimit(t *testing.T) {
 		w.to(loop, bus.TargetPlan{})
 		w.run()
 		w.publish(w.event("1"))
-		time.Sleep(time.Minute)
+		w.after(time.Minute)
 		letters := w.dead("all/t")
 		if len(letters) != 1 || !strings.Contains(letters[0].Reason, "loop") || letters[0].Record.Hops != 16 {
 			t.Errorf("dead letters: %+v", letters)
@@ -493,11 +499,11 @@ func TestTheRateOfATargetIsKept(t *testing.T) {
 		for i := range 50 {
 			w.publish(w.event(fmt.Sprint(i)))
 		}
-		time.Sleep(2 * time.Second)
+		w.after(2 * time.Second)
 		if n := len(tg.attempts()); n > 22 {
 			t.Errorf("%d attempts in 2 s at 10/s", n)
 		}
-		time.Sleep(4 * time.Second)
+		w.after(4 * time.Second)
 		if n := len(tg.attempts()); n != 50 {
 			t.Errorf("%d attempts after 6 s, want all 50", n)
 		}
@@ -538,18 +544,18 @@ func TestARemovedRuleKeepsWhatItOwesUntilItsNameReturns(t *testing.T) {
 		w.apply(with)
 		w.run()
 		w.publish(w.event("1"))
-		time.Sleep(time.Minute)
+		w.after(time.Minute)
 		without := with
 		without.Rules = map[string]bus.RulePlan{}
 		w.apply(without)
 		before := len(tg.attempts())
-		time.Sleep(time.Hour)
+		w.after(time.Hour)
 		if info := w.info("all/t"); !info.Orphaned || info.Depth != 1 || len(tg.attempts()) != before {
 			t.Fatalf("orphan is %+v, %d attempts after %d", info, len(tg.attempts()), before)
 		}
 		down = false
 		w.apply(with)
-		time.Sleep(time.Hour)
+		w.after(time.Hour)
 		if info := w.info("all/t"); info.Orphaned || info.Depth != 0 {
 			t.Errorf("after the name returned: %+v", info)
 		}

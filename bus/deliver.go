@@ -276,17 +276,48 @@ func (d *deliverer) deliver(s *subscription, spec *subscriptionSpec, dl *store.D
 		ID: d.e.DeliveryID(dl.ID), Subscription: s.name, Bus: spec.bus.name,
 		Sequence: dl.Record.Sequence, Recorded: dl.Record.Recorded,
 		Attempt: dl.Attempt, Redriven: dl.Redriven, Hops: dl.Record.Hops, Event: ev,
+		WantReply: t.plan.ReplyTo != "",
 	}
 	ctx, cancel := context.WithTimeout(d.ctx, t.plan.Timeout)
 	err := callTarget(ctx, t.plan.Target, &td)
 	cancel()
 	took := time.Since(now)
-	if err != nil && d.ctx.Err() != nil && !targets.IsPermanent(err) {
-		out.release(dl) // cut off by our own shutdown: it does not count
+	if !d.cutOff(err) {
+		t.observe(took, err)
+		if err == nil && td.WantReply && td.Reply != nil {
+			err = d.publishReply(s, spec, dl, &td)
+		}
+	}
+	if d.cutOff(err) {
+		out.release(dl)
 		return
 	}
-	t.observe(took, err)
 	out.settle(s, spec, dl, attemptResult{started: now, took: took, err: err, answer: td.Answer, sent: &td})
+}
+
+// cutOff reports whether an attempt failed because of our own shutdown. It does
+// not count then.
+func (d *deliverer) cutOff(err error) bool {
+	return err != nil && d.ctx.Err() != nil && !targets.IsPermanent(err)
+}
+
+// publishReply publishes the reply to a delivery that succeeded. One that its
+// bus can never accept would fail with every attempt, and the destination has
+// taken the event: it is given up with a warning.
+func (d *deliverer) publishReply(s *subscription, spec *subscriptionSpec, dl *store.Delivery, td *targets.Delivery) error {
+	bus := spec.target.plan.ReplyTo
+	ctx, cancel := context.WithTimeout(d.ctx, spec.target.plan.Timeout)
+	defer cancel()
+	err := d.e.publishReply(ctx, bus, td)
+	if targets.IsPermanent(err) {
+		d.e.log.Warn("a reply cannot be published and is dropped; the delivery is done",
+			append(logKeys(s, spec, dl), "reply_to", bus, "reply_id", td.Reply.ID(), "error", err)...)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("the reply was not published to bus %q: %w", bus, err)
+	}
+	return nil
 }
 
 // callTarget makes a panic of a target a permanent failure of the delivery.

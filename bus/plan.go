@@ -53,6 +53,7 @@ type TargetPlan struct {
 	Rate          float64       // attempts a second; 0 is unlimited
 	Order         store.Order
 	DeadLetterBus string // "" keeps dead letters on the subscription only
+	ReplyTo       string // the bus that replies are published to; "" does not look at replies
 }
 
 // DefaultConcurrency is a target's ceiling of attempts at the same time unless
@@ -133,6 +134,9 @@ func (p Plan) check() error {
 		}
 		if _, ok := p.Buses[t.DeadLetterBus]; t.DeadLetterBus != "" && !ok {
 			errs = append(errs, fmt.Errorf("bus: target %q: there is no bus %q for its dead letters", name, t.DeadLetterBus))
+		}
+		if _, ok := p.Buses[t.ReplyTo]; t.ReplyTo != "" && !ok {
+			errs = append(errs, fmt.Errorf("bus: target %q: there is no bus %q for its replies", name, t.ReplyTo))
 		}
 	}
 	return errors.Join(errs...)

@@ -83,11 +83,8 @@ func (e *Engine) Publish(ctx context.Context, batch []Publication, opts PublishO
 		if err != nil {
 			return nil, &PublicationError{Index: i, Bus: p.Bus, Code: BadTime, Attribute: "deliverytime", Err: err}
 		}
-		if v, ok := p.Event.Extension("expirytime"); ok {
-			if _, err := event.ParseTime(v.Text()); err != nil {
-				return nil, &PublicationError{Index: i, Bus: p.Bus, Code: BadTime, Attribute: "expirytime",
-					Err: fmt.Errorf("expirytime %q is not an RFC 3339 time", v.Text())}
-			}
+		if err := checkExpiry(p.Event); err != nil {
+			return nil, &PublicationError{Index: i, Bus: p.Bus, Code: BadTime, Attribute: "expirytime", Err: err}
 		}
 		window := opts.Dedupe
 		if window == 0 {
@@ -151,30 +148,64 @@ func dueTime(p *Publication, now time.Time) (time.Time, error) {
 	return due, nil
 }
 
+// checkExpiry refuses an expirytime that is no time.
+func checkExpiry(ev *event.Event) error {
+	if v, ok := ev.Extension("expirytime"); ok {
+		if _, err := event.ParseTime(v.Text()); err != nil {
+			return fmt.Errorf("expirytime %q is not an RFC 3339 time", v.Text())
+		}
+	}
+	return nil
+}
+
 // PublishDelivery implements targets.Publisher: it publishes a delivery's
 // event to another bus, once for each delivery id.
 func (e *Engine) PublishDelivery(ctx context.Context, bus string, d *targets.Delivery) error {
-	if int(d.Hops)+1 > e.opts.MaxHops {
-		return targets.Permanentf("the event was chained through %d buses already; rules seem to send it in a loop", d.Hops)
+	if err := e.checkHops(d); err != nil {
+		return err
 	}
-	return e.publishOwn(ctx, bus, d.Event, "delivery/"+d.ID, d)
+	return e.publishOwn(ctx, bus, store.Entry{Event: d.Event}, "delivery/"+d.ID, d)
 }
 
-// publishOwn publishes what Switchyard itself makes of a delivery,
-// deduplicated on identity.
-func (e *Engine) publishOwn(ctx context.Context, bus string, ev *event.Event, identity string, d *targets.Delivery) error {
-	b, err := e.state.Load().accept(0, bus, ev, 0)
+// publishReply publishes what a destination replied to a delivery, once for
+// each delivery id. The error is a *targets.Permanent if the bus can never
+// accept that.
+func (e *Engine) publishReply(ctx context.Context, bus string, d *targets.Delivery) error {
+	if err := e.checkHops(d); err != nil {
+		return err
+	}
+	due, err := dueTime(&Publication{Event: d.Reply}, time.Now())
+	if err == nil {
+		err = checkExpiry(d.Reply)
+	}
 	if err != nil {
 		return &targets.Permanent{Err: err}
 	}
-	results, err := e.store.Append(ctx, []store.Entry{{
-		Bus: b.id, Event: ev, Via: "subscription/" + d.Subscription, Hops: d.Hops + 1,
-		Dedupe: event.DedupeKey("switchyard:"+bus, identity), Window: max(b.plan.Dedupe, ownDedupe),
-	}})
+	return e.publishOwn(ctx, bus, store.Entry{Event: d.Reply, Due: due}, "reply/"+d.ID, d)
+}
+
+// checkHops refuses what was chained too often to go on to another bus.
+func (e *Engine) checkHops(d *targets.Delivery) error {
+	if int(d.Hops)+1 > e.opts.MaxHops {
+		return targets.Permanentf("the event was chained through %d buses already; rules seem to send it in a loop", d.Hops)
+	}
+	return nil
+}
+
+// publishOwn publishes what Switchyard itself makes of a delivery,
+// deduplicated on identity: entry has the event, and when it is due.
+func (e *Engine) publishOwn(ctx context.Context, bus string, entry store.Entry, identity string, d *targets.Delivery) error {
+	b, err := e.state.Load().accept(0, bus, entry.Event, 0)
+	if err != nil {
+		return &targets.Permanent{Err: err}
+	}
+	entry.Bus, entry.Via, entry.Hops = b.id, "subscription/"+d.Subscription, d.Hops+1
+	entry.Dedupe, entry.Window = event.DedupeKey("switchyard:"+bus, identity), max(b.plan.Dedupe, ownDedupe)
+	results, err := e.store.Append(ctx, []store.Entry{entry})
 	if err != nil {
 		return err
 	}
-	e.metrics.published(bus, ev.Size(), results[0])
+	e.metrics.published(bus, entry.Event.Size(), results[0])
 	return nil
 }
 

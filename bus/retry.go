@@ -1,17 +1,24 @@
 package bus
 
 import (
+	"math"
 	"math/rand/v2"
 	"time"
 )
 
 // RetryPolicy says how often and when a failed delivery is tried again:
-// exponential back-off with full jitter. The zero value is DefaultRetry.
+// exponential back-off with full jitter, or by a list of Delays. The zero value
+// is DefaultRetry.
 type RetryPolicy struct {
 	Attempts int           // attempts at most, the first included; 0: 185
-	Age      time.Duration // from first due to the last attempt, pauses left out; 0: 24h
+	Age      time.Duration // from first due to the last attempt, pauses left out; 0: 24h, with Delays no limit
 	Initial  time.Duration // upper bound of the first wait; 0: 1s
 	Max      time.Duration // upper bound of any wait; 0: 10m
+	// Delays are the waits after the first, second, ... attempt, in place of
+	// Initial and Max. One attempt more than there are delays is made, unless
+	// Attempts is lower.
+	Delays []time.Duration
+	Jitter float64 // makes each of Delays longer or shorter at random, by up to this share of it; 0: exact
 }
 
 // DefaultRetry is the policy of targets that do not set their own.
@@ -22,6 +29,14 @@ func DefaultRetry() RetryPolicy {
 // withDefaults fills in what is not set.
 func (p RetryPolicy) withDefaults() RetryPolicy {
 	d := DefaultRetry()
+	if n := len(p.Delays); n > 0 {
+		if p.Attempts <= 0 || p.Attempts > n+1 {
+			p.Attempts = n + 1
+		}
+		if p.Age <= 0 {
+			p.Age = math.MaxInt64
+		}
+	}
 	if p.Attempts <= 0 {
 		p.Attempts = d.Attempts
 	}
@@ -37,9 +52,13 @@ func (p RetryPolicy) withDefaults() RetryPolicy {
 	return p
 }
 
-// delay is how long to wait after attempt number n (from 1) failed: a random
-// time up to Initial × 2^(n-1), at most Max.
+// delay is how long to wait after attempt number n (from 1) failed: what Delays
+// say, or a random time up to Initial × 2^(n-1), at most Max.
 func (p RetryPolicy) delay(n int) time.Duration {
+	if len(p.Delays) > 0 {
+		d := p.Delays[min(max(n, 1), len(p.Delays))-1]
+		return d + time.Duration(float64(d)*p.Jitter*(2*rand.Float64()-1))
+	}
 	bound := p.Max
 	if shift := n - 1; shift < 40 {
 		if d := p.Initial << shift; d > 0 && d < bound {

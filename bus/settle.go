@@ -164,7 +164,7 @@ func (w *settler) copyToDeadLetterBus(s *subscription, spec *subscriptionSpec, d
 			if int(td.Hops)+1 > e.opts.MaxHops {
 				err = fmt.Errorf("the event was chained through %d buses already", td.Hops)
 			} else {
-				err = e.publishOwn(w.d.ctx, bus, ev, "dead/"+id, td)
+				err = e.publishOwn(w.d.ctx, bus, store.Entry{Event: ev}, "dead/"+id, td)
 			}
 		}
 	}

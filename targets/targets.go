@@ -49,7 +49,13 @@ type Delivery struct {
 	Redriven     bool
 	Hops         uint8        // how many buses the event was chained through
 	Event        *event.Event // as transformed
+	// WantReply says that an event which the destination replies with is to be
+	// published; a target whose destinations can do that hands it over in Reply.
+	WantReply bool
 
+	// Reply is the event that the destination replied with, nil if there is
+	// none. It counts only if Deliver returned nil.
+	Reply *event.Event
 	// Answer is what the target found out about the destination's answer, for
 	// the attempt record. The target fills in what it knows, also after a
 	// success.

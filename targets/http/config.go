@@ -35,11 +35,13 @@ const (
 
 // Config is the settings of an HTTP target.
 type Config struct {
-	URL     string                      `yaml:"url" doc:"Where events are posted to: an http or https URL."`
-	Mode    string                      `yaml:"mode" enum:"binary,structured,data,batched" doc:"How an event is sent: binary (attributes in headers, data as the body), structured (one JSON body) or data (the data alone)."`
-	Timeout time.Duration               `yaml:"timeout" doc:"How long one attempt may take, from connecting to the end of the answer."`
-	Headers map[string]component.Secret `yaml:"headers" doc:"Headers to add to every request; their values are never shown."`
-	Secret  component.Secret            `yaml:"secret" doc:"Signs requests as Standard Webhooks has it: whsec_ and the base64 of 24 to 64 bytes, or any other text of at least 16 bytes, which is used as it is."`
+	URL       string                      `yaml:"url" doc:"Where events are posted to: an http or https URL."`
+	Mode      string                      `yaml:"mode" enum:"binary,structured,data" doc:"How an event is sent: binary (attributes in headers, data as the body), structured (one JSON body) or data (the data alone)."`
+	Timeout   time.Duration               `yaml:"timeout" doc:"How long one attempt may take, from connecting to the end of the answer."`
+	Headers   map[string]component.Secret `yaml:"headers" doc:"Headers to add to every request; their values are never shown."`
+	Secret    component.Secret            `yaml:"secret" doc:"Signs requests as Standard Webhooks has it: whsec_ and the base64 of 24 to 64 bytes, or any other text of at least 16 bytes, which is used as it is."`
+	Handshake bool                        `yaml:"handshake" doc:"Ask the receiver for its consent, as the CloudEvents webhook specification has it, before the first delivery."`
+	Origin    string                      `yaml:"origin" doc:"The name of this sender in the handshake, such as events.example.com; the machine's host name if absent."`
 }
 
 // NewConfig makes settings with the defaults filled in.
@@ -67,7 +69,16 @@ const doc = "Each event is one `POST` with a `Content-Length`. It carries `webho
 	"sooner than `Retry-After` says (up to 24 hours). Any other answer is final: the delivery becomes a dead letter, and " +
 	"410 also pauses the subscription. Redirects are not followed and proxies are not used.\n\n" +
 	"In `binary` mode, an event whose own content type is `application/cloudevents…` is sent in structured mode, because " +
-	"a receiver could not tell its data from an event."
+	"a receiver could not tell its data from an event.\n\n" +
+	"With `handshake: true`, an `OPTIONS` request with `WebHook-Request-Origin` and the `headers` comes before the first " +
+	"delivery (after a start or a change of the target). The receiver consents with a 2xx answer that has " +
+	"`WebHook-Allowed-Origin`: the origin, or `*`. Until then deliveries fail and are tried again, and it is asked again " +
+	"with the next attempt, but no sooner than after 3 seconds. After that every delivery carries `WebHook-Request-Origin`, " +
+	"and `WebHook-Allowed-Rate` of the answer (deliveries a minute, or `*`) is obeyed: an attempt waits for its turn for " +
+	"as long as its `timeout`, else it is tried again later.\n\n" +
+	"For a target with `replyTo`, a 200 answer that is a CloudEvent in binary or structured mode, of up to 1 MiB, is " +
+	"published to that bus. Any other answer is no error; one that claims to be a CloudEvent and is none, or that the bus " +
+	"does not take, is dropped with a warning in the log."
 
 // Validate implements component.Config.
 func (c *Config) Validate(p *component.Problems) {
@@ -88,6 +99,12 @@ func (c *Config) Validate(p *component.Problems) {
 		if reason := checkHeader(name, c.Headers[name].Reveal()); reason != "" {
 			p.Add(reason, "headers", name)
 		}
+	}
+	switch {
+	case c.Origin != "" && !hostName(c.Origin):
+		p.Add("is not the name of a host; use one such as events.example.com", "origin")
+	case c.Origin != "" && !c.Handshake:
+		p.Warn("is not used without handshake: true", "origin")
 	}
 	if _, reason := signingKey(c.Secret); reason != "" {
 		p.Add(reason, "secret")

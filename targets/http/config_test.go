@@ -41,6 +41,9 @@ func TestValidate(t *testing.T) {
 		{"whsec_ of 65", `{url: "http://a", secret: ` + whsec(65) + `}`, "secret: must hold 24 to 64 bytes after whsec_"},
 		{"whsec_ of 64", `{url: "http://a", secret: ` + whsec(64) + `}`, ""},
 		{"whsec_ without base64", `{url: "http://a", secret: "whsec_!!!!"}`, "secret: does not go on in base64 after whsec_"},
+		{"a handshake", `{url: "http://a", handshake: true, origin: events.example.com}`, ""},
+		{"a handshake as the machine", `{url: "http://a", handshake: true}`, ""},
+		{"no origin", `{url: "http://a", handshake: true, origin: "http://a"}`, "origin: is not the name of a host; use one such as events.example.com"},
 		{"private key", `{url: "http://a", secret: whsk_abc}`, "secret: asymmetric keys are not available in this version; use a whsec_ secret"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

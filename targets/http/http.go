@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"log/slog"
 	"net"
 	nethttp "net/http"
 	"net/http/httptrace"
@@ -48,6 +49,8 @@ type target struct {
 	static    nethttp.Header // set on every request; never changed
 	macs      *sync.Pool     // of hash.Hash keyed with the secret; nil without one
 	transport *nethttp.Transport
+	handshake *handshake // nil without one
+	log       *slog.Logger
 	end       context.CancelFunc // ends dials and connections
 }
 
@@ -70,7 +73,7 @@ func (c *Config) build(env targets.Env) (*target, error) {
 	if version == "" {
 		version = "dev"
 	}
-	t := &target{url: u, mode: c.Mode, timeout: c.Timeout, static: nethttp.Header{
+	t := &target{url: u, mode: c.Mode, timeout: c.Timeout, log: env.Logger, static: nethttp.Header{
 		"User-Agent": {"Switchyard/" + version},
 		// An empty list sends nothing, but lets the transport repeat a request
 		// whose reused connection the receiver was just closing. Receivers know
@@ -79,6 +82,13 @@ func (c *Config) build(env targets.Env) (*target, error) {
 	}}
 	for name, value := range c.Headers {
 		t.static[nethttp.CanonicalHeaderKey(name)] = []string{value.Reveal()}
+	}
+	if t.log == nil {
+		t.log = slog.New(slog.DiscardHandler)
+	}
+	if c.Handshake {
+		t.handshake = newHandshake(originOf(c.Origin))
+		t.static[originHeader] = []string{t.handshake.origin}
 	}
 	if key, _ := signingKey(c.Secret); key != nil {
 		t.macs = &sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}
@@ -130,6 +140,11 @@ func (t *target) Close() error {
 
 // Deliver implements targets.Target.
 func (t *target) Deliver(ctx context.Context, d *targets.Delivery) error {
+	if t.handshake != nil {
+		if err := t.admit(ctx, d); err != nil {
+			return err
+		}
+	}
 	limited, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
 
@@ -154,6 +169,9 @@ func (t *target) Deliver(ctx context.Context, d *targets.Delivery) error {
 		return t.failure(ctx, limited, d, err)
 	}
 	d.Answer.Status = res.StatusCode
+	if res.StatusCode == nethttp.StatusOK && d.WantReply {
+		return t.reply(ctx, limited, d, res)
+	}
 	if succeeded(res.StatusCode) {
 		finish(res.Body)
 		return nil

@@ -142,10 +142,11 @@ type ruleSettings struct {
 
 // Target is a named destination and how deliveries to it are made.
 type Target struct {
-	Retry       Retry      `yaml:"retry" doc:"When a failed delivery is tried again: exponential back-off with full jitter."`
+	Retry       Retry      `yaml:"retry" doc:"When a failed delivery is tried again: exponential back-off with full jitter, or by delays or a preset."`
 	Concurrency int        `yaml:"concurrency" doc:"The most attempts under way at the same time."`
 	Rate        Rate       `yaml:"rate" doc:"The most attempts in a time, such as 500/s, 30/m or 1000/h; absent, there is no limit."`
 	Order       string     `yaml:"order" enum:"none,key,strict" doc:"none: as fast as possible. key: events with the same partitionkey (else subject) one after another. strict: all events one after another."`
+	ReplyTo     string     `yaml:"replyTo" doc:"A bus for replies, of http targets only: a 200 answer that is itself a CloudEvent is published to it, once for each delivery."`
 	DeadLetter  DeadLetter `yaml:"deadLetter" doc:"What happens to a delivery that was given up, beside being kept as a dead letter."`
 
 	Kind   string         `yaml:"-"`
@@ -161,10 +162,28 @@ func (t Target) DeadLetterBus() string { return t.DeadLetter.Bus }
 
 // Retry is a schedule of attempts.
 type Retry struct {
-	Attempts int                `yaml:"attempts" doc:"How many attempts are made before the delivery becomes a dead letter."`
-	Age      component.Duration `yaml:"age" doc:"How long after it was first due a delivery is still tried."`
-	Initial  component.Duration `yaml:"initial" doc:"The longest pause after the first attempt; it doubles with each."`
-	Max      component.Duration `yaml:"max" doc:"The longest pause between attempts."`
+	Attempts int                  `yaml:"attempts" doc:"How many attempts are made before the delivery becomes a dead letter; with delays or preset, at most one more than there are delays."`
+	Age      component.Duration   `yaml:"age" doc:"How long after it was first due a delivery is still tried; with delays or preset, there is no limit unless it is set."`
+	Initial  component.Duration   `yaml:"initial" doc:"The longest pause after the first attempt; it doubles with each."`
+	Max      component.Duration   `yaml:"max" doc:"The longest pause between attempts."`
+	Delays   []component.Duration `yaml:"delays" doc:"The pauses after the first, second, … attempt, exactly, such as [1s, 10s, 1m]; in place of initial and max."`
+	Preset   string               `yaml:"preset" enum:"standard-webhooks" doc:"A well-known list of delays, in place of one's own. standard-webhooks: 5s, 5m, 30m, 2h, 5h, 10h, 10h, each up to 20% shorter or longer at random."`
+}
+
+// PresetStandardWebhooks is a value of Retry.Preset.
+const PresetStandardWebhooks = "standard-webhooks"
+
+// Schedule is the list of waits that delays or a preset ask for, and the share
+// of each by which it varies at random; nil is exponential back-off.
+func (r Retry) Schedule() (delays []time.Duration, jitter float64) {
+	if r.Preset == PresetStandardWebhooks {
+		return []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute,
+			2 * time.Hour, 5 * time.Hour, 10 * time.Hour, 10 * time.Hour}, 0.2
+	}
+	for _, d := range r.Delays {
+		delays = append(delays, d.Std())
+	}
+	return delays, 0
 }
 
 // DeadLetter is a target's settings for deliveries that were given up.

@@ -142,12 +142,8 @@ func (d *document) decodeStruct(n *yaml.Node, v reflect.Value, path keyPath, pla
 		}
 		f := fields[at]
 		p := path.down(f.key)
-		below := placeOther
-		if place == placeTarget && f.key == "retry" {
-			below = placeRetry
-		}
 		before := len(d.diags)
-		d.decode(value, v.FieldByIndex(f.index), p, below)
+		d.decode(value, v.FieldByIndex(f.index), p, placeOther)
 		if len(d.diags) > before || isNull(value) {
 			continue
 		}

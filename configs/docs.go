@@ -184,6 +184,9 @@ func typeWords(t reflect.Type) string {
 }
 
 func plural(words string) string {
+	if words == "length of time" {
+		return "lengths of time"
+	}
 	if words == "settings" || words == "any" || words == "secret text" {
 		return words
 	}

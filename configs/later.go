@@ -10,11 +10,9 @@ func laterKeys(place keyPlace) []string {
 	case placeRule:
 		return []string{"pattern", "filters", "sql", "enrich"}
 	case placeTarget:
-		return []string{"batch", "breaker", "function", "pull", "replyTo"}
+		return []string{"batch", "breaker", "function", "pull"}
 	case placeHTTPTarget:
-		return []string{"auth", "handshake"}
-	case placeRetry:
-		return []string{"preset", "delays"}
+		return []string{"auth"}
 	}
 	return nil
 }
@@ -28,7 +26,6 @@ const (
 	placeRule
 	placeTarget
 	placeHTTPTarget
-	placeRetry
 )
 
 // notYet is the error text for such a key.

@@ -75,7 +75,7 @@ targets:
 			t.Errorf("source %s: dedupe = %v; want %v", name, got, want)
 		}
 	}
-	if got, want := cfg.Targets["t"], defaultTarget(); got.Retry != want.Retry || got.Concurrency != 32 || got.Order != OrderNone || !got.Rate.IsZero() || got.Kind != "http" {
+	if got, want := cfg.Targets["t"], defaultTarget(); !cmp.Equal(got.Retry, want.Retry) || got.Concurrency != 32 || got.Order != OrderNone || !got.Rate.IsZero() || got.Kind != "http" {
 		t.Errorf("target t = %+v", got)
 	}
 	full := cfg.Targets["full"]
@@ -85,6 +85,42 @@ targets:
 	}
 	if cfg.Server != (Server{Listen: "127.0.0.1:8080", Data: "./data"}) {
 		t.Errorf("server = %+v", cfg.Server)
+	}
+}
+
+func TestSchedulesOfRetries(t *testing.T) {
+	day, never := 24*time.Hour, time.Duration(0)
+	standard := []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour, 10 * time.Hour, 10 * time.Hour}
+	for retry, want := range map[string]struct {
+		delays   []time.Duration
+		jitter   float64
+		attempts int
+		age      time.Duration
+	}{
+		"{}":                                    {nil, 0, 185, day},
+		"{initial: 2s, max: 3s, attempts: 4}":   {nil, 0, 4, day},
+		"{delays: }":                            {nil, 0, 185, day},
+		"{delays: [1s, 0s, 1d12h]}":             {[]time.Duration{time.Second, 0, 36 * time.Hour}, 0, 185, never},
+		"{delays: [1s], age: 1m, attempts: 1}":  {[]time.Duration{time.Second}, 0, 1, time.Minute},
+		"{delays: [1s], age: , preset: }":       {[]time.Duration{time.Second}, 0, 185, never},
+		"{preset: standard-webhooks}":           {standard, 0.2, 185, never},
+		"{preset: standard-webhooks, age: 24h}": {standard, 0.2, 185, day},
+	} {
+		r := load(t, "version: 1\ntargets: {t: {http: {url: http://example.com}, retry: "+retry+"}}\n").Targets["t"].Retry
+		delays, jitter := r.Schedule()
+		if !cmp.Equal(delays, want.delays) || jitter != want.jitter || r.Attempts != want.attempts || r.Age.Std() != want.age {
+			t.Errorf("%s: %v with jitter %v, %d attempts, age %v; want %+v", retry, delays, jitter, r.Attempts, r.Age.Std(), want)
+		}
+	}
+}
+
+func TestTheBusOfRepliesIsInUse(t *testing.T) {
+	cfg := load(t, "version: 1\nbuses: {replies: {}}\ntargets: {t: {http: {url: http://example.com}, replyTo: replies}}\n")
+	if got := cfg.Targets["t"].ReplyTo; got != "replies" {
+		t.Errorf("replyTo is %q", got)
+	}
+	if got := cfg.Users(Buses, "replies"); !cmp.Equal(got, []string{"targets.t"}) {
+		t.Errorf("the bus is used by %v", got)
 	}
 }
 

@@ -101,6 +101,12 @@ func TestSchemaAgreesWithTheLoader(t *testing.T) {
 		"version: 1\ntargets: {t: {http: {url: \"http://a\", mode: structured, headers: {A: b}, tags: []}}}":                              true,
 		"version: 1\ntargets: {t: {http: {url: \"http://a\", mode: other}}}":                                                              false,
 		"version: 1\ntargets: {t: {http: {url: \"http://a\", headers: {A: 1}}}}":                                                          false,
+		"version: 1\ntargets: {t: {http: {url: \"http://a\"}, retry: {delays: [1s, 10s, 1m], attempts: 2}}}":                              true,
+		"version: 1\ntargets: {t: {http: {url: \"http://a\"}, retry: {delays: 1s}}}":                                                      false,
+		"version: 1\ntargets: {t: {http: {url: \"http://a\"}, retry: {preset: standard-webhooks}}}":                                       true,
+		"version: 1\nbuses: {a: }\ntargets: {t: {http: {url: \"http://a\"}, replyTo: a}}":                                                 true,
+		"version: 1\nbuses: {a: }\ntargets: {t: {http: {url: \"http://a\"}, replyTo: [a]}}":                                               false,
+		"version: 1\ntargets: {t: {http: {url: \"http://a\", mode: batched}}}":                                                            false,
 		"version: 1\ntargets: {t: {kafka: {}}}":                                                                                           false,
 	} {
 		_, diags := testLoader(t).LoadBytes("a.yaml", []byte(text))

@@ -3,6 +3,7 @@ package configs
 import (
 	"net/url"
 	"reflect"
+	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -27,6 +28,13 @@ func (d *document) target(o *object, n *yaml.Node, path keyPath) Target {
 	part.decode(n, path)
 	t.Fingerprint = part.fingerprint
 	d.checkPolicy(n, path, t)
+	d.checkSchedule(n, path, &t.Retry)
+	if t.ReplyTo != "" {
+		if t.Kind != "" && t.Kind != "http" {
+			d.reportBelow(n, path, "a "+t.Kind+" target gets no replies; only http targets can have replyTo", "replyTo")
+		}
+		d.mention(o, n, path, Buses, t.ReplyTo, "replyTo")
+	}
 	if t.DeadLetter.Bus != "" {
 		d.mention(o, n, path, Buses, t.DeadLetter.Bus, "deadLetter", "bus")
 	}
@@ -43,6 +51,45 @@ func (d *document) target(o *object, n *yaml.Node, path keyPath) Target {
 		}
 	}
 	return t
+}
+
+// checkSchedule checks delays and preset, and lifts the limit on the age that
+// is there by default where a list says how long a delivery is tried.
+func (d *document) checkSchedule(n *yaml.Node, path keyPath, r *Retry) {
+	_, retry := child(n, "retry")
+	given := func(key string) bool {
+		_, value := child(retry, key)
+		return !isNull(value)
+	}
+	list := ""
+	for _, key := range [...]string{"delays", "preset"} {
+		switch {
+		case !given(key):
+		case list == "":
+			list = key
+		default:
+			d.reportBelow(n, path, "retry has delays already; keep one of delays and "+key, "retry", key)
+		}
+	}
+	if list == "" {
+		return
+	}
+	for _, key := range [...]string{"initial", "max"} {
+		if given(key) {
+			d.reportBelow(n, path, key+" is for exponential back-off and excludes "+list+"; keep one of the two", "retry", key)
+		}
+	}
+	if list == "delays" && len(r.Delays) == 0 {
+		d.reportBelow(n, path, "it is empty; give the pauses between attempts, or attempts: 1 for no retries", "retry", "delays")
+	}
+	for i, delay := range r.Delays {
+		if delay < 0 {
+			d.reportBelow(n, path, "it cannot be negative", "retry", "delays", strconv.Itoa(i))
+		}
+	}
+	if !given("age") {
+		r.Age = 0
+	}
 }
 
 func (d *document) checkPolicy(n *yaml.Node, path keyPath, t Target) {

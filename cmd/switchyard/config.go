@@ -152,10 +152,12 @@ func (m *manager) plan(cfg *configs.Config) (bus.Plan, error) {
 	dial := guardedDial(cfg.Network, m.listen)
 	var errs []error
 	for name, t := range cfg.Targets {
+		delays, jitter := t.Retry.Schedule()
 		p := bus.TargetPlan{
 			Retry: bus.RetryPolicy{Attempts: t.Retry.Attempts, Age: time.Duration(t.Retry.Age),
-				Initial: time.Duration(t.Retry.Initial), Max: time.Duration(t.Retry.Max)},
+				Initial: time.Duration(t.Retry.Initial), Max: time.Duration(t.Retry.Max), Delays: delays, Jitter: jitter},
 			Concurrency: t.Concurrency, Rate: t.Rate.PerSecond(), Order: orderOf(t.Order), DeadLetterBus: t.DeadLetterBus(),
+			ReplyTo: t.ReplyTo,
 		}
 		p.Fingerprint = fmt.Sprintf("%s %s %+v %v", t.Kind, t.Fingerprint, p, cfg.Network.Allow)
 		if have, ok := old.Targets[name]; ok && have.Fingerprint == p.Fingerprint {

@@ -61,8 +61,9 @@ type TargetPlan struct {
 const DefaultConcurrency = 32
 
 // DefaultAttemptTimeout bounds one attempt unless the target's plan says
-// otherwise. Targets have shorter timeouts of their own.
-const DefaultAttemptTimeout = time.Minute
+// otherwise. It is the last resort: targets have timeouts of their own, of 15
+// minutes at most.
+const DefaultAttemptTimeout = 16 * time.Minute
 
 // busState is a bus in force.
 type busState struct {

@@ -86,11 +86,13 @@ func TestNoExpressionTakesLong(t *testing.T) {
 				return
 			}
 			start := time.Now()
-			r := m.Evaluate(ev)
-			took := time.Since(start)
-			t.Logf("%v %v %s", took.Round(10*time.Microsecond), r.Matched, shorten(r.Error))
-			if took > 2*time.Second { // the machine may be busy; nothing here should take 100 ms
-				t.Errorf("took %v", took)
+			done := make(chan Result, 1)
+			go func() { done <- m.Evaluate(ev) }()
+			select {
+			case r := <-done:
+				t.Logf("%v %v %s", time.Since(start).Round(10*time.Microsecond), r.Matched, shorten(r.Error))
+			case <-time.After(time.Minute): // without limits most of these take hours
+				t.Fatal("the evaluation does not end")
 			}
 		})
 	}

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -32,6 +33,11 @@ const (
 	stopSources  = 2 * time.Second
 	stopAttempts = 5500 * time.Millisecond
 )
+
+// collectAt is the garbage collector's target in percent of what lives: little
+// does, for events pass through, so collecting less often costs some megabytes
+// and saves a tenth of the work. GOGC in the environment wins.
+const collectAt = 200
 
 // app is the whole server. It is made in the order store, engine,
 // configuration (targets, then sources), API, and stopped in reverse.
@@ -129,6 +135,9 @@ func loadFile(loader *configs.Loader, path string, errOut io.Writer) (*configs.C
 // run serves until ctx is done, then drains and closes everything.
 func (a *app) run(ctx context.Context, reload <-chan os.Signal) error {
 	defer a.close()
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(collectAt)
+	}
 	server := &http.Server{
 		Handler: a.api, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 256 << 10,
 		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),

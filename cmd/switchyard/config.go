@@ -322,9 +322,10 @@ type sourceStatus struct {
 
 // busStatus is what a bus holds.
 type busStatus struct {
-	First uint64 `json:"first"`
-	Last  uint64 `json:"last"`
-	Bytes int64  `json:"bytes"`
+	First  uint64 `json:"first"`
+	Last   uint64 `json:"last"`
+	Routed uint64 `json:"routed"` // the rules have seen the events up to it
+	Bytes  int64  `json:"bytes"`
 }
 
 // status is what an object does at present, nil if there is nothing to say.
@@ -333,7 +334,7 @@ func (m *manager) status(kind, name string) any {
 	case configs.Buses:
 		if id, err := m.engine.BusID(name); err == nil {
 			if b, err := m.engine.Store().Bounds(id); err == nil {
-				return busStatus{b.First, b.Last, b.Bytes}
+				return busStatus{b.First, b.Last, m.engine.Store().Position(id), b.Bytes}
 			}
 		}
 	case configs.Rules:

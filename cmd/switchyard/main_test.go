@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"os"
@@ -197,8 +198,23 @@ func require(t testing.TB, there bool, what string) {
 	t.Skipf("skipped: %s is not there", what)
 }
 
-// settled reports whether every subscription has nothing left to deliver.
+// settled reports whether every event was routed and every subscription has
+// nothing left to deliver.
 func (s *server) settled() bool {
-	_, body := s.call(http.MethodGet, "/v1/subscriptions?limit=1000", "", "")
+	_, body := s.call(http.MethodGet, "/v1/buses?limit=1000", "", "")
+	var buses struct {
+		Items []struct {
+			Status struct{ Last, Routed uint64 }
+		}
+	}
+	if err := json.Unmarshal([]byte(body), &buses); err != nil {
+		s.t.Fatal(err)
+	}
+	for _, b := range buses.Items {
+		if b.Status.Routed < b.Status.Last {
+			return false
+		}
+	}
+	_, body = s.call(http.MethodGet, "/v1/subscriptions?limit=1000", "", "")
 	return strings.Contains(body, `"depth":0`) && !regexp.MustCompile(`"depth":[1-9]`).MatchString(body)
 }

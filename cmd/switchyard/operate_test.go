@@ -89,7 +89,7 @@ targets:
 	var acked sync.Map
 	var publishers sync.WaitGroup
 	for p := range 4 {
-		publishers.Go(func() { publishUntil(ctx, t, s.url, fmt.Sprint("p", p), &acked) })
+		publishers.Go(func() { publishUntil(ctx, t, s.url, fmt.Sprint("p", p), func(id string) { acked.Store(id, true) }) })
 	}
 	count := func() (n int) {
 		acked.Range(func(_, _ any) bool { n++; return true })

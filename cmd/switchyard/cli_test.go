@@ -119,6 +119,8 @@ func lasting(text, work string) string {
 		{`\b\d+(\.\d+)?(µs|ms)|\b\d+\.\d+s\b`, "TOOK"},
 		{`\b[A-Z2-7]{26}\b`, "RANDOM"},
 		{`bytes=[1-9]\d*`, "bytes=SOME"},
+		{`routed=\d+`, "routed=SOME"}, // routing may be a moment behind
+		{`"routed": \d+`, `"routed": "SOME"`},
 		{`"bytes": [1-9]\d*`, `"bytes": "SOME"`},
 		{`(\S) {2,}`, "$1  "}, // columns are as wide as a folder's name
 	} {

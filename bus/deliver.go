@@ -268,7 +268,7 @@ func (d *deliverer) deliver(s *subscription, spec *subscriptionSpec, dl *store.D
 		var err error
 		if ev, err = applyTransform(spec.transform, ev); err != nil {
 			out.settle(s, spec, dl, attemptResult{started: now, took: time.Since(now),
-				err: &targets.Permanent{Err: err}, local: true})
+				err: &targets.Permanent{Err: err}})
 			return
 		}
 	}
@@ -292,7 +292,7 @@ func (d *deliverer) deliver(s *subscription, spec *subscriptionSpec, dl *store.D
 		out.release(dl)
 		return
 	}
-	out.settle(s, spec, dl, attemptResult{started: now, took: took, err: err, answer: td.Answer, sent: &td})
+	out.settle(s, spec, dl, attemptResult{started: now, took: took, err: err, answer: td.Answer})
 }
 
 // cutOff reports whether an attempt failed because of our own shutdown. It does

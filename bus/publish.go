@@ -161,9 +161,6 @@ func checkExpiry(ev *event.Event) error {
 // PublishDelivery implements targets.Publisher: it publishes a delivery's
 // event to another bus, once for each delivery id.
 func (e *Engine) PublishDelivery(ctx context.Context, bus string, d *targets.Delivery) error {
-	if err := e.checkHops(d); err != nil {
-		return err
-	}
 	return e.publishOwn(ctx, bus, store.Entry{Event: d.Event}, "delivery/"+d.ID, d)
 }
 
@@ -171,9 +168,6 @@ func (e *Engine) PublishDelivery(ctx context.Context, bus string, d *targets.Del
 // each delivery id. The error is a *targets.Permanent if the bus can never
 // accept that.
 func (e *Engine) publishReply(ctx context.Context, bus string, d *targets.Delivery) error {
-	if err := e.checkHops(d); err != nil {
-		return err
-	}
 	due, err := dueTime(&Publication{Event: d.Reply}, time.Now())
 	if err == nil {
 		err = checkExpiry(d.Reply)
@@ -184,17 +178,13 @@ func (e *Engine) publishReply(ctx context.Context, bus string, d *targets.Delive
 	return e.publishOwn(ctx, bus, store.Entry{Event: d.Reply, Due: due}, "reply/"+d.ID, d)
 }
 
-// checkHops refuses what was chained too often to go on to another bus.
-func (e *Engine) checkHops(d *targets.Delivery) error {
+// publishOwn publishes what Switchyard itself makes of a delivery,
+// deduplicated on identity: entry has the event, and when it is due. What was
+// chained too often to go on to another bus is refused.
+func (e *Engine) publishOwn(ctx context.Context, bus string, entry store.Entry, identity string, d *targets.Delivery) error {
 	if int(d.Hops)+1 > e.opts.MaxHops {
 		return targets.Permanentf("the event was chained through %d buses already; rules seem to send it in a loop", d.Hops)
 	}
-	return nil
-}
-
-// publishOwn publishes what Switchyard itself makes of a delivery,
-// deduplicated on identity: entry has the event, and when it is due.
-func (e *Engine) publishOwn(ctx context.Context, bus string, entry store.Entry, identity string, d *targets.Delivery) error {
 	b, err := e.state.Load().accept(0, bus, entry.Event, 0)
 	if err != nil {
 		return &targets.Permanent{Err: err}

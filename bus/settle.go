@@ -29,8 +29,6 @@ type attemptResult struct {
 	took    time.Duration
 	err     error
 	answer  targets.Answer
-	local   bool              // it failed before the target was called
-	sent    *targets.Delivery // what the target was given; nil if local
 }
 
 func (w *settler) len() int   { return len(w.outcomes) }
@@ -161,11 +159,7 @@ func (w *settler) copyToDeadLetterBus(s *subscription, spec *subscriptionSpec, d
 		if ev, err = b.Build(); err == nil {
 			id := e.DeliveryID(dl.ID)
 			td := &targets.Delivery{ID: id, Subscription: s.name, Hops: dl.Record.Hops, Event: ev}
-			if int(td.Hops)+1 > e.opts.MaxHops {
-				err = fmt.Errorf("the event was chained through %d buses already", td.Hops)
-			} else {
-				err = e.publishOwn(w.d.ctx, bus, store.Entry{Event: ev}, "dead/"+id, td)
-			}
+			err = e.publishOwn(w.d.ctx, bus, store.Entry{Event: ev}, "dead/"+id, td)
 		}
 	}
 	if err != nil {

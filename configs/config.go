@@ -67,7 +67,7 @@ type Network struct {
 func (n Network) Guardian(listen string) *ssrf.Guardian {
 	var v4, v6 []netip.Prefix
 	allow := n.Allow
-	if loopbackListen(listen) {
+	if LoopbackListen(listen) {
 		allow = append(allow[:len(allow):len(allow)], netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"))
 	}
 	for _, p := range allow {
@@ -80,9 +80,9 @@ func (n Network) Guardian(listen string) *ssrf.Guardian {
 	return ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...))
 }
 
-// loopbackListen reports whether a listen address is reached from this machine
+// LoopbackListen reports whether a listen address is reached from this machine
 // only.
-func loopbackListen(listen string) bool {
+func LoopbackListen(listen string) bool {
 	host, _, err := net.SplitHostPort(listen)
 	if err != nil {
 		return false

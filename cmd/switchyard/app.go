@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -67,7 +66,7 @@ func newApp(ctx context.Context, f serveFlags, log *slog.Logger, out, errOut io.
 		return nil, err
 	}
 	listen, data := first(f.listen, file.Server.Listen), first(f.data, file.Server.Data)
-	if !f.insecure && !isLoopback(listen) {
+	if !f.insecure && !configs.LoopbackListen(listen) {
 		return nil, &usageError{fmt.Errorf("listening on %q lets others reach this server, which has no authentication configured; "+
 			"listen on 127.0.0.1, or pass --insecure if the network protects it", listen)}
 	}
@@ -204,16 +203,6 @@ func (a *app) close() {
 	if err := errors.Join(errs...); err != nil {
 		a.log.Error("closing failed", "error", err)
 	}
-}
-
-// isLoopback reports whether only this machine can reach a listen address.
-func isLoopback(listen string) bool {
-	host, _, err := net.SplitHostPort(listen)
-	if err != nil {
-		return false
-	}
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || (err == nil && ip.IsLoopback())
 }
 
 // first is the first text that is not empty.

@@ -280,23 +280,12 @@ func (s *Store) failed(g *seglog.Group, _ error) {
 
 // walkPayload calls f for each entry that is there.
 func walkPayload(payload []byte, f func(e *entry) error) error {
-	es, err := parsePayload(payload)
-	if err != nil {
-		return err
-	}
-	var e entry
-	for {
-		ok, err := es.next(&e)
-		if err != nil || !ok {
-			return err
-		}
+	return walkAll(payload, func(e *entry) error {
 		if e.flags&flagVoid != 0 {
-			continue
+			return nil
 		}
-		if err := f(&e); err != nil {
-			return err
-		}
-	}
+		return f(e)
+	})
 }
 
 // committed makes a durable group visible; it runs in the appender.
@@ -312,17 +301,18 @@ func (s *Store) committed(g *seglog.Group) {
 		pos := ge.Position()
 		s.pending.pos = pos
 		i := -1
-		_ = walkAll(c.buf, func(e *entry) {
+		_ = walkAll(c.buf, func(e *entry) error {
 			i++
 			if e.flags&flagVoid != 0 {
 				s.duplicates.Add(1)
-				return
+				return nil
 			}
 			s.commitEntry(c.buses[i], &c.batch[i], e, pos)
 			if b := c.buses[i]; e.seq != 0 && b.group != s.groups {
 				b.group = s.groups
 				touched = append(touched, b)
 			}
+			return nil
 		})
 	}
 	s.pending.mark, s.pending.schedule = s.dedupe.mark(), s.lastSchedule
@@ -348,7 +338,7 @@ func (s *Store) committed(g *seglog.Group) {
 }
 
 // walkAll is walkPayload with the entries that are void.
-func walkAll(payload []byte, f func(e *entry)) error {
+func walkAll(payload []byte, f func(e *entry) error) error {
 	es, err := parsePayload(payload)
 	if err != nil {
 		return err
@@ -359,7 +349,9 @@ func walkAll(payload []byte, f func(e *entry)) error {
 		if err != nil || !ok {
 			return err
 		}
-		f(&e)
+		if err := f(&e); err != nil {
+			return err
+		}
 	}
 }
 

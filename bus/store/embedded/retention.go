@@ -312,20 +312,20 @@ func (s *Store) liveOf(payload []byte, rows map[store.BusID]segmentRow) ([]byte,
 	var kept []byte
 	count := 0
 	total := 0
-	err := walkAll(payload, func(e *entry) {
+	err := walkAll(payload, func(e *entry) error {
 		total++
 		if e.flags&(flagVoid|flagScheduled) != 0 {
-			return
+			return nil
 		}
 		b, err := s.bus(e.bus)
 		if err != nil {
-			return
+			return nil
 		}
 		b.mu.Lock()
 		first := b.first
 		b.mu.Unlock()
 		if e.seq < first {
-			return
+			return nil
 		}
 		row, ok := rows[e.bus]
 		if !ok {
@@ -339,6 +339,7 @@ func (s *Store) liveOf(payload []byte, rows map[store.BusID]segmentRow) ([]byte,
 		}
 		kept = append(kept, e.raw...)
 		count++
+		return nil
 	})
 	switch {
 	case err != nil: // not ours to lose

@@ -95,13 +95,7 @@ func (s *Store) ListDead(ctx context.Context, id store.SubscriptionID, after str
 			more = true
 			return false, nil
 		}
-		r := rowReader{rest: key[len(prefix):]}
-		d := death{r.i64(), r.u64()}
-		p, ok := parsePlace(r.rest)
-		if !ok {
-			return false, errBadRow
-		}
-		l, err := parseDead(p, d, value)
+		l, err := deadRow(key[len(prefix):], value)
 		found = append(found, l)
 		return true, err
 	})
@@ -293,6 +287,17 @@ func (s *Store) buryOld(now int64) error {
 	return nil
 }
 
+// deadRow reads a row of the dead letters; key is without its prefix.
+func deadRow(key, value []byte) (deadLetter, error) {
+	r := rowReader{rest: key}
+	d := death{r.i64(), r.u64()}
+	p, ok := parsePlace(r.rest)
+	if !ok {
+		return deadLetter{}, errBadRow
+	}
+	return parseDead(p, d, value)
+}
+
 func (s *Store) buryBefore(sub *subscription, before int64) error {
 	if sub.gone || sub.counts.dead == 0 {
 		return nil
@@ -300,13 +305,7 @@ func (s *Store) buryBefore(sub *subscription, before int64) error {
 	prefix := idKey(nil, prefixDead, uint32(sub.id))
 	var letters []deadLetter
 	err := s.state.scan(prefix, be64(slices.Clone(prefix), uint64(before)), func(key, value []byte) (bool, error) {
-		r := rowReader{rest: key[len(prefix):]}
-		d := death{r.i64(), r.u64()}
-		p, ok := parsePlace(r.rest)
-		if !ok {
-			return false, errBadRow
-		}
-		l, err := parseDead(p, d, value)
+		l, err := deadRow(key[len(prefix):], value)
 		letters = append(letters, l)
 		return true, err
 	})

@@ -22,7 +22,6 @@ type appendCall struct {
 	results []store.Result
 	epoch   uint64
 	fired   []fired // for scheduled events whose time has come
-	key     []byte  // scratch
 	barrier bool    // only waits for what is before it
 }
 
@@ -126,11 +125,7 @@ func (s *Store) prepare(c *appendCall) error {
 		dup := false
 		if e.Window > 0 && f == nil {
 			var err error
-			s.dedupe.useClass(uint64(e.Window))
-			if c.key == nil {
-				c.key = make([]byte, 0, 64)
-			}
-			if k, dup, err = s.lookup(identity{e.Bus, e.Dedupe}, now, c.key); err != nil {
+			if k, dup, err = s.lookup(identity{e.Bus, e.Dedupe}, now); err != nil {
 				return err
 			}
 		}
@@ -192,7 +187,7 @@ func (s *Store) sealCall(c *appendCall, now int64) error {
 				continue
 			}
 			var err error
-			if c.found[i], c.dup[i], err = s.lookup(identity{e.Bus, e.Dedupe}, now, c.key); err != nil {
+			if c.found[i], c.dup[i], err = s.lookup(identity{e.Bus, e.Dedupe}, now); err != nil {
 				return err
 			}
 		}

@@ -1,7 +1,6 @@
 package embedded
 
 import (
-	"bytes"
 	"slices"
 	"time"
 
@@ -28,11 +27,6 @@ type segmentDone struct {
 	row     segmentRow
 }
 
-type knownRow struct {
-	id identity
-	known
-}
-
 // schedNote is a scheduled event to be kept, or one to be removed.
 type schedNote struct {
 	due int64
@@ -53,11 +47,7 @@ func (p *pending) size() int { return len(p.known) + len(p.sched) + len(p.buses)
 // note takes what the state must know of an entry besides its bus's numbers.
 func (p *pending) note(e *entry, b *bus) {
 	if w := int64(e.window()); w > 0 {
-		at := e.record
-		if e.hasDue() && e.flags&(flagFired|flagScheduled) != 0 {
-			at = e.accepted()
-		}
-		p.known = append(p.known, knownRow{identity{b.id, e.key()}, known{e.seq, at, w}})
+		p.known = append(p.known, knownRow{identity{b.id, e.key()}, known{e.seq, e.keptAt(), w}})
 	}
 	switch {
 	case e.flags&flagScheduled != 0:
@@ -99,6 +89,11 @@ func (s *Store) applier() {
 func (s *Store) applyPending() error {
 	s.applyMu.Lock()
 	defer s.applyMu.Unlock()
+	return s.apply()
+}
+
+// apply is applyPending; s.applyMu is held.
+func (s *Store) apply() error {
 	s.pendingMu.Lock()
 	p := s.pending
 	s.pending = s.spare
@@ -110,13 +105,7 @@ func (s *Store) applyPending() error {
 	}
 	batch := s.state.db.NewBatch()
 	var key, value []byte
-	s.filters.add(p.known)
-	// In order of their keys they go into the state at half the price.
-	slices.SortFunc(p.known, func(x, y knownRow) int { return bytes.Compare(x.id.key[:], y.id.key[:]) })
-	for i := range p.known {
-		key, value = dedupeRow(p.known[i].id, p.known[i].known, key, value)
-		_ = batch.Set(key, value, nil)
-	}
+	s.journal(batch, p.known, p.mark)
 	for _, d := range p.segments {
 		key = segmentKey(key[:0], prefixSegment, d.segment, d.bus)
 		_ = batch.Set(key, d.row.append(value[:0]), nil)
@@ -143,9 +132,12 @@ func (s *Store) applyPending() error {
 		}
 		b.mu.Unlock()
 	}
-	s.dedupe.wrote(p.mark)
+	full := s.dedupe.wrote(p.mark)
 	s.scheduleChanged(next)
 	s.spare = p.emptied()
+	if full {
+		return s.sortKnown(false)
+	}
 	return nil
 }
 

@@ -112,6 +112,7 @@ func (l *ledger) open(fs *vfs.MemFS) *Store {
 	s, err := Open(Options{
 		FS: fs, Dir: "data", SegmentSize: 16 << 10, Clock: l.clock.Now, NoBackground: true,
 		WindowPerSubscription: 4 + l.r.IntN(12), SpillAge: time.Second,
+		generation: 1 + l.r.IntN(16), maxRuns: 1 + l.r.IntN(4),
 	})
 	if err != nil {
 		l.t.Fatal(err)
@@ -433,6 +434,7 @@ func crashUnderLoad(t *testing.T, r *rand.Rand) {
 		s, err := Open(Options{
 			FS: fs, Dir: "data", SegmentSize: 64 << 10, WindowPerSubscription: 64,
 			CheckpointEvery: 2 * time.Millisecond, SpillAge: 4 * time.Millisecond, SyncEvery: 8 * time.Millisecond,
+			generation: 8, maxRuns: 4,
 		})
 		if err != nil {
 			t.Fatal(err)

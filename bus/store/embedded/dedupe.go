@@ -1,44 +1,44 @@
 package embedded
 
 import (
-	"bytes"
-	"encoding/binary"
-	"errors"
+	"cmp"
 	"slices"
 	"sync"
 	"sync/atomic"
-
-	"github.com/cockroachdb/pebble/v2"
-
-	"github.com/switchyard-dev/switchyard/bus/store"
 )
 
-// dedupe remembers which identities were kept. They stand in the state, in
-// buckets by time for each length of window, so that the old ones go by range. Those that
-// the state may lack stand in two generations in memory.
+// dedupe remembers which identities were kept. The newest stand in memory, in
+// one generation that is being filled and perhaps one that is full; what is in
+// them is in the journal too, which is read back at a start. A full generation
+// is sorted into a run and let go (run.go). When there are too many runs, the
+// smallest become rows of their own (loose.go).
 //
-// A publisher looks into the state before it hands its batch to the appender,
-// and notes the epoch, which counts generations; the appender looks into the
-// two generations. An identity that the state lacked at the look-up is in one
-// of them as long as the epoch is still the same, for a generation is let go
-// only after the state has it. With another epoch the appender looks again.
+// A publisher looks into runs and rows before it hands its batch to the
+// appender, and notes the epoch, which counts generations that were let go; the
+// appender looks into those in memory. An identity that the publisher did not
+// find is in memory as long as the epoch is still the same, for a generation is
+// let go only after there is a run of it. With another epoch the appender looks
+// again.
 type dedupe struct {
-	epoch   atomic.Uint64
-	classes atomic.Pointer[[]uint64] // the windows that were used, in nanoseconds
+	generation, maxRuns int
 
-	mu        sync.Mutex
-	cur, prev map[identity]known
-	curLast   uint64 // number of the newest identity in cur, prev
-	prevLast  uint64
-	count     uint64 // identities ever remembered
-	applied   uint64 // of them, how many the state has
+	epoch atomic.Uint64
+	runs  atomic.Pointer[[]*run] // the newest last
+	loose atomic.Pointer[[]looseClass]
 
-	swept map[uint64]uint64 // by class: buckets below are gone; used by sweep only
-}
+	mu       sync.Mutex
+	cur      map[identity]known
+	prev     map[identity]known // full, and not yet sorted
+	prevLast uint64             // number of the newest identity in prev
+	spare    map[identity]known
+	count    uint64 // identities ever remembered
+	applied  uint64 // of them, how many the journal has
 
-type identity struct {
-	bus store.BusID
-	key [16]byte
+	// The applier's.
+	unsorted []knownRow // what is in the journal
+	journal  []journalRow
+	lastRun  uint64 // the number of the newest run
+	resting  uint64 // count at the last rest
 }
 
 // known is what is remembered of an identity.
@@ -50,34 +50,39 @@ type known struct {
 
 func (k known) fresh(now int64) bool { return now-k.at < k.window }
 
-// bucketsPerWindow is how many buckets a window covers. Keys in a bucket are
-// random, so that its rows are compacted again and again while it is filled;
-// the older ones are left alone.
-const bucketsPerWindow = 4
-
-func bucketWidth(class uint64) uint64 { return max(class/bucketsPerWindow, 1) }
-
-// generationSize is how many identities one generation holds.
-const generationSize = 1 << 14
-
-func newDedupe() *dedupe {
-	d := &dedupe{swept: map[uint64]uint64{}}
-	d.classes.Store(&[]uint64{})
-	return d
+type knownRow struct {
+	id identity
+	known
 }
 
-// useClass makes look-ups cover a window.
-func (d *dedupe) useClass(window uint64) {
-	for {
-		old := d.classes.Load()
-		if slices.Contains(*old, window) {
-			return
-		}
-		grown := append(slices.Clone(*old), window)
-		if d.classes.CompareAndSwap(old, &grown) {
-			return
-		}
+// compare orders rows as runs have them: by window, then identity, and the
+// newer one of the same identity first.
+func (r *knownRow) compare(o *knownRow) int {
+	if c := cmp.Compare(r.window, o.window); c != 0 {
+		return c
 	}
+	if c := r.id.compare(&o.id); c != 0 {
+		return c
+	}
+	if c := cmp.Compare(o.at, r.at); c != 0 {
+		return c
+	}
+	return cmp.Compare(o.seq, r.seq)
+}
+
+// generationSize is how many identities a generation holds, and a run at least
+// when there are that many.
+const generationSize = 1 << 16
+
+// restingShare is the share of a generation that stays in memory while nothing
+// is published.
+const restingShare = 16
+
+func newDedupe(generation, maxRuns int) *dedupe {
+	d := &dedupe{generation: generation, maxRuns: maxRuns}
+	d.runs.Store(&[]*run{})
+	d.loose.Store(&[]looseClass{})
+	return d
 }
 
 // find looks into the generations.
@@ -95,22 +100,18 @@ func (d *dedupe) find(id identity, now int64) (known, bool) {
 func (d *dedupe) remember(id identity, k known) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.cur) >= generationSize && d.applied >= d.prevLast {
-		old := d.prev
-		d.prev, d.prevLast = d.cur, d.curLast
-		clear(old)
-		d.cur = old
-		d.epoch.Add(1)
+	if len(d.cur) >= d.generation && d.prev == nil {
+		d.prev, d.prevLast = d.cur, d.count
+		d.cur, d.spare = d.spare, nil
 	}
 	if d.cur == nil {
 		d.cur = make(map[identity]known)
 	}
 	d.cur[id] = k
 	d.count++
-	d.curLast = d.count
 }
 
-// forget takes back an identity that did not become durable, or was cancelled.
+// forget takes back an identity that did not become durable.
 func (d *dedupe) forget(id identity) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -122,11 +123,10 @@ func (d *dedupe) forget(id identity) {
 func (d *dedupe) forgetAt(id identity, at int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if k, ok := d.cur[id]; ok && k.at == at {
-		delete(d.cur, id)
-	}
-	if k, ok := d.prev[id]; ok && k.at == at {
-		delete(d.prev, id)
+	for _, g := range []map[identity]known{d.cur, d.prev} {
+		if k, ok := g[id]; ok && k.at == at {
+			delete(g, id)
+		}
 	}
 }
 
@@ -137,93 +137,72 @@ func (d *dedupe) mark() uint64 {
 	return d.count
 }
 
-// wrote says that the state has the identities up to number n. When that is
-// all of them and nothing happened for a while the generations are let go.
-func (d *dedupe) wrote(n uint64) {
+// wrote says that the journal has the identities up to number n, and reports
+// whether there is a full generation among them.
+func (d *dedupe) wrote(n uint64) (full bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.applied = max(d.applied, n)
+	return d.prev != nil && d.applied >= d.prevLast
 }
 
-// rest frees the generations if the state has all of them.
-func (d *dedupe) rest() {
+// sorted lets the full generation go, and with all the other one too, if the
+// journal had all of it; there are runs of them.
+func (d *dedupe) sorted(all bool) {
+	d.mu.Lock()
+	old := d.prev
+	d.prev = nil
+	if all && d.applied >= d.count {
+		d.cur, old = nil, nil
+	}
+	d.epoch.Add(1)
+	d.mu.Unlock()
+	clear(old)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.applied >= d.count && (d.cur != nil || d.prev != nil) {
-		d.cur, d.prev = nil, nil
-		d.epoch.Add(1)
-	}
+	d.spare = old
 }
 
-// lookup finds an identity in the state.
-func (s *Store) lookup(id identity, now int64, key []byte) (known, bool, error) {
+// rest is called once a second. It reports whether nothing was remembered
+// since the last time and enough stands in memory to be sorted for that.
+func (d *dedupe) rest() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	idle := d.count == d.resting && d.applied >= d.count
+	d.resting = d.count
+	if idle {
+		d.spare = nil
+	}
+	return idle && len(d.cur) >= d.generation/restingShare
+}
+
+// lookup finds an identity in runs and rows. Of an event that was scheduled and
+// then recorded both may be found; the latter counts.
+func (s *Store) lookup(id identity, now int64) (k known, ok bool, err error) {
 	where, which := id.hash()
-	for _, class := range *s.dedupe.classes.Load() {
-		bucket := uint64(now) / bucketWidth(class)
-		for back := uint64(0); back <= bucketsPerWindow && back <= bucket; back++ {
-			if !s.filters.mayHave(bucketID{class, bucket - back}, where, which) {
-				continue
-			}
-			var k known
-			key = dedupeKeyOf(key[:0], class, bucket-back, id.bus, id.key)
-			ok, err := s.state.get(key, func(v []byte) error {
-				r := rowReader{rest: v}
-				k = known{seq: r.u64(), at: r.i64(), window: int64(class)}
-				return r.err()
-			})
-			if err != nil {
-				return k, false, err
-			}
-			if ok && k.fresh(now) {
-				return k, true, nil
-			}
-		}
-	}
-	return known{}, false, nil
-}
-
-func dedupeRow(id identity, k known, key, value []byte) (_, _ []byte) {
-	class := uint64(k.window)
-	return dedupeKeyOf(key[:0], class, uint64(k.at)/bucketWidth(class), id.bus, id.key), be64(be64(value[:0], k.seq), uint64(k.at))
-}
-
-// loadClasses finds the windows that rows exist for.
-func (s *Store) loadClasses() error {
-	now := uint64(nanos(s.opts.Clock()))
-	it, err := s.state.iter([]byte{prefixDedupe}, []byte{prefixDedupe + 1})
-	if err != nil {
-		return err
-	}
-	for ok := it.First(); ok; {
-		if len(it.Key()) < 9 {
-			return errors.Join(errBadRow, it.Close())
-		}
-		class := binary.BigEndian.Uint64(it.Key()[1:])
-		next := successor(bytes.Clone(it.Key()[:9]))
-		if class > 0 {
-			s.dedupe.useClass(class)
-			if it.SeekLT(next) && len(it.Key()) >= 17 {
-				s.filters.expect(class, binary.BigEndian.Uint64(it.Key()[9:]), now/bucketWidth(class))
-			}
-		}
-		ok = it.SeekGE(next)
-	}
-	return it.Close()
-}
-
-// sweepDedupe drops the buckets whose identities are all forgotten.
-func (s *Store) sweepDedupe(now int64) error {
-	batch := s.state.db.NewBatch()
-	for _, class := range *s.dedupe.classes.Load() {
-		bucket := uint64(now) / bucketWidth(class)
-		if bucket <= bucketsPerWindow || s.dedupe.swept[class] >= bucket-bucketsPerWindow {
+	for _, r := range slices.Backward(*s.dedupe.runs.Load()) {
+		if !r.fresh(now) || !r.filter.has(where, which) {
 			continue
 		}
-		oldest := bucket - bucketsPerWindow
-		s.dedupe.swept[class] = oldest
-		s.filters.sweep(class, oldest)
-		start := be64([]byte{prefixDedupe}, class)
-		_ = batch.DeleteRange(start, be64(bytes.Clone(start), oldest), (*pebble.WriteOptions)(nil))
+		found, there, err := s.search(r, id)
+		if err != nil {
+			return k, false, err
+		}
+		if there && found.fresh(now) {
+			if k, ok = found, true; k.seq != 0 {
+				return k, ok, nil
+			}
+		}
 	}
-	return s.state.commit(batch)
+	// After the runs, for one may have become rows meanwhile.
+	for _, c := range *s.dedupe.loose.Load() {
+		found, there, err := s.lookupLoose(c, id, now)
+		if err != nil {
+			return k, false, err
+		}
+		if there && (!ok || found.seq != 0) {
+			k, ok = found, true
+		}
+	}
+	return k, ok, nil
 }

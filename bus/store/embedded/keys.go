@@ -16,7 +16,10 @@ const (
 	prefixPosition = 'P' // P bus                         → router's position
 	prefixIndex    = 'x' // x bus seq                     → indexEntry
 	prefixSegment  = 'g' // g segment bus                 → segmentRow
-	prefixDedupe   = 'd' // d window bucket bus key       → dedupeRow
+	prefixJournal  = 'j' // j number                      → identities, in the order in which they came
+	prefixRun      = 'r' // r run                         → window, newest, count, filter
+	prefixPage     = 'h' // h run key bus                 → identities from that one on, sorted
+	prefixDedupe   = 'd' // d window bucket bus key       → sequence, time
 	prefixSub      = 'S' // S sub                         → subRow
 	prefixCounts   = 'N' // N sub                         → counts (merged)
 	prefixError    = 'E' // E sub                         → the last error
@@ -85,11 +88,6 @@ func seqKey(dst []byte, prefix byte, bus store.BusID, seq uint64) []byte {
 
 func segmentKey(dst []byte, prefix byte, segment uint64, bus store.BusID) []byte {
 	return be32(be64(append(dst, prefix), segment), uint32(bus))
-}
-
-func dedupeKeyOf(dst []byte, class, bucket uint64, bus store.BusID, key [16]byte) []byte {
-	dst = be64(be64(append(dst, prefixDedupe), class), bucket)
-	return append(be32(dst, uint32(bus)), key[:]...)
 }
 
 func queueKey(dst []byte, prefix byte, sub store.SubscriptionID, p place) []byte {

@@ -13,7 +13,7 @@ import (
 // Queues are not read: each is when it is first claimed from.
 func (s *Store) recover() error {
 	s.tick.Store(1)
-	for _, load := range []func() error{s.loadMeta, s.loadBuses, s.loadSubs, s.loadClasses, s.openLog, s.loadSchedule, s.openTrace} {
+	for _, load := range []func() error{s.loadMeta, s.loadBuses, s.loadSubs, s.loadLoose, s.loadRuns, s.loadJournal, s.openLog, s.loadSchedule, s.openTrace} {
 		if err := load(); err != nil {
 			return err
 		}
@@ -178,7 +178,6 @@ func (s *Store) openLog() error {
 		b.assigned, b.assignedTime = b.last, b.recorded
 		b.queue.known = b.last
 	}
-	s.pending.mark = s.dedupe.mark()
 	return s.applyPending()
 }
 
@@ -192,8 +191,9 @@ func (s *Store) replay(pos seglog.Position, payload []byte) error {
 		if b == nil {
 			return nil // dropped since
 		}
-		if w := uint64(e.window()); w > 0 {
-			s.dedupe.useClass(w)
+		if w := int64(e.window()); w > 0 {
+			k := known{e.seq, e.keptAt(), w}
+			s.dedupe.remember(identity{b.id, e.key()}, k)
 		}
 		s.pending.note(e, b)
 		switch {
@@ -215,7 +215,7 @@ func (s *Store) replay(pos seglog.Position, payload []byte) error {
 	if err != nil {
 		return err
 	}
-	s.pending.pos, s.pending.schedule = pos, s.lastSchedule
+	s.pending.pos, s.pending.schedule, s.pending.mark = pos, s.lastSchedule, s.dedupe.mark()
 	if s.pending.size() >= maxPending/4 {
 		return s.applyPending()
 	}

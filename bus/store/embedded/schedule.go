@@ -262,7 +262,9 @@ func (s *Store) CancelScheduled(ctx context.Context, bus store.BusID, source, id
 	if err != nil {
 		return err
 	}
-	if err := s.applyPending(); err != nil {
+	s.applyMu.Lock()
+	defer s.applyMu.Unlock()
+	if err := s.apply(); err != nil {
 		return err
 	}
 	s.schedule.mu.Lock()
@@ -276,10 +278,9 @@ func (s *Store) CancelScheduled(ctx context.Context, bus store.BusID, source, id
 		_ = batch.Delete(schedKey(nil, due, number, bus), nil)
 		_ = batch.Delete(schedBusKey(nil, bus, due, number), nil)
 		if e.Window > 0 {
-			who := identity{bus, e.Dedupe}
-			key, _ := dedupeRow(who, known{0, accepted, int64(e.Window)}, nil, nil)
-			_ = batch.Delete(key, nil)
-			s.dedupe.forgetAt(who, accepted)
+			if err := s.forgetScheduled(batch, identity{bus, e.Dedupe}, known{0, accepted, int64(e.Window)}); err != nil {
+				return false, err
+			}
 		}
 		return true, nil
 	})

@@ -80,6 +80,8 @@ type Options struct {
 	Logger *slog.Logger
 	// OnFsync observes the log's fsyncs, if set.
 	OnFsync func(time.Duration)
+
+	generation, maxRuns int // of dedupe; tests make them small
 }
 
 func (o *Options) withDefaults() error {
@@ -103,6 +105,8 @@ func (o *Options) withDefaults() error {
 	setDefault(&o.CheckpointEvery, 250*time.Millisecond)
 	setDefault(&o.SpillAge, 500*time.Millisecond)
 	setDefault(&o.SyncEvery, time.Second)
+	setDefault(&o.generation, generationSize)
+	setDefault(&o.maxRuns, maxRuns)
 	return nil
 }
 
@@ -143,7 +147,6 @@ type Store struct {
 	// The appender's.
 	calls        sync.Pool
 	dedupe       *dedupe
-	filters      *filters
 	lastSchedule uint64
 	groups       uint64
 	touched      []*bus
@@ -193,8 +196,7 @@ func Open(opts Options) (_ *Store, err error) {
 		closed:      make(chan struct{}),
 		byName:      map[string]*bus{},
 		bySub:       map[string]*subscription{},
-		dedupe:      newDedupe(),
-		filters:     newFilters(),
+		dedupe:      newDedupe(opts.generation, opts.maxRuns),
 		applySignal: make(chan struct{}, 1),
 	}
 	s.calls.New = func() any { return &appendCall{} }
@@ -293,11 +295,6 @@ func (s *Store) start() {
 	s.running.Go(s.scheduler)
 	s.running.Go(s.housekeeper)
 	s.running.Go(s.tracer)
-	s.running.Go(func() {
-		if err := s.learn(); err != nil {
-			s.opts.Logger.Warn("reading the known identities failed; duplicates are looked up one by one", "error", err)
-		}
-	})
 }
 
 // Watch implements store.Store.
@@ -405,7 +402,11 @@ func (s *Store) ticker() {
 		s.dropIdleTails()
 		if time.Since(synced) >= s.opts.SyncEvery {
 			synced = time.Now()
-			s.dedupe.rest()
+			if s.dedupe.rest() {
+				if err := s.sortIdle(); err != nil {
+					s.opts.Logger.Error("sorting the known identities failed", "error", err)
+				}
+			}
 			if err := s.state.flush(); err != nil {
 				s.opts.Logger.Error("syncing the state failed", "error", err)
 			}

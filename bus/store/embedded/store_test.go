@@ -70,7 +70,13 @@ func TestConformanceWithBackground(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, suite(func(o *Options) {
 		o.NoBackground, o.CheckpointEvery, o.SpillAge = false, 2*time.Millisecond, time.Nanosecond
+		o.generation, o.maxRuns = 4, 3
 	}))
+}
+
+func TestConformanceWithSortedIdentities(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, suite(func(o *Options) { o.generation, o.maxRuns = 1, 2 }))
 }
 
 // How many seeds the randomized tests try, and from which on.
@@ -92,6 +98,7 @@ func TestMetamorphic(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			storetest.Metamorphic(t, suite(func(o *Options) {
+				o.generation, o.maxRuns = 1+int(seed%9), 1+int(seed%3)
 				switch seed % 4 {
 				case 1:
 					o.WindowPerSubscription, o.SegmentSize = 3, 16<<10

@@ -1,0 +1,234 @@
+package embedded
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"slices"
+	"sort"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// run is identities of one window, sorted, in pages that are rows of the state.
+// The runs are written once and dropped whole, which costs a small part of what
+// a row for each identity would: those are compacted again and again, for their
+// keys are random.
+type run struct {
+	number uint64
+	window int64
+	newest int64 // when the youngest was kept
+	count  int
+	filter filter
+}
+
+const (
+	pageEntries = 112
+	// maxRuns bounds the memory for the filters, to about 20 MB. Runs beyond are
+	// taken apart.
+	maxRuns = 128
+)
+
+func (r *run) fresh(now int64) bool { return now-r.newest < r.window }
+
+func (id *identity) compare(o *identity) int {
+	if c := bytes.Compare(id.key[:], o.key[:]); c != 0 {
+		return c
+	}
+	return int(id.bus) - int(o.bus)
+}
+
+func runKey(number uint64) []byte { return be64([]byte{prefixRun}, number) }
+
+func pageKey(dst []byte, number uint64, id *identity) []byte {
+	return id.append(be64(append(dst, prefixPage), number))
+}
+
+func (r *run) row() []byte {
+	row := be64(be64(be64(nil, uint64(r.window)), uint64(r.newest)), uint64(r.count))
+	return r.filter.append(row)
+}
+
+func parseRun(number uint64, b []byte) (*run, error) {
+	row := rowReader{rest: b}
+	r := &run{number: number, window: row.i64(), newest: row.i64(), count: int(row.u64())}
+	if row.bad || r.window <= 0 {
+		return nil, errBadRow
+	}
+	var err error
+	r.filter, err = parseFilter(row.rest)
+	return r, err
+}
+
+// sortKnown makes runs of what stands in the journal, and lets the generations
+// go; s.applyMu is held.
+func (s *Store) sortKnown(all bool) error {
+	d := s.dedupe
+	if len(d.unsorted) == 0 {
+		return nil
+	}
+	rows := d.unsorted
+	slices.SortFunc(rows, func(x, y knownRow) int { return x.compare(&y) })
+	rows = slices.CompactFunc(rows, func(x, y knownRow) bool { return x.window == y.window && x.id == y.id })
+	batch := s.state.db.NewBatch()
+	runs := slices.Clone(*d.runs.Load())
+	for len(rows) > 0 {
+		window := rows[0].window
+		n := sort.Search(len(rows), func(i int) bool { return rows[i].window != window })
+		d.lastRun++
+		runs = append(runs, writeRun(batch, d.lastRun, rows[:n]))
+		rows = rows[n:]
+	}
+	_ = batch.DeleteRange([]byte{prefixJournal}, journalKey(d.journal[len(d.journal)-1].number+1), nil)
+	if err := s.state.commit(batch); err != nil {
+		return err
+	}
+	d.runs.Store(&runs)
+	d.journal = d.journal[:0]
+	if d.unsorted = d.unsorted[:0]; all {
+		d.unsorted = nil
+	}
+	d.sorted(all)
+	for len(*d.runs.Load()) > d.maxRuns {
+		if err := s.loosen(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sortIdle is sortKnown for a store that nobody publishes to, so that it needs
+// little memory.
+func (s *Store) sortIdle() error {
+	s.applyMu.Lock()
+	defer s.applyMu.Unlock()
+	if err := s.apply(); err != nil {
+		return err
+	}
+	return s.sortKnown(true)
+}
+
+// writeRun adds the rows of a run to the batch; the identities are sorted.
+func writeRun(batch *pebble.Batch, number uint64, rows []knownRow) *run {
+	r := &run{number: number, window: rows[0].window, count: len(rows), filter: newFilter(len(rows))}
+	for len(rows) > 0 {
+		n := min(len(rows), pageEntries)
+		op := batch.SetDeferred(29, n*pageEntrySize)
+		pageKey(op.Key[:0], number, &rows[0].id)
+		value := op.Value[:0]
+		for i := range rows[:n] {
+			r.newest = max(r.newest, rows[i].at)
+			r.filter.add(rows[i].id.hash())
+			value = rows[i].append(value)
+		}
+		_ = op.Finish()
+		rows = rows[n:]
+	}
+	_ = batch.Set(runKey(number), r.row(), nil)
+	return r
+}
+
+// page finds the page of a run that an identity would be in and calls f with
+// its key, its entries and the place of the first of them that is not before
+// the identity. Neither may be kept.
+func (s *Store) page(r *run, id identity, f func(key, page []byte, at int)) error {
+	var buf [40]byte
+	lower := be64(append(buf[:0], prefixPage), r.number)
+	it, err := s.state.iter(lower, append(pageKey(nil, r.number, &id), 0))
+	if err != nil {
+		return err
+	}
+	if !it.Last() {
+		return it.Close()
+	}
+	page, err := it.ValueAndErr()
+	if err == nil && (len(page) == 0 || len(page)%pageEntrySize != 0) {
+		err = errBadRow
+	}
+	if err == nil {
+		var wanted [20]byte
+		id.append(wanted[:0])
+		f(it.Key(), page, sort.Search(len(page)/pageEntrySize, func(i int) bool {
+			return bytes.Compare(page[i*pageEntrySize:][:len(wanted)], wanted[:]) >= 0
+		}))
+	}
+	return errors.Join(err, it.Close())
+}
+
+// search finds an identity in a run.
+func (s *Store) search(r *run, id identity) (k known, ok bool, err error) {
+	err = s.page(r, id, func(_, page []byte, at int) {
+		if at*pageEntrySize < len(page) {
+			row := parseKnown(page[at*pageEntrySize:])
+			row.window = r.window
+			k, ok = row.known, row.id == id
+		}
+	})
+	return k, ok, err
+}
+
+// forgetIn takes an identity out of a run, if it is there as described.
+func (s *Store) forgetIn(batch *pebble.Batch, r *run, id identity, same func(knownRow) bool) (done bool, err error) {
+	if where, which := id.hash(); !r.filter.has(where, which) {
+		return false, nil
+	}
+	err = s.page(r, id, func(key, page []byte, at int) {
+		for ; at*pageEntrySize < len(page) && !done; at++ {
+			row := parseKnown(page[at*pageEntrySize:])
+			if row.id != id {
+				return
+			}
+			if same(row) {
+				rest := slices.Delete(bytes.Clone(page), at*pageEntrySize, (at+1)*pageEntrySize)
+				if key = bytes.Clone(key); len(rest) == 0 {
+					_ = batch.Delete(key, nil)
+				} else {
+					_ = batch.Set(key, rest, nil)
+				}
+				done = true
+			}
+		}
+	})
+	return done, err
+}
+
+// loadRuns finds the runs, after a start.
+func (s *Store) loadRuns() error {
+	var runs []*run
+	err := s.state.scanPrefix([]byte{prefixRun}, func(key, value []byte) (bool, error) {
+		if len(key) != 9 {
+			return false, errBadRow
+		}
+		r, err := parseRun(binary.BigEndian.Uint64(key[1:]), value)
+		if err == nil {
+			runs = append(runs, r)
+			s.dedupe.lastRun = r.number
+		}
+		return true, err
+	})
+	s.dedupe.runs.Store(&runs)
+	return err
+}
+
+func dropRun(batch *pebble.Batch, r *run) {
+	_ = batch.Delete(runKey(r.number), nil)
+	_ = batch.DeleteRange(be64([]byte{prefixPage}, r.number), be64([]byte{prefixPage}, r.number+1), nil)
+}
+
+// sweepDedupe drops what nobody asks for any more.
+func (s *Store) sweepDedupe(now int64) error {
+	s.applyMu.Lock()
+	defer s.applyMu.Unlock()
+	batch := s.state.db.NewBatch()
+	var runs []*run
+	for _, r := range *s.dedupe.runs.Load() {
+		if r.fresh(now) {
+			runs = append(runs, r)
+		} else {
+			dropRun(batch, r)
+		}
+	}
+	s.dedupe.runs.Store(&runs)
+	s.sweepLoose(batch, now)
+	return s.state.commit(batch)
+}

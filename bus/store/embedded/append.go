@@ -113,7 +113,7 @@ func (s *Store) prepare(c *appendCall) error {
 	}
 	c.buf = appendPayloadHeader(c.buf[:0], len(c.batch))
 	c.epoch = s.dedupe.epoch.Load()
-	now := nanos(s.opts.Clock())
+	now := s.sealed.Load() // seal looks whether what is found is fresh
 	for i := range c.batch {
 		e := &c.batch[i]
 		var f *fired
@@ -143,9 +143,13 @@ func (s *Store) reserve() error {
 }
 
 // seal gives the entries of a group their sequences and times, in order of the
-// log; it runs in the appender.
+// log; it runs in the appender. What of a stale batch is looked up in the state
+// meanwhile keeps the applier waiting, but nobody else.
 func (s *Store) seal(g *seglog.Group) error {
 	now := nanos(s.opts.Clock())
+	s.sealed.Store(now)
+	s.dedupe.mu.Lock()
+	defer s.dedupe.mu.Unlock()
 	for _, e := range g.Entries {
 		c, _ := e.Ctx.(*appendCall)
 		if c == nil || c.barrier {
@@ -214,7 +218,7 @@ func (s *Store) sealEntry(c *appendCall, i int, e *entry, now int64) {
 	id := identity{e.bus, e.key()}
 	isFired := e.flags&flagFired != 0
 	if window > 0 && !isFired {
-		k, dup := s.dedupe.find(id, now)
+		k, dup := s.dedupe.find(&id, now)
 		if !dup && c.dup[i] {
 			k, dup = c.found[i], c.found[i].fresh(now)
 		}
@@ -243,12 +247,14 @@ func (s *Store) sealEntry(c *appendCall, i int, e *entry, now int64) {
 		}
 	}
 	if window > 0 {
-		s.dedupe.remember(id, known{e.seq, at, window})
+		s.dedupe.remember(&id, known{e.seq, at, window})
 	}
 }
 
 // failed takes back what seal gave to entries that were not written.
 func (s *Store) failed(g *seglog.Group, _ error) {
+	s.dedupe.mu.Lock()
+	defer s.dedupe.mu.Unlock()
 	for _, ge := range g.Entries {
 		c, _ := ge.Ctx.(*appendCall)
 		if c == nil || c.barrier {
@@ -266,7 +272,7 @@ func (s *Store) failed(g *seglog.Group, _ error) {
 			id := identity{e.bus, e.key()}
 			s.dedupe.forget(id)
 			if e.flags&flagFired != 0 { // it is scheduled again
-				s.dedupe.remember(id, known{0, e.accepted(), int64(e.window())})
+				s.dedupe.remember(&id, known{0, e.accepted(), int64(e.window())})
 			}
 			return nil
 		})

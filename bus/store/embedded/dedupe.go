@@ -85,21 +85,17 @@ func newDedupe(generation, maxRuns int) *dedupe {
 	return d
 }
 
-// find looks into the generations.
-func (d *dedupe) find(id identity, now int64) (known, bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	k, ok := d.cur[id]
-	if !ok {
-		k, ok = d.prev[id]
+// find looks into the generations; d.mu is held.
+func (d *dedupe) find(id *identity, now int64) (known, bool) {
+	k, ok := d.cur[*id]
+	if !ok && d.prev != nil {
+		k, ok = d.prev[*id]
 	}
 	return k, ok && k.fresh(now)
 }
 
-// remember notes an identity that is about to be appended.
-func (d *dedupe) remember(id identity, k known) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+// remember notes an identity that is about to be appended; d.mu is held.
+func (d *dedupe) remember(id *identity, k known) {
 	if len(d.cur) >= d.generation && d.prev == nil {
 		d.prev, d.prevLast = d.cur, d.count
 		d.cur, d.spare = d.spare, nil
@@ -107,14 +103,12 @@ func (d *dedupe) remember(id identity, k known) {
 	if d.cur == nil {
 		d.cur = make(map[identity]known)
 	}
-	d.cur[id] = k
+	d.cur[*id] = k
 	d.count++
 }
 
-// forget takes back an identity that did not become durable.
+// forget takes back an identity that did not become durable; d.mu is held.
 func (d *dedupe) forget(id identity) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	delete(d.cur, id)
 	delete(d.prev, id)
 }

@@ -12,7 +12,7 @@ import (
 type filter []uint64
 
 const (
-	bitsPerKey    = 20
+	bitsPerKey    = 24
 	filterBits    = 7
 	wordsPerBlock = 8
 	bitsPerBlock  = 9 // log2 of 512

@@ -76,7 +76,7 @@ func (s *Store) loadJournal() error {
 			r := parseKnown(value)
 			r.window = int64(binary.BigEndian.Uint64(value[pageEntrySize:]))
 			d.unsorted = append(d.unsorted, r)
-			d.remember(r.id, r.known)
+			d.remember(&r.id, r.known)
 		}
 		d.count = row.number
 		d.applied = row.number

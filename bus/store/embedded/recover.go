@@ -13,6 +13,7 @@ import (
 // Queues are not read: each is when it is first claimed from.
 func (s *Store) recover() error {
 	s.tick.Store(1)
+	s.sealed.Store(nanos(s.opts.Clock()))
 	for _, load := range []func() error{s.loadMeta, s.loadBuses, s.loadSubs, s.loadLoose, s.loadRuns, s.loadJournal, s.openLog, s.loadSchedule, s.openTrace} {
 		if err := load(); err != nil {
 			return err
@@ -192,8 +193,7 @@ func (s *Store) replay(pos seglog.Position, payload []byte) error {
 			return nil // dropped since
 		}
 		if w := int64(e.window()); w > 0 {
-			k := known{e.seq, e.keptAt(), w}
-			s.dedupe.remember(identity{b.id, e.key()}, k)
+			s.dedupe.remember(&identity{b.id, e.key()}, known{e.seq, e.keptAt(), w})
 		}
 		s.pending.note(e, b)
 		switch {

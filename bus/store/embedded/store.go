@@ -149,6 +149,7 @@ type Store struct {
 	dedupe       *dedupe
 	lastSchedule uint64
 	groups       uint64
+	sealed       atomic.Int64 // when the last group was, in nanoseconds
 	touched      []*bus
 	tailed       []*bus // buses with a tail; guarded by pendingMu
 	tailBytes    atomic.Int64

@@ -21,8 +21,10 @@ type appender struct {
 
 func (l *Log) run() {
 	defer close(l.stopped)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
-		g := l.take()
+		g := l.take(timer)
 		if g == nil {
 			break
 		}
@@ -34,7 +36,7 @@ func (l *Log) run() {
 }
 
 // take returns the first group that waits, or nil when the log is closed and none is left.
-func (l *Log) take() *Group {
+func (l *Log) take(timer *time.Timer) *Group {
 	l.mu.Lock()
 	for len(l.queue) == 0 {
 		if l.closing {
@@ -46,6 +48,7 @@ func (l *Log) take() *Group {
 		<-l.wake
 		l.mu.Lock()
 	}
+	l.gatherMore(timer)
 	g := l.queue[0]
 	l.queue = append(l.queue[:0], l.queue[1:]...)
 	g.taken = true
@@ -174,20 +177,19 @@ func (l *Log) syncedField() int64 {
 func (l *Log) writeSync(s *segment, frames []byte) error {
 	w := &l.w
 	size := int64(len(frames))
+	began := time.Now()
 	if _, err := w.file.WriteAt(frames, w.off); err != nil {
 		return &FailedError{Op: "write", File: s.name, Cause: err}
 	}
 	if !l.opts.NoSync {
-		var began time.Time
-		if l.opts.FsyncDuration != nil {
-			began = time.Now()
-		}
+		written := time.Now()
 		if err := w.file.SyncData(); err != nil {
 			return &FailedError{Op: "sync", File: s.name, Cause: err}
 		}
 		if l.opts.FsyncDuration != nil {
-			l.opts.FsyncDuration(time.Since(began))
+			l.opts.FsyncDuration(time.Since(written))
 		}
+		l.synced(time.Since(began))
 	}
 	w.off += size
 	s.fileSize.Store(max(s.fileSize.Load(), w.off))
@@ -214,6 +216,7 @@ func (l *Log) answer(g *Group, err error) {
 	clear(g.Entries)
 	l.mu.Lock()
 	l.pending -= bytes
+	l.gather.answeredGroup(len(g.Entries))
 	l.freeSpace()
 	*g = Group{Entries: g.Entries[:0]}
 	if len(l.spare) < 4 && cap(g.Entries) <= 1<<14 {

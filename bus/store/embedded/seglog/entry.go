@@ -121,7 +121,7 @@ func (l *Log) enqueue(ctx context.Context, e *Entry) (*Group, chan struct{}, err
 	g.Entries = append(g.Entries, e)
 	g.bytes += e.size
 	l.pending += e.size
-	done, wake := g.done, l.idle
+	done, wake := g.done, l.gather.joined(len(g.Entries)) || l.idle
 	l.idle = false
 	l.mu.Unlock()
 	if wake {

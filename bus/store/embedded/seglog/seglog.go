@@ -138,6 +138,7 @@ type Log struct {
 	pending  int64 // bytes in queue and in the group being written
 	space    chan struct{}
 	idle     bool // the appender waits on wake
+	gather   gathering
 	closing  bool
 	failure  error         // why the log is Failing
 	healed   chan struct{} // closed when a Failing log recovers

@@ -16,9 +16,6 @@ type gathering struct {
 	want     int           // the appender waits until the first group has that many
 }
 
-// Gathering pays if publishers are back within this share of a sync.
-const gatherShare = 2
-
 // smooth moves a smoothed value towards what was seen; the first counts in full.
 func smooth(old, seen time.Duration) time.Duration {
 	if old == 0 {

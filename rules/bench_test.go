@@ -35,7 +35,7 @@ func BenchmarkMatch(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				entries = append(entries, Entry{ID(i), "r", m})
+				entries = append(entries, Entry{ID: ID(i), Rule: "r", Matcher: m})
 			}
 			s := NewSet(entries)
 			stored := kilobyte(b).AppendBinary(nil)
@@ -100,7 +100,7 @@ func BenchmarkMatchOneRule(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			s := NewSet([]Entry{{1, "r", m}})
+			s := NewSet([]Entry{{ID: 1, Rule: "r", Matcher: m}})
 			ev := kilobyte(b)
 			var dst []ID
 			b.ReportAllocs()
@@ -169,7 +169,7 @@ func TestMatchItselfAllocatesNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := NewSet([]Entry{{1, "r", m}})
+		s := NewSet([]Entry{{ID: 1, Rule: "r", Matcher: m}})
 		dst := make([]ID, 0, 1)
 		if got := testing.AllocsPerRun(200, func() { dst = s.Match(ev, dst[:0]) }); got > most {
 			t.Errorf("%s: %v allocations, want at most %v", when, got, most)

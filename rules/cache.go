@@ -5,23 +5,29 @@ import (
 	"sync"
 )
 
-// programCache keeps the programs of the sources that were used last, so that
-// equal expressions are compiled and planned once.
-type programCache struct {
+// cacheKey is what makes filters equal.
+type cacheKey struct {
+	dialect dialect
+	source  string
+}
+
+// filterCache keeps the filters that were compiled last, so that equal ones are
+// compiled once.
+type filterCache struct {
 	mu      sync.Mutex
 	most    int
-	entries map[string]*list.Element // of *program, by source
-	order   *list.List               // the last used in front
+	entries map[cacheKey]*list.Element // of *filter
+	order   *list.List                 // the last used in front
 }
 
-func newProgramCache(most int) *programCache {
-	return &programCache{most: most, entries: make(map[string]*list.Element), order: list.New()}
+func newFilterCache(most int) *filterCache {
+	return &filterCache{most: most, entries: make(map[cacheKey]*list.Element), order: list.New()}
 }
 
-// get returns the program of a source, or compiles it. Two goroutines may
-// compile one source at the same moment; both get the same program.
-func (c *programCache) get(source string, compile func() (*program, error)) (*program, error) {
-	if p := c.lookup(source); p != nil {
+// get returns a filter, or compiles it. Two goroutines may compile one at the
+// same moment; both get the same.
+func (c *filterCache) get(key cacheKey, compile func() (*filter, error)) (*filter, error) {
+	if p := c.lookup(key); p != nil {
 		return p, nil
 	}
 	p, err := compile()
@@ -30,25 +36,27 @@ func (c *programCache) get(source string, compile func() (*program, error)) (*pr
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e, ok := c.entries[source]; ok {
-		return e.Value.(*program), nil
+	if e, ok := c.entries[key]; ok {
+		return e.Value.(*filter), nil
 	}
-	c.entries[source] = c.order.PushFront(p)
+	c.entries[key] = c.order.PushFront(p)
 	if c.order.Len() > c.most {
 		oldest := c.order.Back()
 		c.order.Remove(oldest)
-		delete(c.entries, oldest.Value.(*program).source)
+		delete(c.entries, oldest.Value.(*filter).key())
 	}
 	return p, nil
 }
 
-func (c *programCache) lookup(source string) *program {
+func (c *filterCache) lookup(key cacheKey) *filter {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e, ok := c.entries[source]
+	e, ok := c.entries[key]
 	if !ok {
 		return nil
 	}
 	c.order.MoveToFront(e)
-	return e.Value.(*program)
+	return e.Value.(*filter)
 }
+
+func (f *filter) key() cacheKey { return cacheKey{f.dialect, f.source} }

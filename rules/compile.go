@@ -13,34 +13,124 @@ import (
 	"cel.dev/cel-go/common/operators"
 )
 
-// Filter is what a rule says about the events that it takes. The empty Filter
-// matches every event.
+// Filter is what a rule says about the events that it takes, in one of four
+// dialects. The empty Filter matches every event.
 type Filter struct {
 	// When is a CEL expression over event that results in true or false.
 	When string
+	// Pattern is an event pattern, as JSON.
+	Pattern string
+	// Filters is a list of filters of the CloudEvents Subscriptions API, as JSON.
+	Filters string
+	// SQL is a CloudEvents SQL expression.
+	SQL string
 }
+
+// dialect is the language of a filter.
+type dialect uint8
+
+const (
+	inCEL dialect = iota
+	inPattern
+	inFilters
+	inSQL
+)
+
+// written is the filter's only dialect and its source.
+func (f Filter) written() (d dialect, source string, err error) {
+	n := 0
+	for i, s := range [...]string{inCEL: f.When, inPattern: f.Pattern, inFilters: f.Filters, inSQL: f.SQL} {
+		if s != "" {
+			d, source = dialect(i), s
+			n++
+		}
+	}
+	if n > 1 {
+		return d, source, errTwoDialects
+	}
+	return d, source, nil
+}
+
+var errTwoDialects = errors.New("a rule has one filter: when, pattern, filters or sql")
 
 // Compile makes the Matcher of a filter. What is wrong with the filter is a
 // *CompileError, or several of them, joined in the order of their places.
 func (env *Env) Compile(f Filter) (*Matcher, error) {
-	if f.When == "" {
-		return &Matcher{}, nil
-	}
-	p, err := env.cache.get(f.When, func() (*program, error) {
-		checked, err := env.check(f.When, "the filter")
-		if err != nil {
-			return nil, err
-		}
-		if t := checked.OutputType(); !t.IsExactType(cel.BoolType) && !t.IsExactType(cel.DynType) {
-			return nil, compileError(f.When, 1, 1, fmt.Sprintf("the filter results in %s, not in true or false", cel.FormatCELType(t)),
-				"compare it with something")
-		}
-		return newProgram(env.cel, f.When, checked.NativeRep())
-	})
+	d, source, err := f.written()
 	if err != nil {
 		return nil, err
 	}
-	return &Matcher{program: p}, nil
+	if source == "" {
+		return &Matcher{}, nil
+	}
+	shared, err := env.cache.get(cacheKey{d, source}, func() (*filter, error) { return env.compile(d, source) })
+	if err != nil {
+		return nil, err
+	}
+	return &Matcher{filter: shared}, nil
+}
+
+func (env *Env) compile(d dialect, source string) (f *filter, err error) {
+	f = &filter{dialect: d, source: source}
+	switch d {
+	case inCEL:
+		f.root, err = env.compileCEL(source)
+	case inPattern:
+		f.root, err = env.compilePattern(source)
+	case inFilters:
+		f.root, err = env.compileFilters(source)
+	case inSQL:
+		f.root, err = env.compileSQL(source)
+	}
+	if err != nil {
+		return nil, err
+	}
+	f.class = classOf(&f.root)
+	return f, nil
+}
+
+// compileCEL makes the condition of a CEL expression.
+func (env *Env) compileCEL(source string) (node, error) {
+	checked, err := env.check(source, "the filter")
+	if err != nil {
+		return node{}, err
+	}
+	if t := checked.OutputType(); !t.IsExactType(cel.BoolType) && !t.IsExactType(cel.DynType) {
+		return node{}, compileError(source, 1, 1, fmt.Sprintf("the filter results in %s, not in true or false", cel.FormatCELType(t)),
+			"compare it with something")
+	}
+	e := checked.NativeRep().Expr()
+	l := lowering{env: env, source: source, keep: true}
+	root := l.lower(e)
+	if !bounded(&root) {
+		root = node{kind: residualNode, more: &residue{env: env, source: source, part: wholeFilter, linear: straight(e)}}
+		l.parts = []ast.Expr{e}
+	}
+	// What cannot be planned is wrong with the filter, and is to be said now.
+	for _, e := range l.parts {
+		if _, err := env.part(source, checked.NativeRep(), e); err != nil {
+			return node{}, err
+		}
+	}
+	return root, nil
+}
+
+// bounded reports whether a condition cannot take long: each of its residuals
+// has a budget of its own, and some tests read all of a text. What has too many
+// of them runs as a whole, with one budget.
+func bounded(root *node) bool {
+	budgets, linear := 0, 0
+	root.walk(func(n *node) {
+		switch {
+		case n.kind == residualNode && n.more.(residual).straight():
+			linear++
+		case n.kind == residualNode:
+			budgets++
+		case n.kind == testNode && (n.test == contains || n.test == isMatch || n.test == isLike || n.test == hasMember):
+			linear++
+		}
+	})
+	return budgets <= maxBudgets && linear <= maxLinearTests
 }
 
 // check parses and type-checks a source within the limits; what says whose

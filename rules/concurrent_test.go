@@ -23,7 +23,7 @@ func TestASetIsSafeForConcurrentUse(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		entries = append(entries, Entry{ID(2 * i), fmt.Sprint(i), m}, Entry{ID(2*i + 1), fmt.Sprint(i), m})
+		entries = append(entries, Entry{ID: ID(2 * i), Rule: fmt.Sprint(i), Matcher: m}, Entry{ID: ID(2*i + 1), Rule: fmt.Sprint(i), Matcher: m})
 	}
 	s := NewSet(entries)
 	ev := mustEvent(t, order)
@@ -63,10 +63,10 @@ func TestEqualFiltersAreEvaluatedOnceAndCountedApart(t *testing.T) {
 	a, _ := env.Compile(Filter{When: `event.id == "1"`})
 	b, _ := env.Compile(Filter{When: `event.id == "1"`})
 	all, _ := env.Compile(Filter{})
-	if a.program != b.program {
-		t.Error("equal sources do not share a program")
+	if a.filter != b.filter {
+		t.Error("equal sources do not share a filter")
 	}
-	s := NewSet([]Entry{{1, "a", a}, {2, "b", b}, {3, "all", all}, {4, "a", a}})
+	s := NewSet([]Entry{{ID: 1, Rule: "a", Matcher: a}, {ID: 2, Rule: "b", Matcher: b}, {ID: 3, Rule: "all", Matcher: all}, {ID: 4, Rule: "a", Matcher: a}})
 	got := s.Match(mustEvent(t, order), []ID{9})
 	slices.Sort(got)
 	if !slices.Equal(got, []ID{1, 2, 3, 4, 9}) || s.Len() != 4 {

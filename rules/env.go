@@ -48,8 +48,10 @@ import (
 // Env is what filters and transform expressions are compiled in. It is made
 // once and shared.
 type Env struct {
-	cel   *cel.Env
-	cache *programCache
+	cel    *cel.Env
+	cache  *filterCache
+	places *places
+	shelf  *shelf
 }
 
 // NewEnv makes the environment over the variable event.
@@ -65,7 +67,10 @@ func NewEnv() (*Env, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Env{cel: env, cache: newProgramCache(cachedPrograms)}, nil
+	return &Env{
+		cel: env, cache: newFilterCache(cachedFilters),
+		places: &places{known: map[string]*place{}}, shelf: &shelf{most: plannedPrograms},
+	}, nil
 }
 
 // newCEL makes a CEL environment with the functions and limits that all

@@ -44,7 +44,7 @@ func FuzzMatch(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		entries = append(entries, Entry{ID(i), when, m})
+		entries = append(entries, Entry{ID: ID(i), Rule: when, Matcher: m})
 	}
 	s := NewSet(entries)
 	f.Fuzz(func(t *testing.T, data []byte) {

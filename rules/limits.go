@@ -11,11 +11,21 @@ const (
 	maxRegexProgram   = 256
 	maxPrecision      = 100
 	maxRange          = 10_000
-	cachedPrograms    = 1024
+	cachedFilters     = 1024 // by their sources
+	plannedPrograms   = 4096 // of parts of filters that only CEL can evaluate
 
 	// maxLinearCalls is how many calls that read all of a string or a list an
 	// expression may have and still run without a budget.
 	maxLinearCalls = 8
+
+	// maxBudgets is how many parts with a budget, and maxLinearTests how many parts
+	// and tests that read all of a text or a list a filter may have, before it is
+	// run as a whole.
+	maxBudgets     = 4
+	maxLinearTests = 32
+	// quickSteps bounds a regular expression that is run without a budget: the
+	// length of the text times the size of the program.
+	quickSteps = 128 << 10
 
 	// baseBudget is the cost that an expression may have on an event of up to
 	// budgetStep bytes; it doubles whenever the event is twice as large. 10,000

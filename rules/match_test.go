@@ -123,7 +123,7 @@ func TestFilters(t *testing.T) {
 			if got != tc.want {
 				t.Errorf("%s: got %s (%s), want %s", tc.when, got, r.Error, tc.want)
 			}
-			if ids := NewSet([]Entry{{1, "r", m}}).Match(ev, nil); (len(ids) == 1) != r.Matched {
+			if ids := NewSet([]Entry{{ID: 1, Rule: "r", Matcher: m}}).Match(ev, nil); (len(ids) == 1) != r.Matched {
 				t.Errorf("Match says %v, Evaluate %v", ids, r)
 			}
 		})

@@ -12,10 +12,18 @@ import (
 // Matcher is a compiled filter, with counts of what became of it. Make one for
 // each rule, also when filters are equal: they share what is expensive.
 type Matcher struct {
-	program *program // nil matches everything
+	filter *filter // nil matches everything
 
 	evaluated, matched, failed atomic.Uint64
 	lastError                  atomic.Pointer[string]
+}
+
+// filter is what equal filters share.
+type filter struct {
+	dialect dialect
+	source  string
+	root    node
+	class   Class
 }
 
 // Result is what a filter says about one event.
@@ -29,41 +37,53 @@ type Result struct {
 
 // Evaluate applies the filter to one event, without counting it.
 func (m *Matcher) Evaluate(ev *event.Event) Result {
-	if m.program == nil {
+	if m.filter == nil {
 		return Result{Matched: true}
 	}
 	v := &view{ev: ev}
-	ok, err := m.program.test(v)
-	if err != nil {
-		return Result{Error: err.Error()}
+	switch m.filter.root.eval(v) {
+	case yes:
+		return Result{Matched: true}
+	case no:
+		return Result{}
 	}
-	return Result{Matched: ok}
+	return Result{Error: m.filter.root.failed(v).Error()}
 }
 
 // Stats says how many events the Matcher was applied to in a Set, how many of
 // them matched and on how many it failed, with the text of a recent failure;
-// suspended is whether the filter is not run for now, since it kept taking too
-// long.
+// suspended is whether a part of the filter is not run for now, since it kept
+// taking too long. A Set with many filters applies one only to events that have
+// what the filter asks for first, so an event without that is not counted.
 func (m *Matcher) Stats() (evaluated, matched, failed uint64, lastError string, suspended bool) {
 	if s := m.lastError.Load(); s != nil {
 		lastError = *s
 	}
-	if m.program != nil {
-		suspended = m.program.suspension.active()
+	if m.filter != nil {
+		suspended = m.filter.suspended()
 	}
 	return m.evaluated.Load(), m.matched.Load(), m.failed.Load(), lastError, suspended
 }
 
+func (f *filter) suspended() bool {
+	for _, r := range f.root.residuals(nil) {
+		if r, ok := r.(*residue); ok && r.suspension.active() {
+			return true
+		}
+	}
+	return false
+}
+
 // count takes note of one evaluation.
-func (m *Matcher) count(ok bool, err error) {
+func (m *Matcher) count(o outcome, v *view) {
 	m.evaluated.Add(1)
-	switch {
-	case ok:
+	switch o {
+	case yes:
 		m.matched.Add(1)
-	case err != nil:
+	case failure:
 		// To format each error would cost more than the evaluation.
 		if n := m.failed.Add(1); n <= 16 || n%64 == 0 {
-			s := err.Error()
+			s := m.filter.root.failed(v).Error()
 			m.lastError.Store(&s)
 		}
 	}

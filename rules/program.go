@@ -26,11 +26,11 @@ type program struct {
 	tiers  [maxTier + 1]atomic.Pointer[cel.Program]
 	plan   sync.Mutex
 
-	suspension suspension
+	suspension *suspension
 }
 
 func newProgram(env *cel.Env, source string, checked *ast.AST) (*program, error) {
-	p := &program{env: env, source: source}
+	p := &program{env: env, source: source, suspension: new(suspension)}
 	if straight(checked.Expr()) {
 		planned, err := env.PlanProgram(checked, planOptions()...)
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"unsafe"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
@@ -20,6 +21,54 @@ type view struct {
 	ev    *event.Event
 	slots [slotCount]ref.Val
 	arena arena
+	seen  seen // for conditions
+
+	tree       event.Tree // of the event's data, while the event has none of its own
+	parsed     bool
+	failed     residual // the last that failed
+	failure    error
+	candidates []int32
+	met        []uint32 // the mark of the event for which a group was met last
+	fold       []byte
+}
+
+// begin makes a view that was released one of ev.
+func (v *view) begin(ev *event.Event, of *slots) {
+	v.ev = ev
+	if v.seen.begin(of); v.seen.mark == 1 {
+		clear(v.met)
+	}
+}
+
+// again reports whether a group was met before for the event.
+func (v *view) again(group int32, groups int) bool {
+	if len(v.met) < groups {
+		v.met = make([]uint32, groups)
+	}
+	if v.met[group] == v.seen.mark {
+		return true
+	}
+	v.met[group] = v.seen.mark
+	return false
+}
+
+// root is the data as JSON; the zero Node when it is something else.
+func (v *view) root() event.Node {
+	if v.parsed {
+		return v.tree.Root()
+	}
+	if t := v.ev.TreeIn(&v.tree); t != &v.tree {
+		return t.Root()
+	}
+	v.parsed = true
+	return v.tree.Root()
+}
+
+// keepTree leaves the tree with the event.
+func (v *view) keepTree() {
+	if v.parsed {
+		v.ev.KeepTree(&v.tree)
+	}
 }
 
 // slot is the place of an attribute that a view keeps.
@@ -64,6 +113,22 @@ func (v *view) release() {
 	v.ev = nil
 	clear(v.slots[:])
 	v.arena.reset()
+	v.seen.forget()
+	v.parsed = false
+	v.failed, v.failure = nil, nil
+}
+
+// dataValue is the whole data, as conditions see it.
+func (v *view) dataValue() value {
+	switch v.ev.Format() {
+	case event.JSON:
+		return nodeValue(v.root())
+	case event.Text:
+		return value{kind: textValue, text: unsafe.String(unsafe.SliceData(v.ev.Data()), len(v.ev.Data()))}
+	case event.Binary:
+		return value{kind: otherValue}
+	}
+	return value{}
 }
 
 func (v *view) has(s slot, name string) bool {
@@ -107,8 +172,8 @@ func (v *view) read(s slot, name string) ref.Val {
 func (v *view) data() ref.Val {
 	switch v.ev.Format() {
 	case event.JSON:
-		if t := v.ev.Tree(); t != nil {
-			return v.arena.value(t.Root())
+		if n := v.root(); n.Kind() != event.Missing {
+			return v.arena.value(n)
 		}
 		return types.NewErr("the stored data is damaged")
 	case event.Text:

@@ -26,7 +26,7 @@ const (
 // not change the structure.
 type tape struct {
 	buf    []byte
-	tokens []token
+	tokens []token // appended to
 }
 
 // parse returns the place of a fault, -1 when there is none.
@@ -34,7 +34,9 @@ func (t *tape) parse() int {
 	if len(t.buf) > maxTree {
 		return maxTree
 	}
-	t.tokens = make([]token, 0, tokenBound(t.buf))
+	if t.tokens == nil {
+		t.tokens = make([]token, 0, tokenBound(t.buf))
+	}
 	var open [MaxDepth]uint32
 	depth, i := 0, 0
 	for {

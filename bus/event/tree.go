@@ -52,6 +52,39 @@ func (e *Event) Tree() *Tree {
 	return t
 }
 
+// TreeIn is Tree for a caller that needs the tree for a short time: when the
+// event has none yet, one is made in t, whose memory is used again, and is not
+// kept with the event. It is nil when the format is not JSON. Only the caller
+// may use t then, until its next call with t.
+func (e *Event) TreeIn(t *Tree) *Tree {
+	if kept := e.tree.Load(); kept != nil {
+		return kept
+	}
+	if e.format != JSON {
+		return nil
+	}
+	if cap(t.tokens) > maxReused {
+		t.tokens = nil // of one large event
+	}
+	p := tape{buf: e.data, tokens: t.tokens[:0]}
+	if p.parse() >= 0 {
+		return nil // only for stored bytes that were damaged
+	}
+	t.buf, t.tokens = e.data, p.tokens
+	return t
+}
+
+// KeepTree makes a copy of what TreeIn made in t the event's tree, so that the
+// data is not parsed again.
+func (e *Event) KeepTree(t *Tree) {
+	if e.tree.Load() == nil {
+		e.tree.CompareAndSwap(nil, &Tree{buf: t.buf, tokens: append(make([]token, 0, len(t.tokens)), t.tokens...)})
+	}
+}
+
+// maxReused bounds the tokens whose memory is used again.
+const maxReused = 1 << 16
+
 // Root is the whole value; the zero Node for a nil tree.
 func (t *Tree) Root() Node {
 	if t == nil {

@@ -1,0 +1,210 @@
+package rules
+
+// outcome is what a condition says of an event. A failure stands until
+// something decides without it, as in CEL.
+type outcome uint8
+
+const (
+	no outcome = iota
+	yes
+	failure
+)
+
+func outcomeOf(b bool) outcome {
+	if b {
+		return yes
+	}
+	return no
+}
+
+func (o outcome) not() outcome {
+	switch o {
+	case no:
+		return yes
+	case yes:
+		return no
+	}
+	return failure
+}
+
+// nodeKind is how the parts of a condition make it up.
+type nodeKind uint8
+
+const (
+	constNode    nodeKind = iota // value is the outcome
+	andNode                      // a kid that says no decides, wherever it stands
+	orNode                       // a kid that says yes decides
+	andThenNode                  // left to right: the first kid that does not say yes decides
+	orElseNode                   // left to right: the first kid that does not say no decides
+	notNode                      // one kid
+	ifNode                       // kids: condition, then, else
+	testNode                     // compares the value at a place
+	patternNode                  // more is a *pattern, on the event's data
+	residualNode                 // more is a residual
+)
+
+// node is a condition, or a part of one: what filters of every dialect are
+// compiled to. The dialects differ in what a test says when there is no value,
+// or one of another type. A node never changes, so it is safe for concurrent
+// use. It is small, for a bus may have 100,000 rules.
+type node struct {
+	kind    nodeKind
+	test    testKind
+	value   outcome   // of a constNode
+	missing outcome   // of a testNode when there is no value at its place
+	wrong   outcome   // of a testNode when the value has a type that the test is not for
+	operand valueKind // of the literal of a testNode: its type, with num or text
+	num     float64
+	place   *place
+	text    string
+	more    any // kids, operands, *glob, *expression, netip.Prefix, *pattern or residual
+}
+
+// kids are the parts of an and, or, not or if.
+type kids []node
+
+// residual is what only a dialect's own evaluator can say.
+type residual interface {
+	// test evaluates the expression on the view's event. An error is a failure.
+	test(v *view) (bool, error)
+	// text is the expression, as it was written or as near as it gets.
+	text() string
+	// straight reports whether it takes time at most linear in the event.
+	straight() bool
+}
+
+func (n *node) kids() kids {
+	k, _ := n.more.(kids)
+	return k
+}
+
+// eval evaluates the condition. Residuals are asked last where their order does
+// not matter, for they cost most.
+func (n *node) eval(v *view) outcome {
+	switch n.kind {
+	case constNode:
+		return n.value
+	case andNode:
+		return n.evalKids(v, no)
+	case orNode:
+		return n.evalKids(v, yes)
+	case andThenNode:
+		return n.evalInTurn(v, yes)
+	case orElseNode:
+		return n.evalInTurn(v, no)
+	case notNode:
+		return n.kids()[0].eval(v).not()
+	case ifNode:
+		k := n.kids()
+		switch k[0].eval(v) {
+		case yes:
+			return k[1].eval(v)
+		case no:
+			return k[2].eval(v)
+		}
+		return failure
+	case testNode:
+		x := v.at(n.place)
+		switch {
+		case n.test == exists && x.kind == missingValue:
+			return n.absent(v)
+		case n.test == isMatch && x.kind == textValue && n.more.(*expression).takesLong(x.text):
+			return n.matchLong(v)
+		}
+		return n.check(x)
+	case patternNode:
+		return outcomeOf(n.more.(*pattern).matches(v))
+	}
+	return v.ask(n.more.(residual))
+}
+
+// ask evaluates a residual and remembers how it failed, for to ask it again
+// would cost its budget again.
+func (v *view) ask(r residual) outcome {
+	ok, err := r.test(v)
+	if err != nil {
+		v.failed, v.failure = r, err
+		return failure
+	}
+	return outcomeOf(ok)
+}
+
+func (n *node) matchLong(v *view) outcome {
+	if long := n.more.(*expression).long; long != nil {
+		return v.ask(long)
+	}
+	return failure
+}
+
+// evalKids evaluates a conjunction or disjunction, which one kid decides.
+func (n *node) evalKids(v *view, decides outcome) outcome {
+	out := decides.not()
+	k := n.kids()
+	for i := range k {
+		switch k[i].eval(v) {
+		case decides:
+			return decides
+		case failure:
+			out = failure
+		}
+	}
+	return out
+}
+
+// evalInTurn asks the kids in turn while they say what lets the next be asked.
+func (n *node) evalInTurn(v *view, goOn outcome) outcome {
+	k := n.kids()
+	for i := range k {
+		if o := k[i].eval(v); o != goOn {
+			return o
+		}
+	}
+	return goOn
+}
+
+// on evaluates a condition whose tests are all about the value x, wherever
+// that stands: it has no patterns, residuals or ifs.
+func (n *node) on(x *value) outcome {
+	switch n.kind {
+	case constNode:
+		return n.value
+	case notNode:
+		return n.kids()[0].on(x).not()
+	case testNode:
+		return n.check(x)
+	}
+	decides := no
+	if n.kind == orNode || n.kind == orElseNode {
+		decides = yes
+	}
+	out := decides.not()
+	k := n.kids()
+	for i := range k {
+		switch k[i].on(x) {
+		case decides:
+			return decides
+		case failure:
+			out = failure
+		}
+	}
+	return out
+}
+
+// residuals appends those in the condition.
+func (n *node) residuals(dst []residual) []residual {
+	n.walk(func(n *node) {
+		if n.kind == residualNode {
+			dst = append(dst, n.more.(residual))
+		}
+	})
+	return dst
+}
+
+// walk calls f for each node of the condition, itself first.
+func (n *node) walk(f func(n *node)) {
+	f(n)
+	k := n.kids()
+	for i := range k {
+		k[i].walk(f)
+	}
+}

@@ -1,0 +1,356 @@
+package rules
+
+import (
+	"math"
+	"regexp/syntax"
+)
+
+// anchorKind is how an index finds the filters of an anchor.
+type anchorKind uint8
+
+const (
+	anchorValue    anchorKind = iota // the value is equal
+	anchorFold                       // the text is equal but for upper and lower case
+	anchorMember                     // a list has the element, or a map the key
+	anchorPrefix                     // the text begins with it
+	anchorSuffix                     // the text ends with it
+	anchorContains                   // the text contains it
+	anchorRange                      // a number from low to high, both included
+	anchorPresent                    // there is a value
+)
+
+// anchor is something simple that holds for every event that a filter matches,
+// or one of a few such things of which one does. It may hold for others too.
+type anchor struct {
+	kind      anchorKind
+	place     *place
+	value     scalar
+	low, high float64
+}
+
+// cover is anchors of which one holds wherever a condition has an outcome.
+// Without anchors there is no such event; known is false when nothing simple
+// is known.
+type cover struct {
+	anchors []anchor
+	known   bool
+}
+
+const (
+	// maxAlternatives bounds the anchors of one filter.
+	maxAlternatives = 32
+	// maxAffix is how much of a prefix or suffix an anchor has.
+	maxAffix = 48
+)
+
+// costs say how many filters an anchor brings up, about.
+type costs interface {
+	of(a *anchor) float64
+}
+
+func (c cover) cost(by costs) float64 {
+	if !c.known {
+		return math.Inf(1)
+	}
+	sum := 0.0
+	for i := range c.anchors {
+		sum += by.of(&c.anchors[i])
+	}
+	return sum
+}
+
+func cheaper(a, b cover, by costs) cover {
+	if a.cost(by) <= b.cost(by) {
+		return a
+	}
+	return b
+}
+
+func union(a, b cover) cover {
+	if !a.known || !b.known || len(a.anchors)+len(b.anchors) > maxAlternatives {
+		return cover{}
+	}
+	return cover{append(a.anchors[:len(a.anchors):len(a.anchors)], b.anchors...), true}
+}
+
+func single(a anchor) cover { return cover{[]anchor{a}, true} }
+
+// cover finds the cheapest anchors for where the condition is wanted, yes or no.
+func (n *node) cover(want outcome, by costs) cover {
+	k := n.kids()
+	switch n.kind {
+	case constNode:
+		return cover{known: n.value != want}
+	case notNode:
+		return k[0].cover(want.not(), by)
+	case andNode, orNode, andThenNode, orElseNode:
+		and := n.kind == andNode || n.kind == andThenNode
+		if and == (want == yes) {
+			return k.coverAll(want, by)
+		}
+		c := k[0].cover(want, by)
+		for i := 1; i < len(k); i++ {
+			c = union(c, k[i].cover(want, by))
+		}
+		return c
+	case ifNode:
+		return union(
+			cheaper(k[0].cover(yes, by), k[1].cover(want, by), by),
+			cheaper(k[0].cover(no, by), k[2].cover(want, by), by))
+	case testNode:
+		if want == yes {
+			return n.coverTest(by)
+		}
+		return n.coverOpposite()
+	case patternNode:
+		if want == yes {
+			return n.more.(*pattern).shadow.cover(yes, by)
+		}
+	}
+	return cover{}
+}
+
+// coverAll is the cheapest cover of one of the kids, all of which have the
+// outcome. Limits of one number are brought together.
+func (k kids) coverAll(want outcome, by costs) cover {
+	var best cover
+	var limits []anchor
+	for i := range k {
+		c := k[i].cover(want, by)
+		if len(c.anchors) == 1 && c.anchors[0].kind == anchorRange {
+			a := &c.anchors[0]
+			for _, other := range limits {
+				if other.place == a.place && (a.place.reach != reachAll || k.testOnly(a.place)) {
+					a.low, a.high = max(a.low, other.low), min(a.high, other.high)
+				}
+			}
+			limits = append(limits, *a)
+		}
+		best = cheaper(c, best, by)
+	}
+	return best
+}
+
+// testOnly reports whether all kids are tests at one place, so that what a
+// pattern asks of it they ask of the same value.
+func (k kids) testOnly(p *place) bool {
+	for i := range k {
+		if k[i].kind != testNode || k[i].place != p {
+			return false
+		}
+	}
+	return true
+}
+
+// coverTest is the anchors of a test that says yes.
+func (n *node) coverTest(by costs) cover {
+	if n.missing == yes || n.wrong == yes {
+		return cover{}
+	}
+	a := anchor{place: n.place, value: scalar{n.operand, n.num, n.text}}
+	present := single(anchor{kind: anchorPresent, place: n.place})
+	switch n.test {
+	case equals:
+		return single(a.normal())
+	case isTrue:
+		a.value = scalar{kind: boolValue, num: 1}
+		return single(a)
+	case isIn:
+		in := n.more.(operands)
+		if len(in) > maxAlternatives {
+			return present
+		}
+		c := cover{known: true}
+		for _, o := range in {
+			a.value = o
+			c.anchors = append(c.anchors, a.normal())
+		}
+		return c
+	case hasMember:
+		a.kind = anchorMember
+		return single(a.normal())
+	case less, atMost, greater, atLeast:
+		return n.coverRange(n.test)
+	case equalsFold:
+		a.kind, a.value.text = anchorFold, string(foldKey(nil, n.text))
+		return single(a)
+	case hasPrefix, hasSuffix, contains:
+		return affix(n.place, n.test, n.text)
+	case isLike:
+		return n.more.(*glob).cover(n.place, by)
+	case isMatch:
+		return n.more.(*expression).cover(n.place, by)
+	}
+	return present
+}
+
+// coverOpposite is the anchors of a test that says no. Where no is what it says
+// without a value, there are none.
+func (n *node) coverOpposite() cover {
+	if n.missing == no {
+		return cover{}
+	}
+	if n.place.reach != reachAll && n.wrong != no {
+		switch n.test {
+		case less:
+			return n.coverRange(atLeast)
+		case atMost:
+			return n.coverRange(greater)
+		case greater:
+			return n.coverRange(atMost)
+		case atLeast:
+			return n.coverRange(less)
+		}
+	}
+	if n.test == exists {
+		return cover{}
+	}
+	return single(anchor{kind: anchorPresent, place: n.place})
+}
+
+func (n *node) coverRange(k testKind) cover {
+	a := anchor{place: n.place, kind: anchorPresent}
+	if n.operand == numberValue {
+		a.kind, a.low, a.high = anchorRange, math.Inf(-1), math.Inf(1)
+		if k == less || k == atMost {
+			a.high = n.num
+		} else {
+			a.low = n.num
+		}
+	}
+	return single(a)
+}
+
+// normal makes the two zeros one.
+func (a anchor) normal() anchor {
+	a.value.num += 0
+	return a
+}
+
+// affix is the anchor of text that a value begins with, ends with or contains.
+func affix(p *place, k testKind, text string) cover {
+	a := anchor{place: p, value: scalar{kind: textValue}}
+	switch {
+	case text == "":
+		return single(anchor{kind: anchorPresent, place: p})
+	case k == hasPrefix:
+		a.kind, a.value.text = anchorPrefix, text[:min(len(text), maxAffix)]
+	case k == hasSuffix:
+		a.kind, a.value.text = anchorSuffix, text[max(len(text)-maxAffix, 0):]
+	default:
+		a.kind, a.value.text = anchorContains, text
+	}
+	return single(a)
+}
+
+// cover is the cheapest of the literal parts.
+func (g *glob) cover(p *place, by costs) cover {
+	best := single(anchor{kind: anchorPresent, place: p})
+	if g.fold {
+		return best
+	}
+	last := len(g.parts) - 1
+	for i := range g.parts {
+		pieces := g.parts[i].pieces
+		for j, piece := range pieces {
+			kind := contains
+			switch {
+			case piece == "":
+				continue
+			case i == 0 && j == 0:
+				kind = hasPrefix
+			case i == last && j == len(pieces)-1:
+				kind = hasSuffix
+			}
+			best = cheaper(affix(p, kind, piece), best, by)
+		}
+	}
+	return best
+}
+
+// cover is the cheapest literal that a match of the expression contains.
+func (x *expression) cover(p *place, by costs) cover {
+	best := single(anchor{kind: anchorPresent, place: p})
+	re, err := syntax.Parse(x.re.String(), syntax.Perl)
+	if err != nil {
+		return best
+	}
+	parts := []*syntax.Regexp{re.Simplify()}
+	if parts[0].Op == syntax.OpConcat {
+		parts = parts[0].Sub
+	}
+	for i, part := range parts {
+		for part.Op == syntax.OpCapture || part.Op == syntax.OpPlus {
+			part = part.Sub[0]
+		}
+		if part.Op != syntax.OpLiteral || part.Flags&syntax.FoldCase != 0 {
+			continue
+		}
+		kind := contains
+		switch {
+		case i == 1 && parts[0].Op == syntax.OpBeginText:
+			kind = hasPrefix
+		case i == len(parts)-2 && parts[i+1].Op == syntax.OpEndText && parts[i+1].Flags&syntax.WasDollar == 0,
+			i == len(parts)-2 && parts[i+1].Op == syntax.OpEndText && parts[i+1].Flags&syntax.OneLine != 0:
+			kind = hasSuffix
+		}
+		best = cheaper(affix(p, kind, string(part.Rune)), best, by)
+	}
+	return best
+}
+
+// census counts how many filters may have an anchor.
+type census struct {
+	exact  map[anchor]int32
+	ranges map[*place]int32
+	all    map[*place]int32
+}
+
+// counting takes all anchors for one, so that covers are not narrowed by it.
+type counting struct{}
+
+func (counting) of(*anchor) float64 { return 1 }
+
+func newCensus() *census {
+	return &census{exact: map[anchor]int32{}, ranges: map[*place]int32{}, all: map[*place]int32{}}
+}
+
+func (c *census) add(n *node) {
+	n.walk(func(n *node) {
+		if n.kind == patternNode {
+			c.add(&n.more.(*pattern).shadow)
+		}
+		if n.kind != testNode {
+			return
+		}
+		c.all[n.place]++
+		for _, a := range n.coverTest(counting{}).anchors {
+			switch a.kind {
+			case anchorRange:
+				c.ranges[a.place]++
+			case anchorPresent:
+			default:
+				c.exact[a]++
+			}
+		}
+	})
+}
+
+// of weighs an anchor by the filters that it brings up, and by what it costs to
+// look for it.
+func (c *census) of(a *anchor) float64 {
+	switch a.kind {
+	case anchorValue:
+		return float64(c.exact[*a])
+	case anchorMember, anchorPrefix, anchorSuffix, anchorFold:
+		return float64(c.exact[*a]) + 1
+	case anchorContains:
+		return float64(max(c.exact[*a], 1)) + 4
+	case anchorRange:
+		if math.IsInf(a.low, 0) || math.IsInf(a.high, 0) {
+			return float64(c.ranges[a.place])/2 + 2
+		}
+		return float64(c.ranges[a.place])/64 + 2
+	}
+	return float64(c.all[a.place]) + 64
+}

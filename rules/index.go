@@ -1,0 +1,143 @@
+package rules
+
+import (
+	"cmp"
+	"slices"
+)
+
+// index finds the filters that may match an event, without looking at the
+// others: those whose anchors hold. It never changes once it is made.
+type index struct {
+	loose []int32 // groups that are evaluated for every event that gets here
+	attrs []slotTable
+	data  []slotTable // in order of slot, of places with reachValue
+	every []slotTable // in order of slot, of places with reachAll
+}
+
+type slotTable struct {
+	slot int32
+	*slotIndex
+}
+
+// leafSize is how many filters are evaluated one by one rather than split.
+const leafSize = 16
+
+// candidates are the groups that may match the view's event.
+func (b *block) candidates(v *view) []int32 {
+	v.candidates = v.candidates[:0]
+	b.index.find(v)
+	return v.candidates
+}
+
+func (x *index) find(v *view) {
+	v.candidates = append(v.candidates, x.loose...)
+	for i := range x.attrs {
+		x.attrs[i].find(v, v.slot(x.attrs[i].slot))
+	}
+	if len(x.data) > 0 {
+		v.walk(reachValue)
+		x.findIn(v, x.data)
+	}
+	if len(x.every) > 0 {
+		v.walk(reachAll)
+		x.findIn(v, x.every)
+	}
+}
+
+// findIn looks at the places in the data: all of the tables, or those of what
+// the data has, whichever is less.
+func (x *index) findIn(v *view, tables []slotTable) {
+	s := &v.seen
+	if len(tables) <= len(s.found)+8 {
+		for i := range tables {
+			if slot := tables[i].slot; s.marks[slot] == s.mark {
+				v.findAt(&tables[i], slot)
+			}
+		}
+		return
+	}
+	for _, slot := range s.found {
+		i, ok := slices.BinarySearchFunc(tables, slot, func(t slotTable, slot int32) int { return cmp.Compare(t.slot, slot) })
+		if ok {
+			v.findAt(&tables[i], slot)
+		}
+	}
+}
+
+func (v *view) findAt(t *slotTable, slot int32) {
+	t.find(v, &v.seen.values[slot])
+	if len(v.seen.more) > 0 {
+		for i := range v.seen.more[slot] {
+			t.find(v, &v.seen.more[slot][i])
+		}
+	}
+}
+
+// build makes the index of the block's groups.
+func (b *block) build() {
+	all := make([]int32, len(b.groups))
+	for i := range all {
+		all[i] = int32(i)
+	}
+	b.index = *b.newIndex(all)
+}
+
+// newIndex chooses the anchors of each group by how many others have them too.
+func (b *block) newIndex(groups []int32) *index {
+	if len(groups) <= leafSize {
+		return &index{loose: groups}
+	}
+	by := newCensus()
+	for _, g := range groups {
+		by.add(&b.groups[g].filter.root)
+	}
+	x := &index{}
+	tables := map[*place]*anchors{}
+	for _, g := range groups {
+		c := b.groups[g].filter.root.cover(yes, by)
+		if c.cost(by) > float64(len(groups))/2 {
+			x.loose = append(x.loose, g)
+			continue
+		}
+		if len(c.anchors) > 1 {
+			b.groups[g].multi = true
+		}
+		for i := range c.anchors {
+			a := &c.anchors[i]
+			if a.kind == anchorMember || a.kind == anchorContains || a.place.reach == reachAll {
+				b.groups[g].multi = true
+			}
+			t := tables[a.place]
+			if t == nil {
+				t = &anchors{}
+				tables[a.place] = t
+			}
+			t.add(a, g)
+		}
+	}
+	for p, t := range tables {
+		st := slotTable{b.slots.of(p), t.build(b.posting)}
+		switch {
+		case p.attr != "data":
+			x.attrs = append(x.attrs, st)
+		case p.reach == reachAll:
+			x.every = append(x.every, st)
+		default:
+			x.data = append(x.data, st)
+		}
+	}
+	for _, list := range [][]slotTable{x.attrs, x.data, x.every} {
+		slices.SortFunc(list, func(a, b slotTable) int { return cmp.Compare(a.slot, b.slot) })
+	}
+	return x
+}
+
+// posting splits many groups by what else they ask for, where that helps.
+func (b *block) posting(groups []int32) posting {
+	if len(groups) > leafSize {
+		if sub := b.newIndex(groups); len(sub.loose) <= len(groups)/2 {
+			return posting{sub: sub}
+		}
+	}
+	return posting{groups: groups}
+}

@@ -1,0 +1,317 @@
+package rules
+
+import (
+	"cmp"
+	"encoding/binary"
+	"math"
+	"math/bits"
+	"slices"
+	"unicode"
+	"unicode/utf8"
+)
+
+// slotIndex finds the groups that have an anchor at one place. What no anchor
+// needs is nil.
+type slotIndex struct {
+	exact    *table
+	folded   *table
+	members  *table // of elements and keys
+	prefixes []affixes
+	suffixes []affixes
+	needles  []needles
+	ranges   ranges
+	present  *posting
+}
+
+// affixes find prefixes or suffixes of one length.
+type affixes struct {
+	length int
+	table
+}
+
+// anchors are those at one place, before they are an index.
+type anchors struct {
+	exact, folded, members []pair
+	prefixes, suffixes     map[int][]pair
+	needles                []needle
+	ranges                 ranges
+	present                []int32
+}
+
+type needle struct {
+	text  string
+	group int32
+}
+
+func (t *anchors) add(a *anchor, group int32) {
+	switch a.kind {
+	case anchorValue:
+		t.exact = append(t.exact, pair{a.value.key(), group})
+	case anchorFold:
+		t.folded = append(t.folded, pair{textKey(a.value.text), group})
+	case anchorMember:
+		t.members = append(t.members, pair{a.value.key(), group})
+	case anchorPrefix:
+		addAffix(&t.prefixes, a.value.text, group)
+	case anchorSuffix:
+		addAffix(&t.suffixes, a.value.text, group)
+	case anchorContains:
+		t.needles = append(t.needles, needle{a.value.text, group})
+	case anchorRange:
+		t.ranges = append(t.ranges, interval{low: a.low, high: a.high, group: group})
+	case anchorPresent:
+		t.present = append(t.present, group)
+	}
+}
+
+func addAffix(m *map[int][]pair, text string, group int32) {
+	if *m == nil {
+		*m = map[int][]pair{}
+	}
+	(*m)[len(text)] = append((*m)[len(text)], pair{textKey(text), group})
+}
+
+// build makes the index; post makes the postings.
+func (t *anchors) build(post func([]int32) posting) *slotIndex {
+	x := &slotIndex{ranges: t.ranges}
+	for _, l := range [...]struct {
+		pairs []pair
+		to    **table
+	}{{t.exact, &x.exact}, {t.folded, &x.folded}, {t.members, &x.members}} {
+		if len(l.pairs) > 0 {
+			built := newTable(l.pairs, post)
+			*l.to = &built
+		}
+	}
+	x.prefixes, x.suffixes = buildAffixes(t.prefixes, post), buildAffixes(t.suffixes, post)
+	x.needles = buildNeedles(t.needles, post)
+	x.ranges.build()
+	if len(t.present) > 0 {
+		p := post(t.present)
+		x.present = &p
+	}
+	return x
+}
+
+func buildAffixes(m map[int][]pair, post func([]int32) posting) []affixes {
+	var out []affixes
+	for length, pairs := range m {
+		out = append(out, affixes{length, newTable(pairs, post)})
+	}
+	slices.SortFunc(out, func(a, b affixes) int { return cmp.Compare(a.length, b.length) })
+	return out
+}
+
+// find appends the groups whose anchor holds for a value to v.candidates.
+func (x *slotIndex) find(v *view, val *value) {
+	if val.kind == missingValue {
+		return
+	}
+	if x.present != nil {
+		if x.present.sub != nil {
+			x.present.sub.find(v)
+		}
+		v.candidates = append(v.candidates, x.present.groups...)
+	}
+	switch val.kind {
+	case textValue:
+		x.findText(v, val.text)
+	case numberValue:
+		if x.exact != nil {
+			x.exact.find(v, numberKey(val.num))
+		}
+		x.ranges.find(v, val.num)
+	case boolValue, nullValue:
+		if x.exact != nil {
+			s := scalar{kind: val.kind, num: val.num}
+			x.exact.find(v, s.key())
+		}
+	case listValue:
+		if x.members == nil {
+			return
+		}
+		for n := range val.node.Elements() {
+			if e := nodeValue(n); e.kind < otherValue {
+				s := scalar{e.kind, e.num, e.text}
+				x.members.find(v, s.key())
+			}
+		}
+	case mapValue:
+		if x.members == nil {
+			return
+		}
+		for key := range val.node.Entries() {
+			x.members.find(v, textKey(key))
+		}
+	}
+}
+
+func (x *slotIndex) findText(v *view, text string) {
+	if x.exact != nil {
+		x.exact.find(v, textKey(text))
+	}
+	if x.folded != nil {
+		v.fold = foldKey(v.fold[:0], text)
+		x.folded.find(v, bytesKey(v.fold))
+	}
+	for i := range x.prefixes {
+		p := &x.prefixes[i]
+		if p.length > len(text) {
+			break
+		}
+		p.find(v, textKey(text[:p.length]))
+	}
+	for i := range x.suffixes {
+		p := &x.suffixes[i]
+		if p.length > len(text) {
+			break
+		}
+		p.find(v, textKey(text[len(text)-p.length:]))
+	}
+	for i := range x.needles {
+		x.needles[i].find(v, text)
+	}
+}
+
+// foldKey appends a text such that texts that are equal but for upper and lower
+// case become the same.
+func foldKey(dst []byte, s string) []byte {
+	for _, r := range s {
+		least := r
+		for q := unicode.SimpleFold(r); q != r; q = unicode.SimpleFold(q) {
+			least = min(least, q)
+		}
+		dst = utf8.AppendRune(dst, least)
+	}
+	return dst
+}
+
+// needles find what a text contains, by a few bytes of it that are rare among
+// all that is looked for.
+type needles struct {
+	width int      // how many bytes: 1, 2, 3, 4 or 8
+	bloom []uint64 // bits of keys that there are
+	shift int
+	table
+}
+
+// load is 8 bytes as a number.
+func load(s string) uint64 {
+	_ = s[7]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+}
+
+// gram is the width bytes at i, spread.
+func gram(s string, i, width int) uint64 {
+	var b [8]byte
+	copy(b[:width], s[i:i+width])
+	return mix(binary.LittleEndian.Uint64(b[:])+uint64(width)) | 1<<63
+}
+
+// gramWidth is how many bytes of a needle are looked up.
+func gramWidth(text string) int {
+	switch n := len(text); {
+	case n >= 8:
+		return 8
+	case n >= 4:
+		return 4
+	default:
+		return n
+	}
+}
+
+func buildNeedles(list []needle, post func([]int32) posting) []needles {
+	counts := map[uint64]int32{}
+	for _, n := range list {
+		w := gramWidth(n.text)
+		for i := 0; i+w <= len(n.text); i++ {
+			counts[gram(n.text, i, w)]++
+		}
+	}
+	pairs := map[int][]pair{}
+	for _, n := range list {
+		w := gramWidth(n.text)
+		best := gram(n.text, 0, w)
+		for i := 1; i+w <= len(n.text); i++ {
+			if g := gram(n.text, i, w); counts[g] < counts[best] {
+				best = g
+			}
+		}
+		pairs[w] = append(pairs[w], pair{best, n.group})
+	}
+	var out []needles
+	for w, p := range pairs {
+		x := needles{width: w, table: newTable(p, post)}
+		size := max(10, min(bits.Len(uint(len(p)))+4, 22)) // 16 bits a needle, 512 KiB at the most
+		x.bloom, x.shift = make([]uint64, 1<<(size-6)), 63-size
+		for _, r := range x.rows {
+			if r.key != 0 {
+				bit := r.key << 1 >> 1 >> x.shift
+				x.bloom[bit/64] |= 1 << (bit % 64)
+			}
+		}
+		out = append(out, x)
+	}
+	slices.SortFunc(out, func(a, b needles) int { return cmp.Compare(a.width, b.width) })
+	return out
+}
+
+func (x *needles) find(v *view, text string) {
+	for i := 0; i+x.width <= len(text); i++ {
+		var g uint64
+		if x.width == 8 || i+8 <= len(text) {
+			// One load, of which the bytes beyond the width are dropped.
+			g = load(text[i:i+8]) & (1<<(8*x.width) - 1)
+			g = mix(g+uint64(x.width)) | 1<<63
+		} else {
+			g = gram(text, i, x.width)
+		}
+		bit := g << 1 >> 1 >> x.shift
+		if x.bloom[bit/64]&(1<<(bit%64)) != 0 {
+			x.table.find(v, g)
+		}
+	}
+}
+
+// ranges find the intervals that a number is in: a binary tree in the order of
+// their lower ends, in which each part knows its highest upper end.
+type ranges []interval
+
+type interval struct {
+	low, high float64
+	highest   float64
+	group     int32
+}
+
+func (x ranges) build() {
+	slices.SortFunc(x, func(a, b interval) int { return cmp.Compare(a.low, b.low) })
+	x.buildPart()
+}
+
+func (x ranges) buildPart() float64 {
+	if len(x) == 0 {
+		return math.Inf(-1)
+	}
+	mid := len(x) / 2
+	x[mid].highest = max(x[mid].high, x[:mid].buildPart(), x[mid+1:].buildPart())
+	return x[mid].highest
+}
+
+func (x ranges) find(v *view, num float64) {
+	for len(x) > 0 {
+		mid := len(x) / 2
+		m := &x[mid]
+		if m.highest < num {
+			return
+		}
+		x[:mid].find(v, num)
+		if m.low > num {
+			return
+		}
+		if m.high >= num {
+			v.candidates = append(v.candidates, m.group)
+		}
+		x = x[mid+1:]
+	}
+}

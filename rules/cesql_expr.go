@@ -113,7 +113,7 @@ func (e *sqlExpr) walk(f func(e *sqlExpr)) {
 }
 
 // fold replaces what has the same value for every event. What fails stays, for
-// it fails only when it is asked.
+// it fails only when it is asked, and so does what makes a long text.
 func (e *sqlExpr) fold() {
 	constant := e.op != sqlAttribute && e.op != sqlExists
 	for i := range e.args {
@@ -124,7 +124,7 @@ func (e *sqlExpr) fold() {
 		return
 	}
 	var run sqlRun
-	if v, err := run.eval(e); err == nil {
+	if v, err := run.eval(e); err == nil && len(v.text) <= maxFolded {
 		*e = sqlExpr{op: sqlLiteral, start: e.start, end: e.end, value: v}
 	}
 }

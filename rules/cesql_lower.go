@@ -82,12 +82,16 @@ func (l *sqlLowering) anchored(n node) node {
 		return n
 	}
 	name := n.more.(*sqlResidual).expr.needs()
-	switch name {
-	case "", "id", "source", "type", "specversion":
-		return n // every event has them
+	if name == "" || required(name) {
+		return n
 	}
 	present := l.test(name, reachText, node{test: hasPrefix, operand: textValue})
 	return node{kind: andThenNode, more: kids{present, n}}
+}
+
+// required reports whether every event has the attribute.
+func required(name string) bool {
+	return name == "id" || name == "source" || name == "type" || name == "specversion"
 }
 
 // needs is an attribute without which the expression fails.

@@ -33,6 +33,9 @@ const (
 	// maxLikeWeight bounds how often a LIKE that runs without a budget may look at
 	// one character.
 	maxLikeWeight = 16
+	// maxFolded is how long a text that a filter keeps in place of a part of its
+	// source may be, in bytes.
+	maxFolded = 1 << 10
 	// maxProblems is how many problems of one filter are reported.
 	maxProblems = 32
 	// maxFilterNesting is how deep all, any and not may stand in each other.

@@ -24,9 +24,13 @@ type sqlToken struct {
 	start, end int
 }
 
-// sqlKeywords cannot be names.
-var sqlKeywords = map[string]bool{
-	"AND": true, "OR": true, "XOR": true, "NOT": true, "LIKE": true, "EXISTS": true, "IN": true, "TRUE": true, "FALSE": true,
+// sqlKeyword reports whether a word, in capitals, cannot be a name.
+func sqlKeyword(word string) bool {
+	switch word {
+	case "AND", "OR", "XOR", "NOT", "LIKE", "EXISTS", "IN", "TRUE", "FALSE":
+		return true
+	}
+	return false
 }
 
 // sqlLexer takes a source apart. It has one place at which it fails, after which
@@ -104,7 +108,7 @@ func (l *sqlLexer) word() sqlToken {
 		t.kind = sqlInteger
 		return t
 	}
-	if upper := strings.ToUpper(t.text); sqlKeywords[upper] {
+	if upper := strings.ToUpper(t.text); sqlKeyword(upper) {
 		t.keyword, t.text = true, upper
 	}
 	return t

@@ -29,12 +29,9 @@ func sharedTestdata(t *testing.T, name string) []byte {
 }
 
 type tckCase struct {
-	Name, Expression any
-	Result           any
-	Error            string
-	Event, Overrides map[string]any
-	EventOverrides   map[string]any
-	File             string
+	Name, Expression, Result any
+	Error, File              string
+	Event, EventOverrides    map[string]any
 }
 
 func (c *tckCase) event(t *testing.T) *event.Event {
@@ -121,5 +118,5 @@ func shownError(err error) string {
 		}
 		return ""
 	}
-	return [...]string{"math", "cast", "missingAttribute", "functionEvaluation", "generic"}[e.kind]
+	return [...]string{"math", "cast", "missingAttribute", "functionEvaluation"}[e.kind]
 }

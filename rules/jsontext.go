@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -69,7 +68,7 @@ func inQuotes(s string) string { return strconv.Quote(shorten(s)) }
 
 // read reads the whole source; what says whose it is, for error texts. It
 // reports whether the source is JSON.
-func (s *jsonSource) read(what string) (ok bool) {
+func (s *jsonSource) read(what string) bool {
 	switch {
 	case len(s.source) > MaxSource:
 		s.problems = []*CompileError{compileError("", 1, 1, fmt.Sprintf("%s is %d bytes long; at most %d", what, len(s.source), MaxSource), "")}
@@ -81,28 +80,22 @@ func (s *jsonSource) read(what string) (ok bool) {
 		s.refuse(0, 0, what+" is empty", "")
 		return false
 	}
+	var whole json.RawMessage
+	var wrong *json.SyntaxError
+	if err := json.Unmarshal([]byte(s.source), &whole); errors.As(err, &wrong) {
+		at := max(int(wrong.Offset)-1, 0)
+		if strings.HasPrefix(wrong.Error(), "unexpected end") {
+			at = len(s.source)
+		}
+		s.refuse(at, at+1, what+" is not JSON: "+wrong.Error(), "")
+		return false
+	}
 	d := json.NewDecoder(strings.NewReader(s.source))
 	d.UseNumber()
 	v, err := s.value(d, 0)
-	if err == nil {
-		if _, more := d.Token(); more != io.EOF {
-			err = errors.New("there is something after its end")
-		}
-	}
 	if err != nil {
-		at := int(d.InputOffset())
-		var syntax *json.SyntaxError
-		message := err.Error()
-		switch {
-		case errors.As(err, &syntax):
-			at = max(int(syntax.Offset)-1, 0)
-		case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
-			at, message = len(s.source), "it ends too early"
-		case errors.Is(err, errTooDeep):
-		default:
-			at = s.next(at)
-		}
-		s.refuse(at, at, what+" is not JSON: "+message, "")
+		at := s.next(int(d.InputOffset()))
+		s.refuse(at, at+1, what+" is "+err.Error(), "")
 		return false
 	}
 	s.root = v
@@ -117,7 +110,7 @@ func (s *jsonSource) next(at int) int {
 	return at
 }
 
-var errTooDeep = fmt.Errorf("it is nested more than %d deep", maxNesting)
+var errTooDeep = fmt.Errorf("nested more than %d deep", maxNesting)
 
 func (s *jsonSource) value(d *json.Decoder, depth int) (v jsonText, err error) {
 	v.start = s.next(int(d.InputOffset()))

@@ -30,21 +30,14 @@ import (
 // mode, which must not change what matches. So 5, 5.0 and "5" in a pattern are
 // one there, as are true and "true", and numeric reads the text as a number.
 type pattern struct {
-	fields []field       // in the order of their paths
-	steps  []patternStep // the first is the data
-	ways   []way
+	tests []node        // of fields, on one value, in the order of their paths
+	costs []int32       // of those that take long, by number; nil when none does
+	steps []patternStep // the first is the data
+	ways  []way
 	// shadow is a condition that holds for every event that the pattern matches.
 	// It is about the values of its places (reachAll), of which one has to do; it
 	// says nothing of which element of an array they come from.
 	shadow node
-}
-
-// field is what a pattern asks of the values at one path.
-type field struct {
-	path   []string
-	test   node // on one value
-	absent bool // that there is no value will do, too
-	pathID int32
 }
 
 // way is one of the combinations that an $or makes: fields that hold together.

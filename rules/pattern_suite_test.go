@@ -117,3 +117,39 @@ func TestSetsOfPatternsMatchAsEventBridgeDoes(t *testing.T) {
 		}
 	}
 }
+
+// TestAnIndexFindsPatternsThatMatch has all patterns in one set, which is large
+// enough to be indexed.
+func TestAnIndexFindsPatternsThatMatch(t *testing.T) {
+	type pair struct{ ID, Pattern, Event string }
+	env := mustEnv(t)
+	var entries []Entry
+	events := map[string]*event.Event{}
+	known := map[string]bool{}
+	for _, c := range suite[pair](t, "aws_eventruler_suite.jsonl", 1379) {
+		if ev := withData(c.Event); ev != nil {
+			events[c.Event] = ev
+		}
+		m, err := env.Compile(onData(c.Pattern))
+		if err != nil || known[c.Pattern] {
+			continue
+		}
+		known[c.Pattern] = true
+		entries = append(entries, Entry{ID: ID(len(entries)), Rule: c.Pattern, Matcher: m})
+	}
+	s := NewSet(entries)
+	for data, ev := range events {
+		got := s.Match(ev, nil)
+		slices.Sort(got)
+		var want []ID
+		for _, e := range entries {
+			if e.Matcher.Evaluate(ev).Matched {
+				want = append(want, e.ID)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: the index finds %v, want %v", data, got, want)
+		}
+	}
+	t.Logf("%d patterns, %d events", len(entries), len(events))
+}

@@ -18,6 +18,7 @@ type patternWalk struct {
 	// any: elements of an array need not be chosen. What is found then is an upper
 	// bound, which chose says is not exact.
 	any, chose bool
+	steps      int // of the tests that take long
 }
 
 // foundFields is what was seen of the event so far.
@@ -32,7 +33,7 @@ func (p *pattern) matches(v *view) bool {
 	if x.kind == listValue {
 		return false
 	}
-	all := int32(len(p.fields))
+	all := int32(len(p.tests))
 	if len(p.ways) == 1 {
 		w := patternWalk{pattern: p, way: p.ways[0]}
 		w.visit(0, &x)
@@ -44,7 +45,7 @@ func (p *pattern) matches(v *view) bool {
 	}
 	first.visit(0, &x)
 	for i := range p.ways {
-		w := patternWalk{pattern: p, way: p.ways[i]}
+		w := patternWalk{pattern: p, way: p.ways[i], steps: first.steps}
 		switch {
 		case !w.way.needs.within(&first.found.holds):
 			continue
@@ -57,6 +58,7 @@ func (p *pattern) matches(v *view) bool {
 		if w.visit(0, &x); w.way.done(&w.found, 0, all) {
 			return true
 		}
+		first.steps = w.steps
 	}
 	return false
 }
@@ -92,10 +94,21 @@ func (w *patternWalk) scalar(at int32, x *value) {
 			continue
 		}
 		w.found.seen.add(i)
-		if !w.found.holds.has(i) && w.pattern.fields[i].test.on(x) == yes {
+		if !w.found.holds.has(i) && w.affords(i, x) && w.pattern.tests[i].on(x) == yes {
 			w.found.holds.add(i)
 		}
 	}
+}
+
+// affords reports whether a test may still be made of a value. Those that take
+// long are made until a pattern has taken as long as one regular expression may;
+// then they do not hold.
+func (w *patternWalk) affords(i int32, x *value) bool {
+	if w.pattern.costs == nil || w.pattern.costs[i] == 0 {
+		return true
+	}
+	w.steps += len(x.text) * int(w.pattern.costs[i])
+	return w.steps <= maxRegexSteps
 }
 
 // object goes on to the members. Those whose keys are paths come first, so that

@@ -16,8 +16,16 @@ type patternSource struct {
 	attrs  []field // of attributes; their path is the name
 	paths  map[string]int32
 	ways   []combination
-	steps  int // of all regular expressions
-	full   bool
+	steps  int  // of all regular expressions
+	full   bool // there are too many fields or ways, which was said
+}
+
+// field is what a pattern asks of the values at one path.
+type field struct {
+	path   []string
+	test   node // on one value
+	absent bool // that there is no value will do, too
+	pathID int32
 }
 
 // combination is fields that hold together, as numbers: those of the data, and,
@@ -83,10 +91,18 @@ func (s *patternSource) top(m *jsonMember, path []string) bool {
 
 func (s *patternSource) field(m *jsonMember, path []string) {
 	v := &m.value
+	if len(path) > maxNesting {
+		s.refuseMember(m, fmt.Sprintf("the path of a field has %d steps; at most %d", len(path), maxNesting), "")
+		return
+	}
 	switch v.kind {
 	case mapValue:
 		if path[0] != "detail" {
-			s.refuseMember(m, fmt.Sprintf("the attribute %s has no fields", inQuotes(m.name)), `write a list of what it may be: ["…"]`)
+			hint := `write a list of what it may be: ["…"]`
+			if nearest(m.name, []string{"detail"}) != "" {
+				hint = `did you mean "detail"?`
+			}
+			s.refuseMember(m, fmt.Sprintf("the attribute %s has no fields", inQuotes(m.name)), hint)
 			return
 		}
 		s.object(v, path)
@@ -95,7 +111,11 @@ func (s *patternSource) field(m *jsonMember, path []string) {
 			s.put(m, f)
 		}
 	default:
-		s.refuseValue(v, fmt.Sprintf("%s has %s, where a list or an object should be", inQuotes(m.name), v.kindName()), "write what the field may be in a list: ["+shorten(s.source[v.start:v.end])+"]")
+		hint := "write what the field may be in a list: [" + shorten(s.source[v.start:v.end]) + "]"
+		if slices.Contains(operatorNames(), m.name) {
+			hint = "an operator stands in a list: [{" + shorten(s.source[m.start:v.end]) + "}]"
+		}
+		s.refuseValue(v, fmt.Sprintf("%s has %s, where a list or an object should be", inQuotes(m.name), v.kindName()), hint)
 	}
 }
 
@@ -112,7 +132,7 @@ func (s *patternSource) put(m *jsonMember, f field) {
 		id = int32(len(s.paths))
 		s.paths[name.String()] = id
 	}
-	if len(s.fields)+len(s.attrs) == maxFields {
+	if len(s.fields)+len(s.attrs) >= maxFields {
 		if !s.full {
 			s.full = true
 			s.refuseMember(m, fmt.Sprintf("the pattern has more than %d fields", maxFields), "write some of it as rules of their own")
@@ -122,7 +142,7 @@ func (s *patternSource) put(m *jsonMember, f field) {
 	f.pathID = id
 	var number int32
 	if f.path[0] == "detail" {
-		f.path = f.path[1:]
+		f.path = s.env.places.of(reachAll, "data", f.path[1:]).keys // which are kept once for all patterns
 		s.fields = append(s.fields, f)
 		number = int32(len(s.fields) - 1)
 	} else {
@@ -183,12 +203,13 @@ func (s *patternSource) or(m *jsonMember, path []string) {
 			s.ways[j] = slices.Clone(w)
 		}
 		s.object(&m.value.list[i], path)
-		if len(all)+len(s.ways) > maxWays {
-			s.refuseMember(m, fmt.Sprintf("the $or of the pattern make more than %d combinations", maxWays), "write some of them as rules of their own")
-			s.ways = before
-			return
+		if all = append(all, s.ways...); len(all) > maxWays {
+			if !s.full {
+				s.full = true
+				s.refuseMember(m, fmt.Sprintf("$or makes more than %d combinations of fields", maxWays), "write some of it as rules of their own")
+			}
+			all = all[:1] // to go on with
 		}
-		all = append(all, s.ways...)
 	}
 	s.ways = all
 }

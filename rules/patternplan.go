@@ -1,9 +1,7 @@
 package rules
 
 import (
-	"cmp"
 	"slices"
-	"sort"
 	"strconv"
 )
 
@@ -137,60 +135,87 @@ func (f *field) orAbsent(p *place) node {
 
 // dataTest is the pattern of what is asked of the data.
 func (s *patternSource) dataTest(ways []combination) node {
+	var used []int32
 	for _, w := range ways {
 		if len(w) == 0 {
 			return node{kind: constNode, value: yes}
 		}
-	}
-	p := &pattern{shadow: s.shared(ways, s.shadowTest)}
-	// The fields in the order of their paths, so that those below a step are next
-	// to each other.
-	var used []int32
-	for _, w := range ways {
 		used = append(used, w...)
 	}
 	slices.Sort(used)
 	used = slices.Compact(used)
+	// In the order of their paths those below a step are next to each other.
 	slices.SortStableFunc(used, func(a, b int32) int { return slices.Compare(s.fields[a].path, s.fields[b].path) })
+	p := &pattern{tests: make([]node, len(used)), steps: make([]patternStep, 1), ways: make([]way, len(ways))}
 	number := map[int32]int32{}
+	plain := len(ways) == 1
 	for i, n := range used {
 		number[n] = int32(i)
-		p.fields = append(p.fields, s.fields[n])
+		f := &s.fields[n]
+		p.tests[i] = f.test
+		plain = plain && !f.absent
+		if cost := testSteps(&f.test); cost > 0 {
+			if p.costs == nil {
+				p.costs = make([]int32, len(used))
+			}
+			p.costs[i] = cost
+		}
 	}
-	p.steps = make([]patternStep, 1)
-	p.grow(0, 0, int32(len(p.fields)), 0)
-	for _, w := range ways {
-		var to way
+	s.grow(p, used, 0, 0, 0)
+	for i, w := range ways {
 		for _, n := range w {
-			to.fields.add(number[n])
+			p.ways[i].fields.add(number[n])
 			if !s.fields[n].absent {
-				to.needs.add(number[n])
+				p.ways[i].needs.add(number[n])
 			}
 		}
-		p.ways = append(p.ways, to)
+	}
+	switch {
+	case plain && len(p.tests) > 1:
+		p.shadow = node{kind: andNode, more: kids(p.tests)}
+	default:
+		p.shadow = s.shared(ways, s.shadowTest)
 	}
 	return node{kind: patternNode, more: p}
 }
 
-// grow makes a step of the fields from first to last, the paths of which are one
-// to a depth.
-func (p *pattern) grow(at int, first, last int32, depth int) {
-	own := first
-	for own < last && len(p.fields[own].path) == depth {
+// testSteps is how many steps the tests take for one character of a text, when
+// they may take many.
+func testSteps(test *node) (steps int32) {
+	test.walk(func(n *node) {
+		switch x := n.more.(type) {
+		case *expression:
+			steps += int32(x.size)
+		case *glob:
+			if x.fold {
+				steps += int32(len(n.text)/8 + 1) // most places differ at once
+			}
+		}
+	})
+	return steps
+}
+
+// grow makes the step at an index of the used fields, which begin with the first
+// from on, and have paths that are one to a depth.
+func (s *patternSource) grow(p *pattern, used []int32, at int, first int32, depth int) {
+	path := func(i int) []string { return s.fields[used[i]].path }
+	own := 0
+	for own < len(used) && len(path(own)) == depth {
 		own++
 	}
-	s := patternStep{first: first, own: own, last: last}
-	for i := own; i < last; {
-		name := p.fields[i].path[depth]
-		end := i + int32(sort.Search(int(last-i), func(j int) bool {
-			return cmp.Compare(p.fields[i+int32(j)].path[depth], name) > 0
-		}))
-		s.names, s.next = append(s.names, name), append(s.next, int32(len(p.steps)))
+	to := patternStep{first: first, own: first + int32(own), last: first + int32(len(used))}
+	for i := own; i < len(used); {
+		end := i + 1
+		for end < len(used) && path(end)[depth] == path(i)[depth] {
+			end++
+		}
+		to.names, to.next = append(to.names, path(i)[depth]), append(to.next, int32(len(p.steps)))
 		p.steps = append(p.steps, patternStep{})
-		p.grow(len(p.steps)-1, i, end, depth+1)
+		s.grow(p, used[i:end], len(p.steps)-1, first+int32(i), depth+1)
 		i = end
 	}
-	p.steps[at] = s
+	to.names, to.next = slices.Clip(to.names), slices.Clip(to.next)
+	p.steps[at] = to
 }
 
 // shadowTest is what is asked of the values at a field's place. That there is

@@ -197,7 +197,7 @@ func modelPattern(r *rand.Rand, depth int) map[string]any {
 
 func modelAlternative(r *rand.Rand) any {
 	switch r.IntN(8) {
-	case 0:
+	case 0, 3:
 		return map[string]any{"exists": false}
 	case 1:
 		return map[string]any{"exists": true}

@@ -136,12 +136,16 @@ func TestPatterns(t *testing.T) {
 		{"a field that no element has", `{"a": {"y": [{"exists": false}]}}`, `{"a": [{"x": 1}, {"y": 1}]}`, n},
 		{"a field that may be absent from the element", `{"a": {"x": [1], "y": [{"exists": false}, 2]}}`, `{"a": [{"x": 1, "y": 3}, {"x": 1}]}`, y},
 
+		{"fields that no element has", `{"a": {"x": [{"exists": false}], "y": [{"exists": false}]}}`, `{"a": [{"x": 1}, {"z": 1}]}`, n},
+		{"fields of which no element has any", `{"a": {"x": [{"exists": false}], "y": [{"exists": false}]}}`, `{"a": [{"z": 1}, {"z": 1}]}`, y},
+
 		{"dots in the pattern", `{"a.b": [1]}`, `{"a": {"b": 1}}`, y},
 		{"dots in the event", `{"a": {"b": [1]}}`, `{"a.b": 1}`, y},
 		{"dots in both, elsewhere", `{"a.b": {"c": [1]}}`, `{"a": {"b.c": 1}}`, y},
 		{"one path written twice in the event", `{"a": {"b": [1], "c": [2]}}`, `{"a": {"b": 0, "c": 2}, "a.b": 1}`, y},
 		{"what a path has an array need not", `{"a": {"b": [1], "c": [2]}}`, `{"a": [{"b": 1}, {"b": 2}], "a.c": 2}`, y},
 		{"an array that has what is asked beside one that has a part", `{"a": {"b": [1], "c": [2]}}`, `{"a": [{"b": 1}, {"b": 1, "c": 2}], "a.x": 2}`, y},
+		{"an array has a part and a path the rest", `{"a.b": {"p": [1], "q": [2]}}`, `{"a.b": [{"x": 1}, {"p": 1}], "a": {"b": {"q": 2}}}`, y},
 		{"a dot at the end is an empty key", `{"a.": [1]}`, `{"a": {"": 1}}`, y},
 		{"a value and fields at one path", `{"a": [1], "a.b": [2]}`, `{"a": [1, {"b": 2}]}`, y},
 		{"a key with escapes", `{"\u0061": [1]}`, `{"a": 1}`, y},

@@ -173,11 +173,17 @@ func (e *Engine) openAll(ctx context.Context, plan Plan, next *state) error {
 				s = &subscription{id: info.ID, name: info.Name, from: info.From}
 			}
 			next.subs[info.ID] = s
-			entries[r.Bus] = append(entries[r.Bus], rules.Entry{ID: rules.ID(info.ID), Rule: name, Matcher: r.Matcher})
+			entries[r.Bus] = append(entries[r.Bus], rules.Entry{
+				ID: rules.ID(info.ID), Rule: name, Matcher: r.Matcher, ReadsData: r.Transform != nil,
+			})
 		}
 	}
 	for name, b := range next.buses {
-		b.set = rules.NewSet(entries[name])
+		var before *rules.Set
+		if was := old.byID[b.id]; was != nil {
+			before = was.set
+		}
+		b.set = before.Update(entries[name])
 	}
 	return nil
 }

@@ -24,6 +24,22 @@ func (c Class) String() string {
 	return "scan"
 }
 
+// Class says how the Matcher's filter is found, and why it is not by an index
+// alone when it is not.
+func (m *Matcher) Class() (Class, string) {
+	if m.filter == nil {
+		return Scan, "there is no filter, so every event of the bus matches"
+	}
+	switch c := m.filter.class; c {
+	case Mixed:
+		return c, "after the index, a part of it is evaluated as an expression: " + shorten(m.filter.root.residuals(nil)[0].text())
+	case Scan:
+		return c, "it is evaluated on every event of the bus, for nothing in it has to hold that an index could find; " +
+			"begin it with a comparison, such as event.type == \"…\" && …"
+	}
+	return Indexed, ""
+}
+
 func classOf(root *node) Class {
 	c := root.cover(yes, counting{})
 	switch {

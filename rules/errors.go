@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// CompileError says what is wrong with a filter or an expression and where.
+// CompileError says what is wrong with an expression and where.
 type CompileError struct {
 	// Line and Column are the place in the source, from 1; columns count
 	// characters.

@@ -1,208 +1,137 @@
 package rules
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 )
 
-// jsonText is a value of a filter that is written as JSON, with its place.
-// Unlike in events, a key may stand twice in an object.
+// jsonText reads through JSON text that is known to be valid, and knows where
+// things stand in it.
 type jsonText struct {
-	kind       valueKind
-	num        string // a number as it is written
-	text       string
-	truth      bool
-	list       []jsonText
-	members    []jsonMember
-	start, end int // of its text in the source
+	text string
+	at   int
 }
 
-type jsonMember struct {
-	name       string
-	start, end int // of the name
-	value      jsonText
-}
-
-// jsonSource reads JSON and keeps what is wrong with a filter that is written
-// in it.
-type jsonSource struct {
-	source   string
-	root     jsonText
-	problems []*CompileError
-}
-
-// maxProblems bounds the errors of one filter.
-const maxProblems = 50
-
-// refuse notes what is wrong with the text from start to end.
-func (s *jsonSource) refuse(start, end int, message, hint string) {
-	if len(s.problems) >= maxProblems {
-		return
+// start goes to where the next value begins.
+func (j *jsonText) start() int {
+	for j.at < len(j.text) && strings.IndexByte(" \t\r\n,:", j.text[j.at]) >= 0 {
+		j.at++
 	}
-	start = min(start, len(s.source))
-	line := 1 + strings.Count(s.source[:start], "\n")
-	column := 1 + utf8.RuneCountInString(s.source[1+strings.LastIndexByte(s.source[:start], '\n'):start])
-	e := compileError(s.source, line, column, message, hint)
-	e.Line, e.Column, e.Pointer = line, column, s.root.pointerTo(start)
-	if start < end && end <= len(s.source) {
-		e.Offending = shorten(s.source[start:end])
+	return j.at
+}
+
+// peek is the first byte of the next value, or the end of a container.
+func (j *jsonText) peek() byte { return j.text[j.start()] }
+
+// emptyContainer reports whether the next value, an array or an object, is empty.
+func (j *jsonText) emptyContainer() bool {
+	rest := strings.TrimLeft(j.text[j.start()+1:], " \t\r\n")
+	return rest[0] == ']' || rest[0] == '}'
+}
+
+// array calls f for each element, which f takes.
+func (j *jsonText) array(f func(i int)) {
+	j.start()
+	j.at++
+	for i := 0; j.peek() != ']'; i++ {
+		f(i)
 	}
-	s.problems = append(s.problems, e)
+	j.at++
 }
 
-func (s *jsonSource) refuseValue(v *jsonText, message, hint string) {
-	s.refuse(v.start, v.end, message, hint)
-}
-
-func (s *jsonSource) refuseMember(m *jsonMember, message, hint string) {
-	s.refuse(m.start, m.end, message, hint)
-}
-
-// inQuotes is a user's text in a message.
-func inQuotes(s string) string { return strconv.Quote(shorten(s)) }
-
-// read reads the whole source; what says whose it is, for error texts. It
-// reports whether the source is JSON.
-func (s *jsonSource) read(what string) bool {
-	switch {
-	case len(s.source) > MaxSource:
-		s.problems = []*CompileError{compileError("", 1, 1, fmt.Sprintf("%s is %d bytes long; at most %d", what, len(s.source), MaxSource), "")}
-		return false
-	case !utf8.ValidString(s.source):
-		s.problems = []*CompileError{compileError("", 1, 1, what+" is not valid UTF-8", "")}
-		return false
-	case strings.TrimSpace(s.source) == "":
-		s.refuse(0, 0, what+" is empty", "")
-		return false
+// object calls f for each member, whose value f takes.
+func (j *jsonText) object(f func(key string, keyAt int)) {
+	j.start()
+	j.at++
+	for j.peek() != '}' {
+		at := j.at
+		f(j.string(), at)
 	}
-	var whole json.RawMessage
-	var wrong *json.SyntaxError
-	if err := json.Unmarshal([]byte(s.source), &whole); errors.As(err, &wrong) {
-		at := max(int(wrong.Offset)-1, 0)
-		if strings.HasPrefix(wrong.Error(), "unexpected end") {
-			at = len(s.source)
+	j.at++
+}
+
+// raw takes a value as it is written.
+func (j *jsonText) raw() string {
+	from := j.start()
+	depth := 0
+	for {
+		switch j.text[j.at] {
+		case '"':
+			j.at = j.stringEnd(j.at)
+		case '[', '{':
+			depth++
+			j.at++
+		case ']', '}':
+			depth--
+			j.at++
+		case ' ', '\t', '\r', '\n', ',', ':':
+			j.at++
+			continue
+		default:
+			for j.at < len(j.text) && strings.IndexByte(" \t\r\n,:]}", j.text[j.at]) < 0 {
+				j.at++
+			}
 		}
-		s.refuse(at, at+1, what+" is not JSON: "+wrong.Error(), "")
-		return false
+		if depth == 0 {
+			return j.text[from:j.at]
+		}
 	}
-	d := json.NewDecoder(strings.NewReader(s.source))
-	d.UseNumber()
-	v, err := s.value(d, 0)
-	if err != nil {
-		at := s.next(int(d.InputOffset()))
-		s.refuse(at, at+1, what+" is "+err.Error(), "")
-		return false
-	}
-	s.root = v
-	return true
 }
 
-// next is where the token after an offset starts.
-func (s *jsonSource) next(at int) int {
-	for at < len(s.source) && bytes.IndexByte([]byte(" \t\r\n,:"), s.source[at]) >= 0 {
-		at++
+func (j *jsonText) skip() { j.raw() }
+
+func (j *jsonText) stringEnd(at int) int {
+	for at++; j.text[at] != '"'; at++ {
+		if j.text[at] == '\\' {
+			at++
+		}
+	}
+	return at + 1
+}
+
+// string takes a string.
+func (j *jsonText) string() string {
+	from := j.start()
+	j.at = j.stringEnd(from)
+	return unquoteJSON(j.text[from:j.at])
+}
+
+func unquoteJSON(raw string) string {
+	if strings.IndexByte(raw, '\\') < 0 {
+		return raw[1 : len(raw)-1]
+	}
+	var s string
+	if json.Unmarshal([]byte(raw), &s) != nil {
+		return "" // for text that is not valid
+	}
+	return s
+}
+
+// within is where the byte at offset of the decoded string that begins at start
+// stands in the text.
+func (j *jsonText) within(start, offset int) int {
+	at := start + 1
+	for offset > 0 && j.text[at] != '"' {
+		n := 1
+		if j.text[at] == '\\' {
+			n = 2
+			if j.text[at+1] == 'u' {
+				n = 6
+				if u, err := strconv.ParseUint(j.text[at+2:at+6], 16, 16); err == nil && u >= 0xd800 && u < 0xdc00 {
+					n = 12
+				}
+			}
+			offset -= len(unquoteJSON(`"` + j.text[at:at+n] + `"`))
+		} else {
+			offset--
+		}
+		at += n
 	}
 	return at
 }
 
-var errTooDeep = fmt.Errorf("nested more than %d deep", maxNesting)
-
-func (s *jsonSource) value(d *json.Decoder, depth int) (v jsonText, err error) {
-	v.start = s.next(int(d.InputOffset()))
-	token, err := d.Token()
-	if err != nil {
-		return v, err
-	}
-	switch t := token.(type) {
-	case nil:
-		v.kind = nullValue
-	case bool:
-		v.kind, v.truth = boolValue, t
-	case json.Number:
-		v.kind, v.num = numberValue, t.String()
-	case string:
-		v.kind, v.text = textValue, t
-	case json.Delim:
-		if depth >= maxNesting {
-			return v, errTooDeep
-		}
-		if t == '[' {
-			v.kind = listValue
-			err = s.elements(d, &v, depth)
-		} else {
-			v.kind = mapValue
-			err = s.membersOf(d, &v, depth)
-		}
-	}
-	v.end = int(d.InputOffset())
-	return v, err
-}
-
-func (s *jsonSource) elements(d *json.Decoder, v *jsonText, depth int) error {
-	for d.More() {
-		e, err := s.value(d, depth+1)
-		if err != nil {
-			return err
-		}
-		v.list = append(v.list, e)
-	}
-	_, err := d.Token()
-	return err
-}
-
-func (s *jsonSource) membersOf(d *json.Decoder, v *jsonText, depth int) error {
-	for d.More() {
-		m := jsonMember{start: s.next(int(d.InputOffset()))}
-		token, err := d.Token()
-		if err != nil {
-			return err
-		}
-		m.name, _ = token.(string)
-		m.end = int(d.InputOffset())
-		if m.value, err = s.value(d, depth+1); err != nil {
-			return err
-		}
-		v.members = append(v.members, m)
-	}
-	_, err := d.Token()
-	return err
-}
-
-// pointerTo is the JSON pointer (RFC 6901) from a value to the innermost one
-// that has what is at an offset: that itself, or the name before it.
-func (v *jsonText) pointerTo(at int) string {
-	for i := range v.list {
-		if e := &v.list[i]; e.start <= at && at < e.end {
-			return "/" + strconv.Itoa(i) + e.pointerTo(at)
-		}
-	}
-	for i := range v.members {
-		if m := &v.members[i]; m.start <= at && at < m.value.end {
-			name := strings.ReplaceAll(strings.ReplaceAll(m.name, "~", "~0"), "/", "~1")
-			return "/" + name + m.value.pointerTo(at)
-		}
-	}
-	return ""
-}
-
-// kindName says in error texts what a value is.
-func (v *jsonText) kindName() string {
-	switch v.kind {
-	case nullValue:
-		return "null"
-	case boolValue:
-		return strconv.FormatBool(v.truth)
-	case numberValue:
-		return "a number"
-	case textValue:
-		return "a text"
-	case listValue:
-		return "a list"
-	}
-	return "an object"
+// pointerToken is a key as a part of a JSON pointer.
+func pointerToken(key string) string {
+	return strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
 }

@@ -1,33 +1,30 @@
 package rules
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/agnivade/levenshtein"
 )
 
-// nearest is which of the known names was probably meant, "" when none is near.
-func nearest(name string, known []string) string {
-	if len(name) > 64 {
-		return ""
-	}
+// nearest is the hint for an unknown name: the known one that is near, else all
+// of them.
+func nearest(name string, known []string, what string) string {
 	best, least := "", 1<<30
-	for _, k := range known {
-		if d := levenshtein.ComputeDistance(strings.ToLower(name), k); d < least {
-			best, least = k, d
+	if len(name) <= 64 {
+		for _, k := range known {
+			d := levenshtein.ComputeDistance(name, k)
+			if len(name) > 2 && strings.HasPrefix(k, name) {
+				d = 1
+			}
+			if d < least {
+				best, least = k, d
+			}
 		}
 	}
-	if least <= 1+len(name)/4 && least < len(name) {
-		return best
+	if least <= 1+len(name)/5 && least < len(name) {
+		return "did you mean " + best + "?"
 	}
-	return ""
-}
-
-// didYouMean is the hint for an unknown name: the nearest of the known ones, or
-// all of them.
-func didYouMean(name string, known []string) string {
-	if n := nearest(name, known); n != "" {
-		return `did you mean "` + n + `"?`
-	}
-	return "use one of " + strings.Join(known, ", ")
+	sorted := slices.Sorted(slices.Values(known))
+	return "the " + what + " are " + strings.Join(sorted, ", ")
 }

@@ -25,7 +25,7 @@ type fieldSource struct {
 	failed bool
 }
 
-func (s *fieldSource) refuse(v *jsonText, message, hint string) {
+func (s *fieldSource) refuse(v *jsonValue, message, hint string) {
 	s.failed = true
 	s.refuseValue(v, message, hint)
 }
@@ -93,7 +93,7 @@ func (s *fieldSource) equalsOne(values operands) node {
 }
 
 // literal is a value that a field equals.
-func (s *fieldSource) literal(v *jsonText) (x scalar, ok bool) {
+func (s *fieldSource) literal(v *jsonValue) (x scalar, ok bool) {
 	x.kind = v.kind
 	switch v.kind {
 	case textValue:
@@ -119,7 +119,7 @@ func (s *fieldSource) literal(v *jsonText) (x scalar, ok bool) {
 }
 
 // canonical is how an attribute with the value is written.
-func (s *fieldSource) canonical(v *jsonText, num float64) string {
+func (s *fieldSource) canonical(v *jsonValue, num float64) string {
 	if v.kind == boolValue {
 		return strconv.FormatBool(v.truth)
 	}
@@ -129,7 +129,7 @@ func (s *fieldSource) canonical(v *jsonText, num float64) string {
 	return v.num
 }
 
-func (s *fieldSource) number(v *jsonText) (float64, bool) {
+func (s *fieldSource) number(v *jsonValue) (float64, bool) {
 	f, err := strconv.ParseFloat(v.num, 64)
 	mantissa, _, _ := strings.Cut(strings.ToLower(v.num), "e")
 	if err != nil || f == 0 && strings.ContainsAny(mantissa, "123456789") {
@@ -141,7 +141,7 @@ func (s *fieldSource) number(v *jsonText) (float64, bool) {
 
 // operator reads an alternative that is an object. A node is false when it is
 // only that there is no value, or when something is wrong.
-func (s *fieldSource) operator(field string, v *jsonText) (n node, ok bool) {
+func (s *fieldSource) operator(field string, v *jsonValue) (n node, ok bool) {
 	if len(v.members) != 1 {
 		s.refuse(v, fmt.Sprintf("an operator is an object with one key; this has %d", len(v.members)), "write several as alternatives: [{…}, {…}]")
 		return n, false
@@ -161,7 +161,7 @@ func (s *fieldSource) operator(field string, v *jsonText) (n node, ok bool) {
 		}
 	}
 	if !slices.Contains(operatorNames(), m.name) {
-		hint := didYouMean(m.name, operatorNames())
+		hint := nearest(m.name, operatorNames(), "operators")
 		if field == "$or" {
 			hint = "an $or needs at least two objects, and nothing else, in its list"
 		}
@@ -177,7 +177,7 @@ func (s *fieldSource) operator(field string, v *jsonText) (n node, ok bool) {
 }
 
 // textual is the test of an operator that takes a text.
-func (s *fieldSource) textual(name string, arg *jsonText, fold bool) (n node, ok bool) {
+func (s *fieldSource) textual(name string, arg *jsonValue, fold bool) (n node, ok bool) {
 	switch name {
 	case "exactly":
 		return s.text(equals, arg.text), true
@@ -233,7 +233,7 @@ func (s *fieldSource) ignoringCase(m *jsonMember) (n node, ok bool) {
 }
 
 // exists: that there is no value is no test of one, so that the node is false.
-func (s *fieldSource) exists(arg *jsonText) (n node, ok bool) {
+func (s *fieldSource) exists(arg *jsonValue) (n node, ok bool) {
 	switch {
 	case arg.kind != boolValue:
 		s.refuse(arg, "exists takes true or false, not "+arg.kindName(), "")
@@ -245,7 +245,7 @@ func (s *fieldSource) exists(arg *jsonText) (n node, ok bool) {
 	return n, false
 }
 
-func (s *fieldSource) cidr(arg *jsonText) (netip.Prefix, bool) {
+func (s *fieldSource) cidr(arg *jsonValue) (netip.Prefix, bool) {
 	p, err := netip.ParsePrefix(arg.text)
 	switch {
 	case !strings.Contains(arg.text, "/"):
@@ -258,7 +258,7 @@ func (s *fieldSource) cidr(arg *jsonText) (netip.Prefix, bool) {
 	return netip.Prefix{}, false
 }
 
-func (s *fieldSource) regexp(arg *jsonText) *expression {
+func (s *fieldSource) regexp(arg *jsonValue) *expression {
 	x, err := newExpression(arg.text)
 	var wrong *syntax.Error
 	switch {

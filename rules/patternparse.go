@@ -50,7 +50,7 @@ func (env *Env) compilePattern(source string) (node, error) {
 }
 
 // object reads the fields of an object.
-func (s *patternSource) object(v *jsonText, path []string) {
+func (s *patternSource) object(v *jsonValue, path []string) {
 	if len(v.members) == 0 {
 		s.refuseValue(v, "an object without fields", "write at least one field")
 	}
@@ -80,13 +80,21 @@ func (s *patternSource) top(m *jsonMember, path []string) bool {
 		return false
 	case m.name != "detail-type" && !attributeName(m.name):
 		hint := "below detail a pattern reads the data; on the top it has detail-type and names of attributes, of a to z and 0 to 9"
-		if n := nearest(m.name, []string{"detail", "detail-type", "source", "type", "subject", "time", "id"}); n != "" {
-			hint = `did you mean "` + n + `"?`
+		if near := meant(m.name, "detail", "detail-type", "source", "type", "subject", "time", "id"); near != "" {
+			hint = near
 		}
 		s.refuseMember(m, fmt.Sprintf("%s is no name of an attribute", inQuotes(m.name)), hint)
 		return false
 	}
 	return true
+}
+
+// meant is the hint when one of the known names is near.
+func meant(name string, known ...string) string {
+	if hint := nearest(name, known, ""); strings.HasPrefix(hint, "did you mean") {
+		return hint
+	}
+	return ""
 }
 
 func (s *patternSource) field(m *jsonMember, path []string) {
@@ -99,8 +107,8 @@ func (s *patternSource) field(m *jsonMember, path []string) {
 	case mapValue:
 		if path[0] != "detail" {
 			hint := `write a list of what it may be: ["…"]`
-			if nearest(m.name, []string{"detail"}) != "" {
-				hint = `did you mean "detail"?`
+			if near := meant(m.name, "detail"); near != "" {
+				hint = near
 			}
 			s.refuseMember(m, fmt.Sprintf("the attribute %s has no fields", inQuotes(m.name)), hint)
 			return
@@ -176,7 +184,7 @@ func (s *patternSource) numbered(n int32) *field {
 
 // either reports whether the value of a key "$or" is alternatives: at least two
 // objects, none of which is an operator. Else it is a field with that name.
-func either(v *jsonText) bool {
+func either(v *jsonValue) bool {
 	if v.kind != listValue || len(v.list) < 2 {
 		return false
 	}

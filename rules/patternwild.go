@@ -10,7 +10,7 @@ import (
 
 // wildcard reads a text in which * stands for any text, and \* and \\ for
 // themselves.
-func (s *fieldSource) wildcard(arg *jsonText, fold bool) *glob {
+func (s *fieldSource) wildcard(arg *jsonValue, fold bool) *glob {
 	text := arg.text
 	if len(text) > maxWildcard {
 		s.refuse(arg, fmt.Sprintf("the wildcard is %d bytes long; at most %d", len(text), maxWildcard), "")
@@ -59,7 +59,7 @@ func limit(sign string) (k testKind, ok bool) {
 const numericHint = `write ["=", 5], ["<", 5] or [">", 0, "<=", 5], with = < <= > >=; a lower limit stands before an upper one`
 
 // numeric reads one comparison, or a lower and an upper limit.
-func (s *fieldSource) numeric(arg *jsonText) (n node, ok bool) {
+func (s *fieldSource) numeric(arg *jsonValue) (n node, ok bool) {
 	if arg.kind != listValue {
 		s.refuse(arg, "numeric takes a list, not "+arg.kindName(), numericHint)
 		return n, false
@@ -137,7 +137,7 @@ func (a *numericAttribute) straight() bool { return true }
 const anythingButHint = `write a text, a number, a list of texts or one of numbers, or one of {"prefix": …}, {"suffix": …}, {"equals-ignore-case": …}, {"wildcard": …}, {"contains": …} and {"regexp": …} with a text or a list of texts`
 
 // anythingBut is that there is a value for which none of the tests holds.
-func (s *fieldSource) anythingBut(arg *jsonText) (n node, ok bool) {
+func (s *fieldSource) anythingBut(arg *jsonValue) (n node, ok bool) {
 	var tests kids
 	switch arg.kind {
 	case textValue, numberValue:
@@ -183,7 +183,7 @@ func (s *fieldSource) anythingBut(arg *jsonText) (n node, ok bool) {
 }
 
 // anythingLike reads the object of anything-but.
-func (s *fieldSource) anythingLike(v *jsonText) kids {
+func (s *fieldSource) anythingLike(v *jsonValue) kids {
 	if len(v.members) != 1 {
 		s.refuse(v, fmt.Sprintf("the object of anything-but has %d keys", len(v.members)), anythingButHint)
 		return nil
@@ -191,12 +191,12 @@ func (s *fieldSource) anythingLike(v *jsonText) kids {
 	m := &v.members[0]
 	if known := []string{"prefix", "suffix", "equals-ignore-case", "wildcard", "contains", "regexp"}; !slices.Contains(known, m.name) {
 		s.failed = true
-		s.refuseMember(m, "anything-but does not take "+inQuotes(m.name), didYouMean(m.name, known))
+		s.refuseMember(m, "anything-but does not take "+inQuotes(m.name), nearest(m.name, known, "operators of anything-but"))
 		return nil
 	}
 	args := m.value.list
 	if m.value.kind != listValue {
-		args = []jsonText{m.value}
+		args = []jsonValue{m.value}
 	} else if len(args) == 0 {
 		s.refuse(&m.value, "the list of anything-but is empty", `write {"exists": true} for any value`)
 		return nil

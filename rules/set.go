@@ -59,9 +59,9 @@ func NewSet(entries []Entry) *Set {
 }
 
 // Update makes the Set of other entries. What they share with s, by ID and
-// Matcher, is not indexed again unless much has changed.
+// Matcher, is not indexed again unless much has changed. A nil Set has none.
 func (s *Set) Update(entries []Entry) *Set {
-	if s == nil || s.base == nil {
+	if s == nil {
 		return NewSet(entries)
 	}
 	now := make(map[setEntry]int, len(entries))

@@ -31,13 +31,18 @@ import (
 // one there, as are true and "true", and numeric reads the text as a number.
 type pattern struct {
 	tests []node        // of fields, on one value, in the order of their paths
-	costs []int32       // of those that take long, by number; nil when none does
-	steps []patternStep // the first is the data
-	ways  []way
+	steps []patternStep // the first is the data; patterns of the same paths share them
+	rare  *patternRare  // nil when all fields hold together, need a value and are quick to test
 	// shadow is a condition that holds for every event that the pattern matches.
 	// It is about the values of its places (reachAll), of which one has to do; it
 	// says nothing of which element of an array they come from.
 	shadow node
+}
+
+// patternRare is what few patterns have.
+type patternRare struct {
+	ways  []way   // nil for all fields, which need a value
+	costs []int32 // of tests that take long, by number; nil when none does
 }
 
 // way is one of the combinations that an $or makes: fields that hold together.
@@ -57,7 +62,21 @@ type patternStep struct {
 // fieldSet has the fields of a pattern, by number.
 type fieldSet [maxFields / 64]uint64
 
-func (s *fieldSet) add(i int32)      { s[i/64] |= 1 << (i % 64) }
+func (s *fieldSet) add(i int32) { s[i/64] |= 1 << (i % 64) }
+
+// upTo is the first n fields.
+func upTo(n int) (s fieldSet) {
+	for i := range s {
+		switch left := n - i*64; {
+		case left >= 64:
+			s[i] = ^uint64(0)
+		case left > 0:
+			s[i] = 1<<left - 1
+		}
+	}
+	return s
+}
+
 func (s *fieldSet) has(i int32) bool { return s[i/64]&(1<<(i%64)) != 0 }
 
 func (s *fieldSet) union(o *fieldSet) {

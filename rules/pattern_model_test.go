@@ -136,7 +136,7 @@ func TestPatternsMatchAsAModelDoes(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 1))
 	env := mustEnv(t)
 	matched := 0
-	const rounds = 10_000
+	const rounds = 5_000
 	for range rounds {
 		source, data := modelPattern(r, 3), modelValue(r, 4, true)
 		pattern, _ := json.Marshal(source)

@@ -231,3 +231,28 @@ func TestPatternsOfAttributes(t *testing.T) {
 		})
 	}
 }
+
+func TestPatternsAreIndexed(t *testing.T) {
+	env := mustEnv(t)
+	for _, c := range []struct {
+		pattern string
+		want    Class
+	}{
+		{`{"detail-type": ["a"], "detail": {"b": [{"exists": false}]}}`, Indexed},
+		{`{"detail": {"a": {"b": [1], "c": [{"anything-but": 2}]}}}`, Indexed},
+		{`{"detail": {"a": [{"anything-but": ["x", "y"]}]}}`, Indexed},
+		{`{"detail": {"$or": [{"a": [1]}, {"b": [{"wildcard": "a*"}]}]}}`, Indexed},
+		{`{"$or": [{"source": ["a"]}, {"detail": {"b": [2]}}]}`, Indexed},
+		{`{"attempt": [{"numeric": [">", 1]}]}`, Mixed},
+		{`{"detail": {"a": [{"exists": false}]}}`, Scan},
+		{`{"$or": [{"source": ["a"]}, {"detail": {"b": [{"exists": false}]}}]}`, Scan},
+	} {
+		m, err := env.Compile(Filter{Pattern: c.pattern})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.filter.class != c.want {
+			t.Errorf("%s: %v, want %v", c.pattern, m.filter.class, c.want)
+		}
+	}
+}

@@ -34,18 +34,28 @@ func (p *pattern) matches(v *view) bool {
 		return false
 	}
 	all := int32(len(p.tests))
-	if len(p.ways) == 1 {
-		w := patternWalk{pattern: p, way: p.ways[0]}
+	var ways []way
+	if p.rare != nil {
+		ways = p.rare.ways
+	}
+	if len(ways) <= 1 {
+		w := patternWalk{pattern: p}
+		if len(ways) == 1 {
+			w.way = ways[0]
+		} else {
+			w.way.fields = upTo(len(p.tests))
+			w.way.needs = w.way.fields
+		}
 		w.visit(0, &x)
 		return w.way.done(&w.found, 0, all)
 	}
 	first := patternWalk{pattern: p, any: true}
-	for i := range p.ways {
-		first.way.fields.union(&p.ways[i].fields)
+	for i := range ways {
+		first.way.fields.union(&ways[i].fields)
 	}
 	first.visit(0, &x)
-	for i := range p.ways {
-		w := patternWalk{pattern: p, way: p.ways[i], steps: first.steps}
+	for i := range ways {
+		w := patternWalk{pattern: p, way: ways[i], steps: first.steps}
 		switch {
 		case !w.way.needs.within(&first.found.holds):
 			continue
@@ -104,10 +114,11 @@ func (w *patternWalk) scalar(at int32, x *value) {
 // long are made until a pattern has taken as long as one regular expression may;
 // then they do not hold.
 func (w *patternWalk) affords(i int32, x *value) bool {
-	if w.pattern.costs == nil || w.pattern.costs[i] == 0 {
+	rare := w.pattern.rare
+	if rare == nil || rare.costs == nil || rare.costs[i] == 0 {
 		return true
 	}
-	w.steps += len(x.text) * int(w.pattern.costs[i])
+	w.steps += len(x.text) * int(rare.costs[i])
 	return w.steps <= maxRegexSteps
 }
 

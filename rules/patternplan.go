@@ -146,7 +146,8 @@ func (s *patternSource) dataTest(ways []combination) node {
 	used = slices.Compact(used)
 	// In the order of their paths those below a step are next to each other.
 	slices.SortStableFunc(used, func(a, b int32) int { return slices.Compare(s.fields[a].path, s.fields[b].path) })
-	p := &pattern{tests: make([]node, len(used)), steps: make([]patternStep, 1), ways: make([]way, len(ways))}
+	p := &pattern{tests: make([]node, len(used))}
+	var rare patternRare
 	number := map[int32]int32{}
 	plain := len(ways) == 1
 	for i, n := range used {
@@ -155,25 +156,30 @@ func (s *patternSource) dataTest(ways []combination) node {
 		p.tests[i] = f.test
 		plain = plain && !f.absent
 		if cost := testSteps(&f.test); cost > 0 {
-			if p.costs == nil {
-				p.costs = make([]int32, len(used))
+			if rare.costs == nil {
+				rare.costs = make([]int32, len(used))
 			}
-			p.costs[i] = cost
+			rare.costs[i] = cost
 		}
 	}
-	s.grow(p, used, 0, 0, 0)
-	for i, w := range ways {
-		for _, n := range w {
-			p.ways[i].fields.add(number[n])
-			if !s.fields[n].absent {
-				p.ways[i].needs.add(number[n])
+	p.steps = s.env.places.stepsTo(s.fields, used)
+	if !plain {
+		rare.ways = make([]way, len(ways))
+		for i, w := range ways {
+			for _, n := range w {
+				rare.ways[i].fields.add(number[n])
+				if !s.fields[n].absent {
+					rare.ways[i].needs.add(number[n])
+				}
 			}
 		}
 	}
-	switch {
-	case plain && len(p.tests) > 1:
+	if rare.ways != nil || rare.costs != nil {
+		p.rare = &rare
+	}
+	if plain && len(p.tests) > 1 {
 		p.shadow = node{kind: andNode, more: kids(p.tests)}
-	default:
+	} else {
 		p.shadow = s.shared(ways, s.shadowTest)
 	}
 	return node{kind: patternNode, more: p}
@@ -193,29 +199,6 @@ func testSteps(test *node) (steps int32) {
 		}
 	})
 	return steps
-}
-
-// grow makes the step at an index of the used fields, which begin with the first
-// from on, and have paths that are one to a depth.
-func (s *patternSource) grow(p *pattern, used []int32, at int, first int32, depth int) {
-	path := func(i int) []string { return s.fields[used[i]].path }
-	own := 0
-	for own < len(used) && len(path(own)) == depth {
-		own++
-	}
-	to := patternStep{first: first, own: first + int32(own), last: first + int32(len(used))}
-	for i := own; i < len(used); {
-		end := i + 1
-		for end < len(used) && path(end)[depth] == path(i)[depth] {
-			end++
-		}
-		to.names, to.next = append(to.names, path(i)[depth]), append(to.next, int32(len(p.steps)))
-		p.steps = append(p.steps, patternStep{})
-		s.grow(p, used[i:end], len(p.steps)-1, first+int32(i), depth+1)
-		i = end
-	}
-	to.names, to.next = slices.Clip(to.names), slices.Clip(to.next)
-	p.steps[at] = to
 }
 
 // shadowTest is what is asked of the values at a field's place. That there is

@@ -43,6 +43,13 @@ func (meter) CallCost(function, overload string, args []ref.Val, result ref.Val)
 		case len(args) == 1 && !own(args[0]):
 			cost += bulk(result)
 		}
+	case "json.parse":
+		cost += 2 * shallow(args)
+	case "json.mergePatch":
+		cost += 2 * (jsonBulk(result) + shallow(args))
+		for _, a := range args {
+			cost += jsonBulk(a)
+		}
 	case "startsWith", "endsWith":
 		if len(args) == 2 {
 			cost += bulk(args[1])
@@ -76,6 +83,17 @@ func bulk(v ref.Val) uint64 {
 		return uint64(len(v)) / bytesPerUnit
 	case traits.Mapper, traits.Lister:
 		return uint64(length(v)) / membersPerUnit
+	}
+	return 0
+}
+
+// jsonBulk is the cost of reading or writing a value's JSON text, when it is there.
+func jsonBulk(v ref.Val) uint64 {
+	switch v := v.(type) {
+	case *object:
+		return uint64(len(v.node.Raw())) / bytesPerUnit
+	case *array:
+		return uint64(len(v.node.Raw())) / bytesPerUnit
 	}
 	return 0
 }

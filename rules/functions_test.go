@@ -80,6 +80,7 @@ func TestFunctions(t *testing.T) {
 		{"Unix seconds and back", `time.unix(time.fromUnix(1764000000)) == 1764000000`, `true`},
 		{"Unix milliseconds and back", `time.unixMillis(time.fromUnixMillis(1764000000123)) == 1764000000123`, `true`},
 		{"a fraction of a second", `time.fromUnix(1764000000.25)`, `"2025-11-24T16:00:00.25Z"`},
+		{"milliseconds of JSON", `time.fromUnixMillis(1764000000123.0)`, `"2025-11-24T16:00:00.123Z"`},
 		{"before 1970", `[time.fromUnix(-1.5), time.fromUnixMillis(-1)]`, `["1969-12-31T23:59:58.5Z","1969-12-31T23:59:59.999Z"]`},
 		{"far away", `time.fromUnix(1e300)`, `error: time.fromUnix: 1e+300 is out of range`},
 		{"the year 10000", `time.fromUnix(253402300800)`, `error: time.fromUnix: the year 10000 is out of range`},

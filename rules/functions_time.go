@@ -77,7 +77,7 @@ func zoned(name string, args []*cel.Type, result *cel.Type, z *zones, f func([]r
 // fromNumber declares a function that makes a time of a count of units since
 // 1970.
 func fromNumber(name string, unit time.Duration) cel.EnvOption {
-	most := float64(math.MaxInt64 / int64(time.Second))
+	const most = 1e15 // far beyond the year 9999 and within what int64 counts
 	perSecond := int64(time.Second / unit)
 	return cel.Function(name,
 		cel.Overload(overload(name, "int"), []*cel.Type{cel.IntType}, cel.TimestampType, cel.UnaryBinding(func(v ref.Val) ref.Val {

@@ -43,6 +43,15 @@ func (meter) CallCost(function, overload string, args []ref.Val, result ref.Val)
 		case len(args) == 1 && !own(args[0]):
 			cost += bulk(result)
 		}
+	case "base64.encodeUrl", "base64.decodeUrl", "hex.encode", "hex.decode", "url.encode", "url.decode", "text.truncate", "text.padStart":
+		cost += 4*shallow(args) + 4*bulk(result)
+	case "text.camelCase", "text.snakeCase", "text.kebabCase", "text.titleCase":
+		cost += 16 * shallow(args)
+	case "time.format", "time.parse", "time.startOf":
+		cost += 20
+		if types.IsError(result) {
+			cost += 500 // a zone that does not exist is looked for in files
+		}
 	case "json.parse":
 		cost += 2 * shallow(args)
 	case "json.mergePatch":

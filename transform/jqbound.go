@@ -182,7 +182,7 @@ func refused(name string) string {
 		return "is not available: the only input is the event"
 	case "now", "localtime", "strflocaltime":
 		return "is not available: a transform must make the same on every attempt; .time is the event's time"
-	case "fromstream", "getpath_or_null", "debug", "stderr", "get_search_list", "modulemeta", "builtins":
+	case "fromstream", "debug", "stderr", "get_search_list", "modulemeta", "builtins":
 		return "is not available in a transform"
 	case runVariable:
 		return "is not defined"

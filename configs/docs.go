@@ -84,7 +84,7 @@ fails makes the delivery a dead letter, which says why.
 **jq** sees the event as one JSON object: ` + "`.type`" + `, ` + "`.data`" + ` and so on (` + "`.data_base64`" + ` for
 bytes). No result or several are errors; ` + "`[…]`" + ` makes one of many. Numbers that are
 passed on keep their digits, whole numbers are calculated exactly, others as
-doubles. There is no environment, no files, no further inputs, no clock and no
+doubles; keys come in order of their names. There is no environment, no files, no further inputs, no clock and no
 ` + "`fromstream`" + `. A program may take 2 million steps (20 more for each byte of the
 event), not counted by the clock, so that it ends in the same way on every
 attempt; one that is slow by itself is ended after 3 seconds. A value that it makes
@@ -109,7 +109,7 @@ then). Predefined are:
 | ` + "`<aws.events.rule-name>`" + ` | the rule's name |
 | ` + "`<aws.events.rule-arn>`" + ` | ` + "`arn:switchyard:events:REGION:ACCOUNT:rule/BUS/RULE`" + `, with the event's region and account |
 | ` + "`<aws.events.event.ingestion-time>`" + ` | when the event was recorded; where a rule is tried out, the event's time |
-| ` + "`<aws.events.event>`" + ` | the event without detail |
+| ` + "`<aws.events.event>`" + ` | the event without detail, and with ` + "`detailType`" + ` for detail-type, as in EventBridge |
 | ` + "`<aws.events.event.json>`" + ` | the whole event |
 
 A fixture's ` + "`expect`" + ` compares the attributes that it names and the whole of ` + "`data`" + ` as

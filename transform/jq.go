@@ -88,26 +88,30 @@ func (j jq) appendJSON(dst []byte, r *run) ([]byte, error) {
 	if err != nil {
 		return fail(err)
 	}
-	b := newJQRun(r)
-	results := j.code.RunWithContext(b, input, b)
-	v, ok := results.Next()
-	if !ok {
-		return fail(errors.New("the program results in nothing; it must result in one value, which // can stand in for"))
-	}
-	if err, failed := v.(error); failed {
-		return fail(jqError(err))
-	}
-	if second, more := results.Next(); more {
-		if err, failed := second.(error); failed {
-			return fail(jqError(err))
-		}
-		return fail(errors.New("the program results in more than one value; put them in an array: [ ... ]"))
-	}
-	out, err := appendJQ(dst, v, r.limit, 0)
+	out, err := j.result(dst, newJQRun(r), input, r.limit)
 	if err != nil {
 		return fail(err)
 	}
 	return out, nil
+}
+
+// result appends the one result of a run.
+func (j jq) result(dst []byte, b *jqRun, input any, limit int) ([]byte, error) {
+	results := j.code.RunWithContext(b, input, b)
+	v, ok := results.Next()
+	if !ok {
+		return dst, errors.New("the program results in nothing; it must result in one value, which // can stand in for")
+	}
+	if err, failed := v.(error); failed {
+		return dst, jqError(err)
+	}
+	if second, more := results.Next(); more {
+		if err, failed := second.(error); failed {
+			return dst, jqError(err)
+		}
+		return dst, errors.New("the program results in more than one value; put them in an array: [ ... ]")
+	}
+	return appendJQ(dst, v, limit, 0)
 }
 
 // jqInput is the event as jq sees it.

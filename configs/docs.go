@@ -84,13 +84,15 @@ fails makes the delivery a dead letter, which says why.
 **jq** sees the event as one JSON object: ` + "`.type`" + `, ` + "`.data`" + ` and so on (` + "`.data_base64`" + ` for
 bytes). No result or several are errors; ` + "`[…]`" + ` makes one of many. Numbers that are
 passed on keep their digits, whole numbers are calculated exactly, others as
-doubles; keys come in order of their names. There is no environment, no files, no further inputs, no clock and no
-` + "`fromstream`" + `. A program may take 2 million steps (20 more for each byte of the
-event), not counted by the clock, so that it ends in the same way on every
-attempt; one that is slow by itself is ended after 3 seconds. A value that it makes
-may take about 8 times the memory of the largest result, all of them in sum 64
-times that; regular expressions take texts of at most 16 KiB, and arrays are
-extended to at most 100,000 elements.
+doubles; keys come in order of their names. There is no environment, no files, no
+further inputs, no clock and no ` + "`fromstream`" + `.
+
+A program may take 2 million steps (and 20 for each byte of the event). Steps, not
+time, are counted, so that it ends in the same way on every attempt; one that is
+slow by itself is ended after 3 seconds. A value that it makes may take about 8
+times the memory of the largest result, all of them in sum 64 times that; regular
+expressions take texts of at most 16 KiB, and arrays are extended to at most
+100,000 elements.
 
 **EventBridge's forms** see the event in EventBridge's form: ` + "`detail`" + ` is the data
 (base64 of bytes), ` + "`detail-type`" + ` the type, ` + "`version`" + ` is "0", ` + "`resources`" + ` lists what an

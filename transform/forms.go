@@ -62,7 +62,7 @@ func (c *compiler) input(n *yaml.Node) template {
 			c.report(n, formInput, `a text here is JSON text, and this is not: %v; write the value itself, or '"..."' for a JSON string`, err)
 			return literal("null")
 		}
-		return literal(n.Value)
+		return literal(strings.TrimSpace(n.Value))
 	}
 	before := c.expressions
 	t := c.template(n, formInput, 1)

@@ -83,6 +83,7 @@ func TestNoProgramTakesLong(t *testing.T) {
 		{"sorted again and again", `.data.a as $a | last(range(1000000) | $a | sort)`, numbers, slow},
 		{"groups again and again", `.data.a as $a | last(range(1000000) | $a | group_by(.))`, numbers, "too"},
 		{"regular expressions on long text", `.data.s | test("(a*)*b")`, longText, "the text is"},
+		{"long text split without a regular expression", `.data.s | split("b") | length`, longText, ""},
 		{"matches of nothing in long text", `[.data.s | match(""; "g")] | length`, longText, "the text is"},
 		{"matches of nothing", `[.data.s[:10000] | match(""; "g")] | length`, longText, ""},
 		{"replacing in long text", `.data.s[:3000] | gsub(""; "xxxxxxxxxxxxxxxxxxxxxxx") | length`, longText, ""},

@@ -343,6 +343,7 @@ func (b *bounder) call(f *gojq.Func, made *gojq.Query) *gojq.Query {
 	case f.Name == "add" && len(f.Args) == 1:
 		all := &gojq.Query{Term: &gojq.Term{Type: gojq.TermTypeArray, Array: &gojq.Array{Query: f.Args[0]}}}
 		return pipe(pipe(all, checked(callWeigh)), callOf("add"))
+	case f.Name == "split" && len(f.Args) == 1: // without a regular expression
 	case slices.Contains([]string{"match", "test", "capture", "scan", "split", "splits", "sub", "gsub", "tonumber"}, f.Name):
 		return pipe(checked(callText), made)
 	}

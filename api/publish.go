@@ -214,17 +214,10 @@ func readBody(r *http.Request, limit int64) (*bytes.Buffer, error) {
 	}
 	buf := buffers.Get().(*bytes.Buffer)
 	buf.Reset()
-	var n int64
-	var err error
 	if r.ContentLength > 0 {
-		n = r.ContentLength
-		buf.Grow(int(n))
-		body := buf.AvailableBuffer()[:n]
-		_, err = io.ReadFull(r.Body, body)
-		buf.Write(body) // where it is
-	} else {
-		n, err = buf.ReadFrom(io.LimitReader(r.Body, limit+1))
+		buf.Grow(int(r.ContentLength) + bytes.MinRead)
 	}
+	n, err := buf.ReadFrom(io.LimitReader(r.Body, limit+1))
 	switch {
 	case err != nil:
 		releaseBody(buf)

@@ -110,8 +110,26 @@ func (s *Server) accept(c *gin.Context, batch []bus.Publication, mode event.Mode
 		fail(c, err)
 		return
 	}
-	c.Data(http.StatusAccepted, "application/json; charset=utf-8", appendResults(make([]byte, 0, 32+128*len(results)), batch, results))
+	buf := buffers.Get().(*bytes.Buffer)
+	defer releaseBody(buf)
+	buf.Reset()
+	buf.Grow(32 + 128*len(results))
+	body := appendResults(buf.AvailableBuffer(), batch, results)
+	h := c.Writer.Header()
+	h["Content-Type"] = resultsType
+	if len(body) > unstated {
+		h.Set("Content-Length", strconv.Itoa(len(body)))
+	}
+	c.Writer.WriteHeader(http.StatusAccepted)
+	_, _ = c.Writer.Write(body)
 }
+
+// resultsType is shared by all answers, so it must not be changed.
+var resultsType = []string{"application/json; charset=utf-8"}
+
+// unstated is how long an answer may be for net/http to find out its length by
+// itself.
+const unstated = 1 << 10
 
 // appendResults writes a PublishResults; it stands here by hand because it is
 // on the path of every event.
@@ -140,6 +158,9 @@ func appendResults(dst []byte, batch []bus.Publication, results []store.Result) 
 
 // delayOf reads the query parameter delay.
 func delayOf(c *gin.Context) (time.Duration, error) {
+	if c.Request.URL.RawQuery == "" {
+		return 0, nil
+	}
 	text := c.Query("delay")
 	if text == "" {
 		return 0, nil

@@ -144,15 +144,25 @@ func (m *metrics) target(name string) *targetSeries {
 	return v.(*targetSeries)
 }
 
-func (m *metrics) published(bus string, size int, r store.Result) {
-	s := m.bus(bus)
-	s.received.Inc()
-	s.bytes.Add(float64(size))
-	if r.Duplicate {
-		s.duplicates.Inc()
+// published counts events of one bus that were accepted.
+func (m *metrics) published(bus string, bytes int, results []store.Result) {
+	duplicates, scheduled := 0, 0
+	for _, r := range results {
+		switch {
+		case r.Duplicate:
+			duplicates++
+		case r.Scheduled:
+			scheduled++
+		}
 	}
-	if r.Scheduled && !r.Duplicate {
-		s.scheduled.Inc()
+	s := m.bus(bus)
+	s.received.Add(float64(len(results)))
+	s.bytes.Add(float64(bytes))
+	if duplicates > 0 {
+		s.duplicates.Add(float64(duplicates))
+	}
+	if scheduled > 0 {
+		s.scheduled.Add(float64(scheduled))
 	}
 }
 

@@ -100,8 +100,13 @@ func (e *Engine) Publish(ctx context.Context, batch []Publication, opts PublishO
 		e.metrics.publishFailed.Inc()
 		return nil, fmt.Errorf("publish: %w", err)
 	}
-	for i := range batch {
-		e.metrics.published(batch[i].Bus, batch[i].Event.Size(), results[i])
+	for start := 0; start < len(batch); {
+		end, bytes, bus := start, 0, batch[start].Bus
+		for ; end < len(batch) && batch[end].Bus == bus; end++ {
+			bytes += batch[end].Event.Size()
+		}
+		e.metrics.published(bus, bytes, results[start:end])
+		start = end
 	}
 	return results, nil
 }
@@ -195,7 +200,7 @@ func (e *Engine) publishOwn(ctx context.Context, bus string, entry store.Entry, 
 	if err != nil {
 		return err
 	}
-	e.metrics.published(bus, entry.Event.Size(), results[0])
+	e.metrics.published(bus, entry.Event.Size(), results)
 	return nil
 }
 

@@ -143,6 +143,7 @@ func (b *Builder) settle(d *draft) *DecodeError {
 			d.contentType = "application/json"
 		}
 		s := scan(b.data)
+		defer s.release()
 		if !s.document() {
 			return invalid("data", s.reason).at(s.errAt)
 		}

@@ -121,6 +121,7 @@ func (d *draft) setBytes(data []byte) *DecodeError {
 		d.data = nil
 	case isJSONType(d.contentType):
 		s := scan(data)
+		defer s.release()
 		if !s.document() {
 			e := invalid("data", "not one JSON value, as "+quote(d.contentType)+" says: "+s.reason)
 			return e.at(s.errAt)

@@ -18,6 +18,7 @@ import (
 // rules can read into it; §3.1.2 leaves this case open.
 func FromStructured(json []byte, lim Limits) (*Event, error) {
 	s := scan(json)
+	defer s.release()
 	if !s.utf8() {
 		return nil, s.error()
 	}
@@ -37,6 +38,7 @@ func FromStructured(json []byte, lim Limits) (*Event, error) {
 // error is a *DecodeError.
 func FromBatch(json []byte, lim Limits) ([]*Event, error) {
 	s := scan(json)
+	defer s.release()
 	if !s.utf8() {
 		return nil, s.error()
 	}

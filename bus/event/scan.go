@@ -3,6 +3,7 @@ package event
 import (
 	"math"
 	"strconv"
+	"sync"
 	"unicode/utf8"
 	"unsafe"
 )
@@ -31,6 +32,7 @@ func (e *SyntaxError) Error() string {
 // MaxDepth. The error is a *SyntaxError. It takes time linear in the text.
 func CheckJSON(text []byte) error {
 	s := scan(text)
+	defer s.release()
 	if !s.document() {
 		return &SyntaxError{Offset: s.errAt, Reason: s.reason}
 	}
@@ -47,7 +49,29 @@ type scanner struct {
 	keys   keySet
 }
 
-func scan(text []byte) scanner { return scanner{buf: text, keys: keySet{buf: text}} }
+// scanners are those that were released.
+var scanners = sync.Pool{New: func() any { return new(scanner) }}
+
+// scan takes a scanner for a text. It is to be released.
+func scan(text []byte) *scanner {
+	s := scanners.Get().(*scanner)
+	s.buf, s.keys.buf = text, text
+	return s
+}
+
+// maxKept is how many keys of open objects a released scanner keeps room for.
+const maxKept = 1 << 10
+
+// release gives a scanner back, with nothing of the text.
+func (s *scanner) release() {
+	clear(s.keys.decoded)
+	keys, decoded, table := s.keys.keys[:0], s.keys.decoded[:0], s.keys.table
+	*s = scanner{}
+	if cap(keys)+cap(decoded)+cap(table) <= maxKept {
+		s.keys.keys, s.keys.decoded, s.keys.table = keys, decoded, table
+	}
+	scanners.Put(s)
+}
 
 func (s *scanner) fail(at int, reason string) bool {
 	s.errAt, s.reason = at, reason

@@ -39,21 +39,29 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-func (f filter) block(where uint64) []uint64 {
+func (f filter) block(where uint64) *[wordsPerBlock]uint64 {
 	n, _ := bits.Mul64(where, uint64(len(f)/wordsPerBlock))
-	return f[n*wordsPerBlock:][:wordsPerBlock]
+	return (*[wordsPerBlock]uint64)(f[n*wordsPerBlock:])
 }
 
+// has looks at three bits at once before it looks at the others: one branch that
+// nearly always goes the same way, so that look-ups in many filters overlap.
 func (f filter) has(where, which uint64) bool {
 	block := f.block(where)
-	for range filterBits {
-		bit := which & blockMask
-		if block[bit>>6]&(1<<(bit&63)) == 0 {
+	if bitOf(block, which)&bitOf(block, which>>bitsPerBlock)&bitOf(block, which>>(2*bitsPerBlock)) == 0 {
+		return false
+	}
+	for range filterBits - 3 {
+		if bitOf(block, which>>(3*bitsPerBlock)) == 0 {
 			return false
 		}
 		which >>= bitsPerBlock
 	}
 	return true
+}
+
+func bitOf(block *[wordsPerBlock]uint64, bit uint64) uint64 {
+	return block[bit&blockMask>>6] >> (bit & 63) & 1
 }
 
 func (f filter) add(where, which uint64) {

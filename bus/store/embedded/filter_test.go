@@ -1,0 +1,75 @@
+package embedded
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+func randomIdentity(r *rand.Rand) (id identity) {
+	id.bus = 1
+	binary.LittleEndian.PutUint64(id.key[:], r.Uint64())
+	binary.LittleEndian.PutUint64(id.key[8:], r.Uint64())
+	return id
+}
+
+func TestAFilterKnowsWhatWasAddedAndLittleElse(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, n := range []int{1, 20, 1000, generationSize} {
+		f := newFilter(n)
+		added := make([]identity, n)
+		for i := range added {
+			added[i] = randomIdentity(r)
+			f.add(added[i].hash())
+		}
+		stored, err := parseFilter(f.append(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range added {
+			if where, which := added[i].hash(); !f.has(where, which) || !stored.has(where, which) {
+				t.Fatalf("a filter of %d identities misses one", n)
+			}
+		}
+		const asked, most = 1 << 20, 300
+		found := 0
+		for range asked {
+			id := randomIdentity(r)
+			if f.has(id.hash()) {
+				found++
+			}
+		}
+		if n == generationSize && found > most {
+			t.Errorf("a filter of a full generation takes %d of %d unknown identities for known, more than %d", found, asked, most)
+		}
+	}
+}
+
+// BenchmarkFilters looks an unknown identity up in the filters of many runs.
+func BenchmarkFilters(b *testing.B) {
+	for _, n := range []int{8, 48, 128} {
+		b.Run(fmt.Sprintf("runs=%d", n), func(b *testing.B) {
+			r := rand.New(rand.NewPCG(5, 6))
+			filters := make([]filter, n)
+			for i := range filters {
+				filters[i] = newFilter(generationSize)
+				for range generationSize {
+					id := randomIdentity(r)
+					filters[i].add(id.hash())
+				}
+			}
+			found := 0
+			for b.Loop() {
+				id := randomIdentity(r)
+				where, which := id.hash()
+				for _, f := range filters {
+					if f.has(where, which) {
+						found++
+					}
+				}
+			}
+			b.ReportMetric(float64(found)/float64(b.N)*1e6, "false/million")
+		})
+	}
+}

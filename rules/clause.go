@@ -1,0 +1,243 @@
+package rules
+
+import (
+	"strings"
+
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
+	"cel.dev/cel-go/parser"
+)
+
+// clauses takes the filter apart as its author wrote it.
+func (f *filter) clauses(redact func(string) string) clause {
+	w := &writer{dialect: f.dialect, source: f.source, redact: redact}
+	if f.dialect != inCEL {
+		return w.clause(&f.root, false)
+	}
+	checked, err := f.env.check(f.source, "the filter")
+	if err != nil { // it was compiled before
+		return w.clause(&f.root, false)
+	}
+	e := checked.NativeRep().Expr()
+	c := celClauses{writer: w, info: checked.NativeRep().SourceInfo(), lower: lowering{env: f.env, source: f.source, known: map[int32]*residue{}}}
+	f.root.walk(func(n *node) {
+		var r *residue
+		switch more := n.more.(type) {
+		case *residue:
+			r = more
+		case *expression:
+			r = more.long
+		}
+		if r != nil {
+			c.lower.known[r.part] = r
+		}
+	})
+	if c.lower.known[wholeFilter] != nil {
+		return c.leaf(e, f.root, false)
+	}
+	return c.clause(e, false)
+}
+
+// celClauses makes clauses of a CEL expression. They have the residues of the
+// filter, which are planned already.
+type celClauses struct {
+	*writer
+	info  *ast.SourceInfo
+	lower lowering
+}
+
+func (c *celClauses) clause(e ast.Expr, negated bool) clause {
+	e = undyn(e)
+	if e.Kind() == ast.CallKind {
+		call := e.AsCall()
+		switch name := call.FunctionName(); name {
+		case operators.LogicalAnd, operators.LogicalOr:
+			kind := andNode
+			if (name == operators.LogicalOr) != negated {
+				kind = orNode
+			}
+			out := clause{kind: kind}
+			for _, part := range flatten(nil, e, name) {
+				out.kids = append(out.kids, c.clause(part, negated))
+			}
+			return out
+		case operators.LogicalNot:
+			return c.clause(call.Args()[0], !negated)
+		case operators.Conditional:
+			args := call.Args()
+			return clause{kind: ifNode, kids: []clause{c.clause(args[0], false), c.clause(args[1], negated), c.clause(args[2], negated)}}
+		}
+	}
+	return c.leaf(e, c.lower.lower(e), negated)
+}
+
+// leaf is a condition.
+func (c *celClauses) leaf(e ast.Expr, test node, negated bool) clause {
+	text, err := parser.Unparse(e, c.info)
+	if err != nil {
+		text = strings.Join(strings.Fields(c.source), " ")
+	}
+	text = c.shown(text)
+	out := clause{kind: testNode, text: text, test: test, write: c.writer, reads: readsOf(nil, e)}
+	if negated {
+		out.test, out.text = not(test), "!("+text+")"
+	}
+	out.text = shortened(out.text, textMost)
+	return out
+}
+
+// clause is the clause of a condition of another dialect.
+func (w *writer) clause(n *node, negated bool) clause {
+	kind := n.kind
+	switch {
+	case w.dialect == inPattern && n.about() != nil:
+	case kind == notNode:
+		return w.clause(&n.kids()[0], !negated)
+	case kind == andNode || kind == orNode || kind == andThenNode || kind == orElseNode || kind == ifNode:
+		if negated {
+			kind = kind.opposite()
+		}
+		out := clause{kind: kind}
+		for i := range n.kids() {
+			out.kids = append(out.kids, w.clause(&n.kids()[i], negated && (kind != ifNode || i > 0)))
+		}
+		return out
+	case kind == patternNode && !negated:
+		return clause{kind: kind, test: *n, write: w, kids: []clause{w.clause(&n.more.(*pattern).shadow, false)}}
+	}
+	out := clause{kind: testNode, test: *n, write: w, text: shortened(w.text(n, negated), textMost)}
+	if negated {
+		out.test = not(*n)
+	}
+	return out
+}
+
+// opposite is what a negated conjunction or disjunction is of negated parts.
+func (k nodeKind) opposite() nodeKind {
+	switch k {
+	case andNode:
+		return orNode
+	case orNode:
+		return andNode
+	case andThenNode:
+		return orElseNode
+	case orElseNode:
+		return andThenNode
+	}
+	return k
+}
+
+// about is the place that all tests of a condition look at, nil when there are
+// several or what else there is.
+func (n *node) about() *place {
+	var p *place
+	ok := true
+	n.walk(func(n *node) {
+		switch n.kind {
+		case testNode:
+			ok = ok && (p == nil || p == n.place)
+			p = n.place
+		case andNode, orNode, notNode, andThenNode, orElseNode:
+		default:
+			ok = false
+		}
+	})
+	if !ok {
+		return nil
+	}
+	return p
+}
+
+// every is all values at a place of a pattern.
+func (v *view) every(p *place) []value {
+	var out []value
+	add := func(x *value) {
+		if x.kind != missingValue && x.kind != mapValue && x.kind != listValue {
+			out = append(out, *x)
+		}
+	}
+	add(v.at(p))
+	if v.seen.slots == nil {
+		return out
+	}
+	if i := v.seen.slots.of(p); i >= 0 {
+		more := v.seen.more[i]
+		for j := range more {
+			add(&more[j])
+		}
+	}
+	return out
+}
+
+// read is a path into the event that stands in an expression.
+type read struct {
+	attr string // an attribute; "" for a path into the data
+	path *path
+}
+
+// readsMost bounds the values that are shown of an expression.
+const readsMost = 4
+
+// readsOf appends the longest paths into the event that stand in an expression.
+func readsOf(dst []read, e ast.Expr) []read {
+	if len(dst) >= readsMost {
+		return dst
+	}
+	if p, ok := pathOf(e); ok {
+		return addRead(dst, read{path: p})
+	}
+	switch e.Kind() {
+	case ast.SelectKind:
+		s := e.AsSelect()
+		if p, ok := pathOf(s.Operand()); ok && s.IsTestOnly() {
+			p.steps = append(p.steps, step{key: s.FieldName(), index: -1})
+			return addRead(dst, read{path: p})
+		}
+		if isEvent(s.Operand()) && s.FieldName() != "data" {
+			return addRead(dst, read{attr: s.FieldName()})
+		}
+		return readsOf(dst, s.Operand())
+	case ast.CallKind:
+		call := e.AsCall()
+		args := call.Args()
+		if call.FunctionName() == operators.Index && isEvent(args[0]) && args[1].Kind() == ast.LiteralKind {
+			if name, ok := args[1].AsLiteral().Value().(string); ok && name != "data" {
+				return addRead(dst, read{attr: name})
+			}
+		}
+		if call.IsMemberFunction() {
+			dst = readsOf(dst, call.Target())
+		}
+		for _, a := range args {
+			dst = readsOf(dst, a)
+		}
+	case ast.ListKind:
+		for _, el := range e.AsList().Elements() {
+			dst = readsOf(dst, el)
+		}
+	case ast.MapKind:
+		for _, entry := range e.AsMap().Entries() {
+			dst = readsOf(readsOf(dst, entry.AsMapEntry().Key()), entry.AsMapEntry().Value())
+		}
+	case ast.ComprehensionKind:
+		c := e.AsComprehension()
+		for _, part := range []ast.Expr{c.IterRange(), c.AccuInit(), c.LoopStep(), c.Result()} {
+			dst = readsOf(dst, part)
+		}
+	}
+	return dst
+}
+
+func isEvent(e ast.Expr) bool {
+	return e.Kind() == ast.IdentKind && strings.TrimPrefix(e.AsIdent(), ".") == "event"
+}
+
+func addRead(dst []read, r read) []read {
+	text := r.String()
+	for _, have := range dst {
+		if have.String() == text {
+			return dst
+		}
+	}
+	return append(dst, r)
+}

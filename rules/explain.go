@@ -1,0 +1,364 @@
+package rules
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/switchyard-dev/switchyard/bus/event"
+)
+
+// Explanation says in words why a filter matches an event, or why it does not.
+type Explanation struct {
+	// Summary is one sentence: the condition that decided, and the value it saw.
+	Summary string `json:"summary" doc:"What decided, with the value it saw, such as event.data.total > 100: total is 87."`
+	// DecidedBy is the first condition that kept the event from matching, "" for
+	// one that matches.
+	DecidedBy string `json:"decidedBy,omitempty" doc:"The first condition that kept the event from matching."`
+	// Conditions are the parts of the filter, in its order.
+	Conditions []Condition `json:"conditions" doc:"The conditions of the filter, in its order; at most 64."`
+	// More is how many there are beyond those.
+	More int `json:"more,omitempty" doc:"How many conditions are not listed."`
+}
+
+// Condition is what one part of a filter says of an event.
+type Condition struct {
+	Text      string `json:"condition" doc:"The condition, in the words of the filter's dialect."`
+	Value     string `json:"value,omitempty" doc:"The value that it saw, in short; absent when there is none."`
+	Outcome   string `json:"outcome" doc:"true, false, failed (what it asks cannot be said of the value), or not evaluated."`
+	Note      string `json:"note" doc:"The same in words: what it saw, or what is missing."`
+	Decides   bool   `json:"decides,omitempty" doc:"It kept the event from matching."`
+	NotNeeded bool   `json:"notNeeded,omitempty" doc:"The conditions before it had decided already."`
+}
+
+// The outcomes of a Condition.
+const (
+	OutcomeTrue         = "true"
+	OutcomeFalse        = "false"
+	OutcomeFailed       = "failed"
+	OutcomeNotEvaluated = "not evaluated"
+)
+
+// explainedMost bounds the conditions of an explanation.
+const explainedMost = 64
+
+// Explain says why the filter matches the event or does not, without counting
+// it. To explain many events, make an Explainer once.
+func (m *Matcher) Explain(ev *event.Event) Explanation { return m.Explainer().Explain(ev) }
+
+// Explainer explains what one filter makes of events. What it evaluates is not
+// counted, and does not suspend the filter for the events of its bus. It is not
+// safe for concurrent use.
+type Explainer struct {
+	filter *filter // nil matches everything
+	redact func(string) string
+	root   clause
+	leaves []*clause
+	slots  slots
+	view   view
+	whole  bool // evaluate what is not needed, too
+}
+
+// Explainer makes one for the Matcher's filter.
+func (m *Matcher) Explainer() *Explainer {
+	x := &Explainer{filter: m.filter, redact: m.redact}
+	if m.filter == nil {
+		return x
+	}
+	x.root = m.filter.clauses(m.redact)
+	x.leaves = x.root.all(nil)
+	known := map[*place]struct{}{}
+	x.slots.addAll(&m.filter.root, known)
+	for _, c := range x.leaves {
+		x.slots.addAll(&c.test, known)
+	}
+	x.slots.number()
+	return x
+}
+
+// begin makes ev the event that is looked at; the func that it returns ends that.
+func (x *Explainer) begin(ev *event.Event) func() {
+	x.view.begin(ev, &x.slots)
+	x.view.apart = true
+	return x.view.release
+}
+
+// Evaluate is Matcher.Evaluate.
+func (x *Explainer) Evaluate(ev *event.Event) Result {
+	if x.filter == nil {
+		return Result{Matched: true}
+	}
+	defer x.begin(ev)()
+	return x.filter.root.result(&x.view)
+}
+
+// Misses is how many conditions would have to say something else for the event
+// to match, 0 if it does.
+func (x *Explainer) Misses(ev *event.Event) int {
+	if x.filter == nil {
+		return 0
+	}
+	defer x.begin(ev)()
+	x.whole = true
+	x.root.look(x, true)
+	x.whole = false
+	return x.root.misses()
+}
+
+// Explain says what the filter makes of the event.
+func (x *Explainer) Explain(ev *event.Event) Explanation {
+	if x.filter == nil {
+		return Explanation{Summary: "the rule has no filter, so it matches every event", Conditions: []Condition{}}
+	}
+	defer x.begin(ev)()
+	out := x.root.look(x, true)
+	decisive := x.root.decisive(nil)
+	e := Explanation{Conditions: make([]Condition, 0, min(len(x.leaves), explainedMost))}
+	if out == yes {
+		e.Summary = fmt.Sprintf("all of %d conditions hold", len(decisive))
+		if len(decisive) == 1 {
+			e.Summary = decisive[0].sentence(x)
+		}
+	} else {
+		for _, c := range decisive {
+			c.decides = true
+		}
+		e.DecidedBy = decisive[0].text
+		e.Summary = summary(x, decisive)
+	}
+	last := explainedMost - 1
+	for i, c := range x.leaves {
+		if c == decisive[0] { // which is listed however many stand before it
+			last = max(last, i)
+		}
+	}
+	for i, c := range x.leaves {
+		if i < explainedMost-1 || i == last {
+			e.Conditions = append(e.Conditions, c.condition(x))
+		}
+	}
+	e.More = len(x.leaves) - len(e.Conditions)
+	x.hide(&e)
+	return e
+}
+
+// hide takes out of an explanation what is not to be shown.
+func (x *Explainer) hide(e *Explanation) {
+	if x.redact == nil {
+		return
+	}
+	e.Summary, e.DecidedBy = x.redact(e.Summary), x.redact(e.DecidedBy)
+	for i := range e.Conditions {
+		c := &e.Conditions[i]
+		c.Text, c.Value, c.Note = x.redact(c.Text), x.redact(c.Value), x.redact(c.Note)
+	}
+}
+
+// summary says why an event does not match.
+func summary(x *Explainer, decisive []*clause) string {
+	const most = 3
+	if len(decisive) == 1 {
+		return decisive[0].sentence(x)
+	}
+	parts := make([]string, 0, most)
+	for _, c := range decisive[:min(most, len(decisive))] {
+		parts = append(parts, c.sentence(x))
+	}
+	s := "none of these holds: " + strings.Join(parts, "; ")
+	if n := len(decisive) - most; n > 0 {
+		s += fmt.Sprintf("; and %d more", n)
+	}
+	return s
+}
+
+// clause is a part of a filter as its author sees it: a condition, or several
+// that are joined. Negations stand at the conditions.
+type clause struct {
+	kind  nodeKind // and, or, andThen, orElse, if, pattern; else a condition
+	text  string   // of a condition
+	test  node
+	write *writer
+	reads []read // what a residual looks at
+	kids  []clause
+
+	// What became of it for the event that is looked at.
+	out     outcome
+	needed  bool
+	looked  bool
+	decides bool
+	failure error
+}
+
+// all appends the conditions in the order of the filter.
+func (c *clause) all(dst []*clause) []*clause {
+	if len(c.kids) == 0 {
+		return append(dst, c)
+	}
+	for i := range c.kids {
+		dst = c.kids[i].all(dst)
+	}
+	return dst
+}
+
+// decisiveOutcome is what one kid says that decides for all, and inTurn whether
+// a kid that fails does, too.
+func (c *clause) decisiveOutcome() (decides outcome, inTurn bool) {
+	switch c.kind {
+	case andNode:
+		return no, false
+	case andThenNode:
+		return no, true
+	case orNode:
+		return yes, false
+	}
+	return yes, true
+}
+
+// look evaluates the clause and what it consists of; needed says whether its
+// outcome matters.
+func (c *clause) look(x *Explainer, needed bool) outcome {
+	c.needed, c.decides = needed, false
+	switch {
+	case len(c.kids) == 0:
+		c.lookAt(x)
+	case c.kind == ifNode:
+		first := c.kids[0].look(x, needed)
+		then := c.kids[1].look(x, needed && first == yes)
+		other := c.kids[2].look(x, needed && first == no)
+		switch c.out = first; first {
+		case yes:
+			c.out = then
+		case no:
+			c.out = other
+		}
+	case c.kind == patternNode:
+		c.kids[0].look(x, needed)
+		c.out = c.test.eval(&x.view)
+	default:
+		decides, inTurn := c.decisiveOutcome()
+		stop := false
+		c.out = decides.not()
+		for i := range c.kids {
+			o := c.kids[i].look(x, needed && !stop)
+			switch {
+			case stop:
+			case o == decides || o == failure && inTurn:
+				c.out, stop = o, true
+			case o == failure:
+				c.out = failure
+			}
+		}
+	}
+	return c.out
+}
+
+// lookAt evaluates a condition, unless it is costly and nobody asks.
+func (c *clause) lookAt(x *Explainer) {
+	v := &x.view
+	c.looked = c.needed || x.whole || c.test.expense() == 0
+	c.failure = nil
+	if !c.looked {
+		c.out = no
+		return
+	}
+	if p := c.test.about(); p != nil && p.reach == reachAll {
+		c.out = c.anyValue(v, p)
+		return
+	}
+	if c.out = c.test.eval(v); c.out == failure {
+		c.failure = c.test.failed(v)
+	}
+}
+
+// anyValue is whether the condition holds for one of the values at a place of a
+// pattern.
+func (c *clause) anyValue(v *view, p *place) outcome {
+	values := v.every(p)
+	if len(values) == 0 {
+		return c.test.on(&value{})
+	}
+	for i := range values {
+		if c.test.on(&values[i]) == yes {
+			return yes
+		}
+	}
+	return no
+}
+
+// misses is how many conditions keep the clause from saying yes.
+func (c *clause) misses() int {
+	if c.out == yes {
+		return 0
+	}
+	n := 0
+	switch {
+	case len(c.kids) == 0:
+		return 1
+	case c.kind == ifNode:
+		switch c.kids[0].out {
+		case yes:
+			return c.kids[1].misses()
+		case no:
+			return c.kids[2].misses()
+		}
+		return 1
+	case c.kind == orNode || c.kind == orElseNode:
+		n = c.kids[0].misses()
+		for i := range c.kids {
+			n = min(n, c.kids[i].misses())
+		}
+	default:
+		for i := range c.kids {
+			n += c.kids[i].misses()
+		}
+	}
+	return max(n, 1)
+}
+
+// decisive appends the conditions that made the clause say what it says: the
+// first that did it alone, or all.
+func (c *clause) decisive(dst []*clause) []*clause {
+	switch {
+	case len(c.kids) == 0:
+		return append(dst, c)
+	case c.kind == ifNode:
+		switch c.kids[0].out {
+		case yes:
+			return c.kids[1].decisive(dst)
+		case no:
+			return c.kids[2].decisive(dst)
+		}
+		return c.kids[0].decisive(dst)
+	case c.kind == patternNode:
+		return c.kids[0].decisive(dst)
+	}
+	decides, inTurn := c.decisiveOutcome()
+	if c.out != decides.not() {
+		for i := range c.kids {
+			if o := c.kids[i].out; o == c.out || inTurn && o != decides.not() {
+				return c.kids[i].decisive(dst)
+			}
+		}
+	}
+	for i := range c.kids {
+		dst = c.kids[i].decisive(dst)
+	}
+	return dst
+}
+
+// condition is the clause as it is shown.
+func (c *clause) condition(x *Explainer) Condition {
+	out := Condition{Text: c.text, Value: c.value(x), Note: c.note(x), Decides: c.decides, NotNeeded: !c.needed}
+	switch {
+	case !c.looked:
+		out.Outcome = OutcomeNotEvaluated
+	case c.out == yes:
+		out.Outcome = OutcomeTrue
+	case c.out == no:
+		out.Outcome = OutcomeFalse
+	default:
+		out.Outcome = OutcomeFailed
+	}
+	return out
+}
+
+func (c *clause) sentence(x *Explainer) string { return c.text + ": " + c.note(x) }

@@ -316,6 +316,13 @@ func TestDeadLettersAndTracesShowWhatHappened(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &trace); err != nil || trace.Via != "http" || len(trace.Deliveries) != 1 || trace.Deliveries[0].State != "dead" || trace.Deliveries[0].Rule != "big" || len(trace.Deliveries[0].Attempts) != 1 {
 		t.Errorf("trace %s", body)
 	}
+	for rule, want := range map[string]string{"big": `"explained":[{"rule":"big","matched":true,"explanation":{"summary":"event.data.total > 100: total is 150"`, "*": `"explained":[{"rule":"big"`} {
+		if _, body := s.call("GET", "/v1/buses/orders/events/1/trace?explain="+rule, ""); !strings.Contains(body, want) {
+			t.Errorf("explain=%s: %s", rule, body)
+		}
+	}
+	res, body := s.call("GET", "/v1/buses/orders/events/1/trace?explain=nope", "")
+	s.problemOf(res, body, 404)
 	if res, body := s.call("POST", "/v1/subscriptions/big/t/deadletters/redrive", `{"ids":["`+l.ID+`"]}`, "Content-Type", "application/json"); res.StatusCode != 202 || strings.TrimSpace(body) != `{"count":1}` {
 		t.Errorf("redrive: %d %s", res.StatusCode, body)
 	}
@@ -327,7 +334,7 @@ func TestDeadLettersAndTracesShowWhatHappened(t *testing.T) {
 		res, body := s.call("POST", "/v1/subscriptions/big/t/deadletters/"+strings.TrimSpace(path), req, "Content-Type", "application/json")
 		s.problemOf(res, body, 400)
 	}
-	res, body := s.call("POST", "/v1/subscriptions/big/t/deadletters/redrive", `{}`, "Content-Type", "text/plain")
+	res, body = s.call("POST", "/v1/subscriptions/big/t/deadletters/redrive", `{}`, "Content-Type", "text/plain")
 	s.problemOf(res, body, 415)
 	if _, body := s.call("POST", "/v1/subscriptions/big/t/deadletters/purge", `{"all":true}`, "Content-Type", "application/json"); strings.TrimSpace(body) != `{"count":1}` {
 		t.Errorf("purge: %s", body)
@@ -414,7 +421,21 @@ func TestRulesAreTriedOnAnEvent(t *testing.T) {
 			t.Errorf("%s: %d %s, want %s", body, res.StatusCode, got, want)
 		}
 	}
+	for _, c := range []struct{ body, query, want string }{
+		{`{"rule":"big","event":{"data":{"total":87}}}`, "", `{"matched":false,"explanation":{"summary":"event.data.total > 100: total is 87","decidedBy":"event.data.total > 100",` +
+			`"conditions":[{"condition":"event.data.total > 100","value":"87","outcome":"false","note":"total is 87","decides":true}]}}`},
+		{`{"rule":"big","event":{"data":{}}}`, "", `"summary":"event.data.total > 100: event.data.total is missing"`},
+		{`{"bus":"orders","event":{"data":{"total":150}}}`, "", `{"items":[{"rule":"big","matched":true,"explanation":{"summary":"event.data.total > 100: total is 150"`},
+		{`{"bus":"orders","event":{"data":{"total":150}}}`, "?limit=1&after=big", `{"items":[],"next":""}`},
+		{`{"bus":"audit","event":{}}`, "", `{"items":[],"next":""}`},
+	} {
+		res, got := s.call("POST", "/v1/rules/test"+c.query, c.body, "Content-Type", "application/json")
+		if res.StatusCode != 200 || !strings.Contains(got, c.want) {
+			t.Errorf("%s: %d %s, want %s", c.body, res.StatusCode, got, c.want)
+		}
+	}
 	for body, status := range map[string]int{
+		`{"bus":"nope","event":{}}`: 404, `{"bus":"orders"}`: 400, `{"bus":"orders","transform":{},"event":{}}`: 400, `{"bus":"orders","rule":"big","event":{}}`: 400,
 		`{"filter":{"when":"event."},"event":{}}`: 400, `{"event":{}}`: 400, `{"rule":"nope","event":{}}`: 404, `{"rule":"big"}`: 400,
 		`{"filter":{},"transform":{"type":"${{ nope }}"},"event":{}}`: 400, `{"filter":{"pattern":{}},"event":{}}`: 400, `{`: 400,
 	} {

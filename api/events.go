@@ -3,10 +3,8 @@ package api
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"time"
 
@@ -253,6 +251,33 @@ type TraceResponse struct {
 	Routed     bool            `json:"routed" doc:"The rules have seen it."`
 	Deliveries []DeliveryTrace `json:"deliveries" doc:"One for each subscription that it matched."`
 	Failed     []FailedFilter  `json:"failedFilters,omitempty" doc:"Rules in force whose filter fails on this event, which therefore do not match; at most 100."`
+	Explained  []ExplainedRule `json:"explained,omitempty" doc:"What the rules that ?explain= asks for make of this event; at most 100."`
+}
+
+// ExplainedRule says why a rule matches an event or does not.
+type ExplainedRule struct {
+	Rule        string            `json:"rule"`
+	Matched     bool              `json:"matched"`
+	Explanation rules.Explanation `json:"explanation"`
+}
+
+// explained explains what the rules in force make of an event: one of them, or
+// all of the bus (*).
+func (s *Server) explained(busName, rule string, ev *event.Event) ([]ExplainedRule, error) {
+	plan := s.opts.Engine.Plan()
+	names := []string{rule}
+	if rule == "*" {
+		names = rulesOf(plan, busName)
+		names = names[:min(len(names), failedMost)]
+	} else if r, ok := plan.Rules[rule]; !ok || r.Bus != busName {
+		return nil, problem(http.StatusNotFound, "not-found", "bus %q has no rule %q; ?explain=* explains all", busName, rule)
+	}
+	out := make([]ExplainedRule, len(names))
+	for i, name := range names {
+		m := plan.Rules[name].Matcher
+		out[i] = ExplainedRule{name, m.Evaluate(ev).Matched, m.Explain(ev)}
+	}
+	return out, nil
 }
 
 // FailedFilter is a rule whose filter fails on an event.
@@ -261,18 +286,14 @@ type FailedFilter struct {
 	Error string `json:"error"`
 }
 
-// failedMost bounds the failing filters that a trace names.
+// failedMost bounds the rules that a trace names or explains.
 const failedMost = 100
 
 // failedFilters evaluates the rules in force on an event, for those that fail.
 func (s *Server) failedFilters(busName string, ev *event.Event) (out []FailedFilter) {
 	plan := s.opts.Engine.Plan()
-	for _, name := range slices.Sorted(maps.Keys(plan.Rules)) {
-		r := plan.Rules[name]
-		if r.Bus != busName {
-			continue
-		}
-		if res := r.Matcher.Evaluate(ev); res.Error != "" {
+	for _, name := range rulesOf(plan, busName) {
+		if res := plan.Rules[name].Matcher.Evaluate(ev); res.Error != "" {
 			if out = append(out, FailedFilter{name, res.Error}); len(out) == failedMost {
 				break
 			}
@@ -336,6 +357,12 @@ func (s *Server) trace(c *gin.Context) {
 		out.Deliveries = append(out.Deliveries, t)
 	}
 	out.Failed = s.failedFilters(out.Bus, r.Event)
+	if rule := c.Query("explain"); rule != "" {
+		if out.Explained, err = s.explained(out.Bus, rule, r.Event); err != nil {
+			fail(c, err)
+			return
+		}
+	}
 	c.PureJSON(http.StatusOK, out)
 }
 

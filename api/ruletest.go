@@ -3,21 +3,24 @@ package api
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 
 	"github.com/gin-gonic/gin"
 	"gopkg.in/yaml.v3"
 
+	"github.com/switchyard-dev/switchyard/bus"
 	"github.com/switchyard-dev/switchyard/bus/event"
 	"github.com/switchyard-dev/switchyard/rules"
 	"github.com/switchyard-dev/switchyard/transform"
 )
 
-// RuleTest asks what a rule or a filter does with an event.
+// RuleTest asks what rules make of an event, or of stored events.
 type RuleTest struct {
-	Rule      string          `json:"rule,omitempty" doc:"A rule that is in force; or give filter."`
+	Rule      string          `json:"rule,omitempty" doc:"A rule that is in force; or give filter, or bus alone."`
+	Bus       string          `json:"bus,omitempty" doc:"Alone: try all rules of this bus on the event. With filter, from and to: the bus whose events are read."`
 	Filter    *RuleTestFilter `json:"filter,omitempty" doc:"A filter to try."`
 	Transform json.RawMessage `json:"transform,omitempty" doc:"A transform block to go with filter."`
-	Event     json.RawMessage `json:"event" doc:"A CloudEvent in the JSON format; specversion, id, source and type may be left out."`
+	Event     json.RawMessage `json:"event,omitempty" doc:"A CloudEvent in the JSON format; specversion, id, source and type may be left out."`
 }
 
 // RuleTestFilter is a filter to try.
@@ -31,51 +34,115 @@ type RuleTestFilter struct {
 
 // RuleTestResult is the answer to a RuleTest.
 type RuleTestResult struct {
-	Matched bool            `json:"matched"`
-	Error   string          `json:"error,omitempty" doc:"Why the filter or the transform failed on this event."`
-	Event   json.RawMessage `json:"event,omitempty" doc:"The transformed event, when it matched."`
+	Matched     bool              `json:"matched"`
+	Explanation rules.Explanation `json:"explanation" doc:"Why the filter matches or does not."`
+	Error       string            `json:"error,omitempty" doc:"Why the filter or the transform failed on this event."`
+	Event       json.RawMessage   `json:"event,omitempty" doc:"The transformed event, when it matched."`
 }
 
-// testRule evaluates a filter and a transform on one event; it sends nothing.
+// RuleOutcome is what one rule of a bus makes of an event.
+type RuleOutcome struct {
+	Rule        string            `json:"rule"`
+	Matched     bool              `json:"matched"`
+	Explanation rules.Explanation `json:"explanation" doc:"Why the filter matches or does not."`
+	Error       string            `json:"error,omitempty" doc:"Why the filter or the transform failed on this event."`
+	Event       json.RawMessage   `json:"event,omitempty" doc:"The transformed event, when it matched."`
+}
+
+// testRule evaluates a filter and a transform on one event, or the rules of a
+// bus; it sends nothing.
 func (s *Server) testRule(c *gin.Context) {
 	var req RuleTest
 	err := needJSON(c)
 	if err == nil {
 		err = readRequest(c, &req)
 	}
-	if err != nil {
-		fail(c, err)
-		return
+	if err == nil && req.Bus != "" && req.Rule == "" && req.Filter == nil {
+		err = s.testBus(c, &req)
+	} else if err == nil {
+		err = s.testOne(c, &req)
 	}
-	m, t, err := s.ruleUnderTest(&req)
 	if err != nil {
 		fail(c, err)
-		return
+	}
+}
+
+// testOne answers for a rule or a filter.
+func (s *Server) testOne(c *gin.Context, req *RuleTest) error {
+	for _, name := range []string{"limit", "after"} {
+		if c.Query(name) != "" {
+			return problem(http.StatusBadRequest, "invalid-parameter", "%s goes with all rules of a bus: send {\"bus\", \"event\"}", name)
+		}
+	}
+	if req.Bus != "" {
+		return problem(http.StatusBadRequest, "invalid-parameter", `"bus" goes without "rule" or "filter", for all rules of the bus`).with("/bus", "not with rule or filter")
+	}
+	m, t, err := s.ruleUnderTest(req)
+	if err != nil {
+		return err
 	}
 	ev, err := TestEvent(req.Event)
 	if err != nil {
-		fail(c, err)
-		return
+		return err
 	}
+	c.PureJSON(http.StatusOK, TryRule(m, t, ev))
+	return nil
+}
+
+// testBus answers for all rules of a bus, in pages.
+func (s *Server) testBus(c *gin.Context, req *RuleTest) error {
+	plan := s.opts.Engine.Plan()
+	if _, ok := plan.Buses[req.Bus]; !ok {
+		return problem(http.StatusNotFound, "not-found", "there is no bus %q", req.Bus).with("/bus", "there is no such bus")
+	}
+	if len(req.Transform) > 0 {
+		return problem(http.StatusBadRequest, "invalid-parameter", `"transform" goes with "filter"; a rule has its own`).with("/transform", "not with all rules of a bus")
+	}
+	ev, err := TestEvent(req.Event)
+	if err != nil {
+		return err
+	}
+	page(c, rulesOf(plan, req.Bus), func(name string) string { return name }, func(name string) RuleOutcome {
+		r := plan.Rules[name]
+		res := TryRule(r.Matcher, r.Transform, ev)
+		return RuleOutcome{name, res.Matched, res.Explanation, res.Error, res.Event}
+	})
+	return nil
+}
+
+// rulesOf names the rules of a bus, in order.
+func rulesOf(plan bus.Plan, busName string) (names []string) {
+	for name, r := range plan.Rules {
+		if r.Bus == busName {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// TryRule is what a filter and a transform, which may be nil, make of an event.
+func TryRule(m *rules.Matcher, t *transform.Transform, ev *event.Event) RuleTestResult {
 	res := m.Evaluate(ev)
-	out := RuleTestResult{Matched: res.Matched, Error: res.Error}
-	if res.Matched {
-		if t != nil {
-			ev, err = t.Apply(ev)
-		}
-		if err != nil {
+	out := RuleTestResult{Matched: res.Matched, Error: res.Error, Explanation: m.Explain(ev)}
+	if !res.Matched {
+		return out
+	}
+	if t != nil {
+		var err error
+		if ev, err = t.Apply(ev); err != nil {
 			out.Error = err.Error()
-		} else {
-			out.Event = event.AppendStructured(nil, ev)
+			return out
 		}
 	}
-	c.PureJSON(http.StatusOK, out)
+	out.Event = event.AppendStructured(nil, ev)
+	return out
 }
 
 // ruleUnderTest is the rule that a request names, or what it brings compiled.
 func (s *Server) ruleUnderTest(req *RuleTest) (*rules.Matcher, *transform.Transform, error) {
 	if (req.Rule == "") == (req.Filter == nil) {
-		return nil, nil, problem(http.StatusBadRequest, "invalid-parameter", `give either "rule" or "filter"`)
+		return nil, nil, problem(http.StatusBadRequest, "invalid-parameter", `give either "rule" or "filter", or "bus" alone for all its rules`)
 	}
 	if req.Rule != "" {
 		if len(req.Transform) > 0 {

@@ -312,6 +312,9 @@ type ruleStatus struct {
 	Errors    uint64 `json:"errors"`
 	LastError string `json:"lastError,omitempty"`
 	Suspended bool   `json:"suspended,omitempty"`
+	// How the events that the filter matches are found, and why.
+	Class       string `json:"class"`
+	ClassReason string `json:"classReason,omitempty"`
 }
 
 // sourceStatus is what a source has refused since it was built.
@@ -338,8 +341,11 @@ func (m *manager) status(kind, name string) any {
 			}
 		}
 	case configs.Rules:
+		matcher := m.current.Rules[name].Matcher
 		var s ruleStatus
-		s.Evaluated, s.Matched, s.Errors, s.LastError, s.Suspended = m.current.Rules[name].Matcher.Stats()
+		s.Evaluated, s.Matched, s.Errors, s.LastError, s.Suspended = matcher.Stats()
+		class, reason := matcher.Class()
+		s.Class, s.ClassReason = class.String(), reason
 		return s
 	case configs.Sources:
 		s := sourceStatus{Rejected: m.sources.refused(name)}

@@ -12,6 +12,7 @@ import (
 	"github.com/switchyard-dev/switchyard/api"
 	"github.com/switchyard-dev/switchyard/bus/event"
 	"github.com/switchyard-dev/switchyard/configs"
+	"github.com/switchyard-dev/switchyard/rules"
 )
 
 func newRules() *cobra.Command {
@@ -25,10 +26,13 @@ func newRules() *cobra.Command {
 
 // ruleOutcome is what one rule makes of one event.
 type ruleOutcome struct {
-	Rule    string          `json:"rule"`
-	Matched bool            `json:"matched"`
-	Error   string          `json:"error,omitempty"`
-	Event   json.RawMessage `json:"event,omitempty"`
+	Rule        string            `json:"rule"`
+	Matched     bool              `json:"matched"`
+	Explanation rules.Explanation `json:"explanation"`
+	Error       string            `json:"error,omitempty"`
+	Event       json.RawMessage   `json:"event,omitempty"`
+	Class       string            `json:"class"`
+	ClassReason string            `json:"classReason,omitempty"`
 }
 
 // fixtureOutcome is how one fixture of a configuration went.
@@ -38,6 +42,8 @@ type fixtureOutcome struct {
 	Place    string   `json:"place"`
 	Passed   bool     `json:"passed"`
 	Problems []string `json:"problems,omitempty"`
+
+	Explanation *rules.Explanation `json:"explanation,omitempty"`
 }
 
 func newRulesTest() *cobra.Command {
@@ -94,7 +100,7 @@ func runFixtures(cmd *cobra.Command, cfg *configs.Config, rule string, out *outp
 		if !r.Passed {
 			failed++
 		}
-		results = append(results, fixtureOutcome{r.Rule, r.Number, r.Origin.String(), r.Passed, r.Problems})
+		results = append(results, fixtureOutcome{r.Rule, r.Number, r.Origin.String(), r.Passed, r.Problems, r.Explanation})
 	}
 	if out.json() {
 		if err := printJSON(cmd, results); err != nil {
@@ -110,6 +116,10 @@ func runFixtures(cmd *cobra.Command, cfg *configs.Config, rule string, out *outp
 			fmt.Fprintf(w, "%s  %s, test %d (%s)\n", verdict, r.Rule, r.Test, r.Place)
 			for _, p := range r.Problems {
 				fmt.Fprintf(w, "      %s\n", p)
+			}
+			if r.Explanation != nil {
+				fmt.Fprintf(w, "      %s\n", r.Explanation.Summary)
+				showConditions(cmd, "        ", *r.Explanation)
 			}
 		}
 		if len(results) == 0 {
@@ -130,19 +140,13 @@ func tryRules(cmd *cobra.Command, cfg *configs.Config, only string, ev *event.Ev
 		if only != "" && name != only {
 			continue
 		}
-		res := r.Matcher.Evaluate(ev)
-		o := ruleOutcome{Rule: name, Matched: res.Matched, Error: res.Error}
-		if res.Matched {
-			delivered, err := ev, error(nil)
-			if r.Transform != nil {
-				delivered, err = r.Transform.Apply(ev)
-			}
-			if err != nil {
-				o.Error = "transform: " + err.Error()
-			} else {
-				o.Event = event.AppendStructured(nil, delivered)
-			}
+		res := api.TryRule(r.Matcher, r.Transform, ev)
+		o := ruleOutcome{Rule: name, Matched: res.Matched, Explanation: res.Explanation, Error: res.Error, Event: res.Event}
+		if res.Matched && res.Error != "" {
+			o.Error = "transform: " + strings.TrimPrefix(res.Error, "transform: ")
 		}
+		class, reason := r.Matcher.Class()
+		o.Class, o.ClassReason = class.String(), reason
 		outcomes = append(outcomes, o)
 	}
 	sort.Slice(outcomes, func(i, j int) bool { return outcomes[i].Rule < outcomes[j].Rule })
@@ -151,15 +155,16 @@ func tryRules(cmd *cobra.Command, cfg *configs.Config, only string, ev *event.Ev
 	}
 	w := cmd.OutOrStdout()
 	for _, o := range outcomes {
-		verdict := "does not match"
-		if o.Matched {
-			verdict = "matches"
+		switch {
+		case !o.Matched:
+			fmt.Fprintf(w, "%s: does not match: %s\n", o.Rule, o.Explanation.Summary)
+			showConditions(cmd, "    ", o.Explanation)
+		case o.Error != "":
+			fmt.Fprintf(w, "%s: matches (%s)\n", o.Rule, o.Error)
+		default:
+			fmt.Fprintf(w, "%s: matches\n", o.Rule)
 		}
-		fmt.Fprintf(w, "%s: %s", o.Rule, verdict)
-		if o.Error != "" {
-			fmt.Fprintf(w, " (%s)", o.Error)
-		}
-		fmt.Fprintln(w)
+		fmt.Fprintf(w, "    class: %s\n", strings.TrimSuffix(o.Class+"; "+o.ClassReason, "; "))
 		if o.Event != nil {
 			shown, err := json.MarshalIndent(o.Event, "    ", "  ")
 			if err != nil {
@@ -169,4 +174,26 @@ func tryRules(cmd *cobra.Command, cfg *configs.Config, only string, ev *event.Ev
 		}
 	}
 	return nil
+}
+
+// showConditions prints what each of several conditions saw, the one that
+// decides marked.
+func showConditions(cmd *cobra.Command, indent string, e rules.Explanation) {
+	if len(e.Conditions) < 2 {
+		return // the summary says it
+	}
+	outcomes := map[string]string{rules.OutcomeTrue: "yes", rules.OutcomeFalse: "no", rules.OutcomeFailed: "fails", rules.OutcomeNotEvaluated: "-"}
+	for _, c := range e.Conditions {
+		mark, note := " ", c.Note
+		if c.Decides {
+			mark = ">"
+		}
+		if c.NotNeeded {
+			note += " (not needed)"
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "%s%s %-5s  %s: %s\n", indent, mark, outcomes[c.Outcome], c.Text, note)
+	}
+	if e.More > 0 {
+		fmt.Fprintf(cmd.OutOrStdout(), "%s  and %s more\n", indent, counted(e.More, "condition", "conditions"))
+	}
 }

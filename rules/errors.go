@@ -18,6 +18,8 @@ type CompileError struct {
 	Message string
 	// Hint says what to do, "" when that is plain.
 	Hint string
+	// Pointer is the JSON pointer (RFC 6901) to the offending part of a pattern or of filters, "" for expressions.
+	Pointer string
 
 	text string // the line
 }

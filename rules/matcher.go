@@ -23,9 +23,9 @@ type Matcher struct {
 type filter struct {
 	env     *Env
 	dialect dialect
+	class   Class
 	source  string
 	root    node
-	class   Class
 }
 
 // Result is what a filter says about one event.

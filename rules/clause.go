@@ -11,7 +11,11 @@ import (
 // clauses takes the filter apart as its author wrote it.
 func (f *filter) clauses(redact func(string) string) clause {
 	w := &writer{dialect: f.dialect, source: f.source, redact: redact}
-	if f.dialect != inCEL {
+	switch f.dialect {
+	case inCEL:
+	case inSQL:
+		return f.sqlClauses(w)
+	default:
 		return w.clause(&f.root, false)
 	}
 	checked, err := f.env.check(f.source, "the filter")
@@ -86,10 +90,70 @@ func (c *celClauses) leaf(e ast.Expr, test node, negated bool) clause {
 	return out
 }
 
+// sqlClauses takes a filter in SQL apart.
+func (f *filter) sqlClauses(w *writer) clause {
+	e, problems := parseSQL(f.source)
+	r, whole := f.root.more.(*sqlResidual)
+	whole = whole && r.source == f.source[e.start:e.end]
+	if len(problems) > 0 || e.op == sqlAttribute || whole && e.op != sqlAnd && e.op != sqlOr && e.op != sqlNot {
+		return w.clause(&f.root, false)
+	}
+	e.fold()
+	c := sqlClauses{writer: w, lower: sqlLowering{env: f.env, source: f.source}}
+	return c.clause(&e, false)
+}
+
+// sqlClauses makes clauses of an expression in SQL.
+type sqlClauses struct {
+	*writer
+	lower sqlLowering
+}
+
+func (c *sqlClauses) clause(e *sqlExpr, negated bool) clause {
+	kind := andThenNode
+	switch e.op {
+	case sqlNot:
+		return c.clause(&e.args[0], !negated)
+	case sqlOr:
+		kind = orElseNode
+		fallthrough
+	case sqlAnd:
+		if negated {
+			kind = kind.opposite()
+		}
+		out := clause{kind: kind}
+		for i := range e.args {
+			out.kids = append(out.kids, c.clause(&e.args[i], negated))
+		}
+		return out
+	}
+	text := c.shown(strings.Join(strings.Fields(c.source[e.start:e.end]), " "))
+	out := clause{kind: testNode, text: shortened(c.negation(text, negated), textMost), test: c.lower.condition(e), write: c.writer, reads: sqlReads(e)}
+	if negated {
+		out.test = not(out.test)
+	}
+	return out
+}
+
+// sqlReads is the first attributes that stand in an expression.
+func sqlReads(e *sqlExpr) (reads []read) {
+	e.walk(func(e *sqlExpr) {
+		if (e.op == sqlAttribute || e.op == sqlExists) && len(reads) < readsMost {
+			reads = addRead(reads, read{attr: e.name, bare: true})
+		}
+	})
+	return reads
+}
+
 // clause is the clause of a condition of another dialect.
 func (w *writer) clause(n *node, negated bool) clause {
 	kind := n.kind
+	shown := n // without what stands before it for an index
+	if k := n.kids(); kind == andThenNode && len(k) == 2 && k[0].kind == testNode && k[0].test == hasPrefix && k[0].text == "" {
+		shown = &k[1]
+	}
 	switch {
+	case shown != n:
 	case w.dialect == inPattern && n.about() != nil:
 	case kind == notNode:
 		return w.clause(&n.kids()[0], !negated)
@@ -105,7 +169,15 @@ func (w *writer) clause(n *node, negated bool) clause {
 	case kind == patternNode && !negated:
 		return clause{kind: kind, test: *n, write: w, kids: []clause{w.clause(&n.more.(*pattern).shadow, false)}}
 	}
-	out := clause{kind: testNode, test: *n, write: w, text: shortened(w.text(n, negated), textMost)}
+	out := clause{kind: testNode, test: *n, write: w, text: shortened(w.text(shown, negated), textMost)}
+	switch r := shown.more.(type) {
+	case *sqlResidual:
+		out.reads = sqlReads(r.expr)
+	case *sqlDecided:
+		if e, problems := parseSQL(r.source); len(problems) == 0 {
+			out.reads = sqlReads(&e)
+		}
+	}
 	if negated {
 		out.test = not(*n)
 	}
@@ -172,6 +244,7 @@ func (v *view) every(p *place) []value {
 // read is a path into the event that stands in an expression.
 type read struct {
 	attr string // an attribute; "" for a path into the data
+	bare bool   // which is written as its name alone
 	path *path
 }
 

@@ -222,24 +222,38 @@ func TestAClassHasAReason(t *testing.T) {
 func TestAnExplanationAgreesWithTheFilter(t *testing.T) {
 	env := mustEnv(t)
 	rapid.Check(t, func(t *rapid.T) {
-		data, when := `{"a":`+genJSON(t, 2)+`,"b":`+genJSON(t, 2)+`,"c":`+genJSON(t, 1)+`}`, genBool(t, 3)
-		m, err := env.Compile(Filter{When: when})
-		if err != nil {
-			return
-		}
-		ev := mustRapidEvent(t, data)
-		want, x := m.Evaluate(ev), m.Explainer()
-		if got := x.Evaluate(ev); got != want {
-			t.Fatalf("%s\non %s\napart %+v, else %+v", when, data, got, want)
-		}
-		e := x.Explain(ev)
-		if (x.root.out == yes) != want.Matched || (x.root.out == failure) != (want.Error != "") || (e.DecidedBy == "") != want.Matched || e.Summary == "" {
-			t.Fatalf("%s\non %s\n%+v, explained as %s", when, data, want, explained(e))
-		}
-		if n := x.Misses(ev); (n == 0) != want.Matched {
-			t.Fatalf("%s\non %s\n%+v, with %d misses", when, data, want, n)
-		}
+		data := `{"a":` + genJSON(t, 2) + `,"b":` + genJSON(t, 2) + `,"c":` + genJSON(t, 1) + `}`
+		agrees(t, env, Filter{When: genBool(t, 3)}, mustRapidEvent(t, data))
 	})
+	rapid.Check(t, func(t *rapid.T) {
+		agrees(t, env, Filter{SQL: genSQL(t, 3)}, mustRapidText(t, genSQLEvent(t)))
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		text, err := json.Marshal([]any{genFilter(t, 3), genFilter(t, 2)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		agrees(t, env, Filter{Filters: string(text)}, mustRapidText(t, genSQLEvent(t)))
+	})
+}
+
+// agrees holds the explanation of a filter to its outcome.
+func agrees(t *rapid.T, env *Env, f Filter, ev *event.Event) {
+	m, err := env.Compile(f)
+	if err != nil {
+		return
+	}
+	want, x := m.Evaluate(ev), m.Explainer()
+	if got := x.Evaluate(ev); got != want {
+		t.Fatalf("%+v\non %s\napart %+v, else %+v", f, event.AppendStructured(nil, ev), got, want)
+	}
+	e := x.Explain(ev)
+	if (x.root.out == yes) != want.Matched || (x.root.out == failure) != (want.Error != "") || (e.DecidedBy == "") != want.Matched || e.Summary == "" {
+		t.Fatalf("%+v\non %s\n%+v, explained as %s", f, event.AppendStructured(nil, ev), want, explained(e))
+	}
+	if n := x.Misses(ev); (n == 0) != want.Matched {
+		t.Fatalf("%+v\non %s\n%+v, with %d misses", f, event.AppendStructured(nil, ev), want, n)
+	}
 }
 
 func TestWhatIsRedactedIsNotExplained(t *testing.T) {
@@ -256,5 +270,40 @@ func TestWhatIsRedactedIsNotExplained(t *testing.T) {
 	}
 	if _, reason := m.Class(); strings.Contains(reason, "hush") {
 		t.Error(reason)
+	}
+}
+
+func TestAnExplanationSpeaksTheDialectOfTheFilter(t *testing.T) {
+	env := mustEnv(t)
+	for _, c := range []struct {
+		name   string
+		filter Filter
+		event  string
+		want   string
+	}{
+		{"SQL", Filter{SQL: `type = 'com.example.order' AND subject LIKE 'eu/%' AND EXISTS tenant`}, `,"subject":"us/ca"`,
+			"subject LIKE 'eu/%': subject is \"us/ca\"\ntrue type = 'com.example.order': type is \"com.example.order\"\n> false subject LIKE 'eu/%': subject is \"us/ca\"\n(false EXISTS tenant: tenant is missing)"},
+		{"an attribute that SQL needs", Filter{SQL: `subject = 'x' OR type = 'com.example.order'`}, ``,
+			"subject = 'x': subject is missing\n> failed subject = 'x': subject is missing\n(true type = 'com.example.order': type is \"com.example.order\")"},
+		{"a negation in SQL", Filter{SQL: `NOT (type = 'com.example.order' OR source = '/x')`}, ``,
+			"NOT (type = 'com.example.order'): type is \"com.example.order\"\n> false NOT (type = 'com.example.order'): type is \"com.example.order\"\n(true NOT (source = '/x'): source is \"/shop\")"},
+		{"an expression in SQL", Filter{SQL: `LENGTH(subject) > 3 AND level < 5`}, `,"subject":"eu/de","level":7`,
+			"level < 5: level is 7\ntrue LENGTH(subject) > 3: subject is \"eu/de\"\n> false level < 5: level is 7"},
+		{"filters", Filter{Filters: `[{"prefix":{"type":"com.","subject":"eu/"}},{"not":{"any":[{"exact":{"source":"/shop"}},{"sql":"level > 3"}]}}]`}, `,"subject":"eu/de","level":5`,
+			"not(exact(source, \"/shop\")): source is \"/shop\"\ntrue prefix(type, \"com.\"): type is \"com.example.order\"\ntrue prefix(subject, \"eu/\"): subject is \"eu/de\"\n" +
+				"> false not(exact(source, \"/shop\")): source is \"/shop\"\n(not evaluated not(level > 3): it was not asked)"},
+		{"an attribute that filters need", Filter{Filters: `[{"suffix":{"subject":".png"}}]`}, ``,
+			"suffix(subject, \".png\"): subject is missing\n> false suffix(subject, \".png\"): subject is missing"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m, err := env.Compile(c.filter)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ev := explainEvent(t, c.event)
+			if got := explained(m.Explain(ev)); got != c.want {
+				t.Errorf("got\n%s\nwant\n%s", got, c.want)
+			}
+		})
 	}
 }

@@ -572,7 +572,10 @@ func (w *writer) missingNote(x *Explainer, p *place) string {
 
 // String writes the path as in CEL.
 func (r read) String() string {
-	if r.path == nil {
+	switch {
+	case r.bare:
+		return r.attr
+	case r.path == nil:
 		return (&place{attr: r.attr}).String()
 	}
 	return r.path.text(len(r.path.steps))

@@ -73,7 +73,10 @@ func (objects) Delete(_ context.Context, _, name string, _ api.Condition) error 
 	return nil
 }
 
-func newServer(t *testing.T) *server {
+func newServer(t *testing.T) *server { return newServerWith(t, func(*api.Options) {}) }
+
+// newServerWith is newServer with other options.
+func newServerWith(t *testing.T, change func(*api.Options)) *server {
 	env, err := rules.NewEnv()
 	if err != nil {
 		t.Fatal(err)
@@ -95,8 +98,10 @@ func newServer(t *testing.T) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.api, err = api.New(api.Options{Engine: s.engine, Objects: objects{}, Rules: env, Registry: registry,
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Version: "test", MaxRequest: 1 << 20})
+	opts := api.Options{Engine: s.engine, Objects: objects{}, Rules: env, Registry: registry,
+		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Version: "test", MaxRequest: 1 << 20}
+	change(&opts)
+	s.api, err = api.New(opts)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -104,13 +105,18 @@ func (s *Server) when(src string) (*rules.Matcher, error) {
 }
 
 // place reads a query parameter that is a sequence or an RFC 3339 time, 0 if
-// it is not there. For a time, upper gives the last sequence recorded until
-// then, else the first recorded since.
+// it is not there.
 func (s *Server) place(c *gin.Context, id store.BusID, name string, upper bool) (uint64, error) {
 	text := c.Query(name)
 	if text == "" {
 		return 0, nil
 	}
+	return s.placeOf(c.Request.Context(), id, name, text, upper)
+}
+
+// placeOf reads a sequence or an RFC 3339 time. For a time, upper gives the last
+// sequence recorded until then, else the first recorded since.
+func (s *Server) placeOf(ctx context.Context, id store.BusID, name, text string, upper bool) (uint64, error) {
 	if n, err := strconv.ParseUint(text, 10, 64); err == nil {
 		return n, nil
 	}
@@ -121,7 +127,7 @@ func (s *Server) place(c *gin.Context, id store.BusID, name string, upper bool) 
 	if upper {
 		t = t.Add(1) // what was recorded at t itself is included
 	}
-	seq, err := s.opts.Engine.Store().SequenceAt(c.Request.Context(), id, t)
+	seq, err := s.opts.Engine.Store().SequenceAt(ctx, id, t)
 	if upper && err == nil {
 		seq--
 	}
@@ -197,11 +203,7 @@ func (s *Server) tail(c *gin.Context) {
 	}
 	ctx, cancel := withStop(c.Request.Context(), s.stop)
 	defer cancel()
-	h := c.Writer.Header()
-	h.Set("Content-Type", "text/event-stream; charset=utf-8")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Accel-Buffering", "no")
-	c.Status(http.StatusOK)
+	beginStream(c)
 	_, _ = c.Writer.WriteString(": tailing\n\n")
 	c.Writer.Flush()
 	var buf []byte

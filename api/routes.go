@@ -109,8 +109,11 @@ func (s *Server) routes() []route {
 			append([]parameter{{"source", "Only this source."}, {"id", "Only this id."}}, paging...), nil, body{}, answers(200, "A page.", List[ScheduledEvent]{}), s.listScheduled},
 		{http.MethodDelete, "/v1/buses/:bus/scheduled", "cancelScheduled", "events", "Cancel a scheduled event",
 			[]parameter{{"source", "The event's source."}, {"id", "The event's id."}}, nil, body{}, []answer{{204, "Cancelled.", nil, ""}}, s.cancelScheduled},
-		{http.MethodPost, "/v1/rules/test", "testRule", "rules", "What a rule, a filter or all rules of a bus make of an event; sends nothing",
-			paging, nil, body{value: RuleTest{}, required: true}, answers(200, "The outcome; a page of them for all rules of a bus.", oneOf{RuleTestResult{}, List[RuleOutcome]{}}), s.testRule},
+		{http.MethodPost, "/v1/rules/test", "testRule", "rules", "What a rule, a filter or all rules of a bus make of an event, or of stored events; sends nothing",
+			paging, nil, body{value: RuleTest{}, required: true}, []answer{
+				{200, "The outcome; a page of them for all rules of a bus; what was found among stored events.", oneOf{RuleTestResult{}, List[RuleOutcome]{}, RuleHistory{}}, ""},
+				{200, "The same", oneOf{HistoryProgress{}, RuleHistory{}, Problem{}}, "text/event-stream"},
+			}, s.testRule},
 		{http.MethodGet, "/v1/subscriptions", "listSubscriptions", "subscriptions", "List subscriptions", paging, nil, body{}, answers(200, "A page.", List[Subscription]{}), s.listSubscriptions},
 		{http.MethodGet, "/v1/subscriptions/:rule/:target", "getSubscription", "subscriptions", "One subscription", nil, nil, body{}, answers(200, "Its state.", Subscription{}), s.getSubscription},
 		{http.MethodPost, "/v1/subscriptions/:rule/:target/pause", "pause", "subscriptions", "Stop deliveries; what matches is queued", nil, nil, body{value: PauseRequest{}}, answers(200, "Its state.", Subscription{}), s.pause},

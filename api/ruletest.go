@@ -21,6 +21,10 @@ type RuleTest struct {
 	Filter    *RuleTestFilter `json:"filter,omitempty" doc:"A filter to try."`
 	Transform json.RawMessage `json:"transform,omitempty" doc:"A transform block to go with filter."`
 	Event     json.RawMessage `json:"event,omitempty" doc:"A CloudEvent in the JSON format; specversion, id, source and type may be left out."`
+	From      json.RawMessage `json:"from,omitempty" doc:"Try the rule on stored events instead: from this sequence or RFC 3339 time on, inclusive. Of from and to, one may be left out."`
+	To        json.RawMessage `json:"to,omitempty" doc:"Stored events up to this sequence or time, inclusive."`
+	Limit     int             `json:"limit,omitempty" doc:"Look at this many stored events at most."`
+	Samples   *int            `json:"samples,omitempty" doc:"How many matches, near misses and failures are shown: 10 by default, 100 at most."`
 }
 
 // RuleTestFilter is a filter to try.
@@ -57,9 +61,15 @@ func (s *Server) testRule(c *gin.Context) {
 	if err == nil {
 		err = readRequest(c, &req)
 	}
-	if err == nil && req.Bus != "" && req.Rule == "" && req.Filter == nil {
+	switch {
+	case err != nil:
+	case given(req.From) || given(req.To):
+		err = s.testHistory(c, &req)
+	case req.Limit != 0 || req.Samples != nil:
+		err = problem(http.StatusBadRequest, "invalid-parameter", `"limit" and "samples" go with "from" or "to", which ask for stored events`)
+	case req.Bus != "" && req.Rule == "" && req.Filter == nil:
 		err = s.testBus(c, &req)
-	} else if err == nil {
+	default:
 		err = s.testOne(c, &req)
 	}
 	if err != nil {
@@ -69,10 +79,8 @@ func (s *Server) testRule(c *gin.Context) {
 
 // testOne answers for a rule or a filter.
 func (s *Server) testOne(c *gin.Context, req *RuleTest) error {
-	for _, name := range []string{"limit", "after"} {
-		if c.Query(name) != "" {
-			return problem(http.StatusBadRequest, "invalid-parameter", "%s goes with all rules of a bus: send {\"bus\", \"event\"}", name)
-		}
+	if err := noPaging(c); err != nil {
+		return err
 	}
 	if req.Bus != "" {
 		return problem(http.StatusBadRequest, "invalid-parameter", `"bus" goes without "rule" or "filter", for all rules of the bus`).with("/bus", "not with rule or filter")
@@ -86,6 +94,16 @@ func (s *Server) testOne(c *gin.Context, req *RuleTest) error {
 		return err
 	}
 	c.PureJSON(http.StatusOK, TryRule(m, t, ev))
+	return nil
+}
+
+// noPaging refuses the query parameters of a list, where there is none.
+func noPaging(c *gin.Context) error {
+	for _, name := range []string{"limit", "after"} {
+		if c.Query(name) != "" {
+			return problem(http.StatusBadRequest, "invalid-parameter", "?%s= goes with all rules of a bus: send {\"bus\", \"event\"}", name)
+		}
+	}
 	return nil
 }
 

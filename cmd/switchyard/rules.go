@@ -17,7 +17,7 @@ import (
 
 func newRules() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "rules", Short: "Work with rules offline",
+		Use: "rules", Short: "Try rules out",
 		Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newRulesTest())
@@ -47,18 +47,34 @@ type fixtureOutcome struct {
 }
 
 func newRulesTest() *cobra.Command {
-	var out output
-	var rule string
+	var c client
+	var h history
+	out := &c.out
 	cmd := &cobra.Command{
-		Use:   "test CONFIG [EVENT]",
-		Short: "Run a configuration's tests, or its rules on an event",
+		Use:   "test CONFIG [EVENT] | test --history",
+		Short: "Run a configuration's tests, or its rules on an event or on stored events",
 		Long: "Without EVENT: run the tests that stand with the rules of CONFIG (a file or folder).\n" +
 			"With EVENT, a file with one CloudEvent in the JSON format (- is standard input): show what each rule makes of it.\n" +
+			"With --history: ask a running server what a rule, or a filter (--when, --bus), makes of the events that it has stored.\n" +
 			"Nothing is sent. Exit code 1 says that a test failed.",
 		Example: "  switchyard rules test configs/quickstart.yaml\n" +
-			"  switchyard rules test configs/quickstart.yaml event.json --rule large-eu-orders",
-		Args: cobra.RangeArgs(1, 2),
+			"  switchyard rules test configs/quickstart.yaml event.json --rule large-eu-orders\n" +
+			"  switchyard rules test --history --rule large-eu-orders\n" +
+			"  switchyard rules test --history --bus orders --when 'event.data.total > 50' --from 2026-11-01T00:00:00Z",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if h.on {
+				return cobra.NoArgs(cmd, args)
+			}
+			return cobra.RangeArgs(1, 2)(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := h.check(cmd); err != nil {
+				return err
+			}
+			if h.on {
+				return h.run(cmd, &c)
+			}
+			rule := h.rule
 			loader, err := newLoader()
 			if err != nil {
 				return err
@@ -71,7 +87,7 @@ func newRulesTest() *cobra.Command {
 				return &usageError{fmt.Errorf("%s has no rule %q", args[0], rule)}
 			}
 			if len(args) == 1 {
-				return runFixtures(cmd, cfg, rule, &out)
+				return runFixtures(cmd, cfg, rule, out)
 			}
 			data, err := readInput(cmd, args[1])
 			if err != nil {
@@ -81,11 +97,11 @@ func newRulesTest() *cobra.Command {
 			if err != nil {
 				return &usageError{fmt.Errorf("%s: %w", args[1], err)}
 			}
-			return tryRules(cmd, cfg, rule, ev, &out)
+			return tryRules(cmd, cfg, rule, ev, out)
 		},
 	}
-	out.flag(cmd)
-	cmd.Flags().StringVar(&rule, "rule", "", "only this rule")
+	c.flags(cmd)
+	h.flags(cmd)
 	return cmd
 }
 

@@ -148,10 +148,7 @@ func sqlReads(e *sqlExpr) (reads []read) {
 // clause is the clause of a condition of another dialect.
 func (w *writer) clause(n *node, negated bool) clause {
 	kind := n.kind
-	shown := n // without what stands before it for an index
-	if k := n.kids(); kind == andThenNode && len(k) == 2 && k[0].kind == testNode && k[0].test == hasPrefix && k[0].text == "" {
-		shown = &k[1]
-	}
+	shown := n.behindGuard()
 	switch {
 	case shown != n:
 	case w.dialect == inPattern && n.about() != nil:
@@ -167,7 +164,7 @@ func (w *writer) clause(n *node, negated bool) clause {
 		}
 		return out
 	case kind == patternNode && !negated:
-		return clause{kind: kind, test: *n, write: w, kids: []clause{w.clause(&n.more.(*pattern).shadow, false)}}
+		return clause{kind: kind, text: "detail as a whole", test: *n, write: w, kids: []clause{w.clause(&n.more.(*pattern).shadow, false)}}
 	}
 	out := clause{kind: testNode, test: *n, write: w, text: shortened(w.text(shown, negated), textMost)}
 	switch r := shown.more.(type) {
@@ -177,11 +174,29 @@ func (w *writer) clause(n *node, negated bool) clause {
 		if e, problems := parseSQL(r.source); len(problems) == 0 {
 			out.reads = sqlReads(&e)
 		}
+	case *numericAttribute:
+		out.reads = []read{{attr: r.place.attr, bare: true}}
 	}
 	if negated {
 		out.test = not(*n)
 	}
 	return out
+}
+
+// behindGuard is the condition without a test that stands before it for an index
+// only.
+func (n *node) behindGuard() *node {
+	k := n.kids()
+	if len(k) != 2 || k[0].kind != testNode {
+		return n
+	}
+	_, numeric := k[1].more.(*numericAttribute)
+	switch {
+	case n.kind == andThenNode && k[0].test == hasPrefix && k[0].text == "",
+		n.kind == andNode && k[0].test == exists && numeric:
+		return &k[1]
+	}
+	return n
 }
 
 // opposite is what a negated conjunction or disjunction is of negated parts.

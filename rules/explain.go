@@ -14,8 +14,8 @@ type Explanation struct {
 	// DecidedBy is the first condition that kept the event from matching, "" for
 	// one that matches.
 	DecidedBy string `json:"decidedBy,omitempty" doc:"The first condition that kept the event from matching."`
-	// Conditions are the parts of the filter, in its order.
-	Conditions []Condition `json:"conditions" doc:"The conditions of the filter, in its order; at most 64."`
+	// Conditions are the parts of the filter, in its order but for patterns.
+	Conditions []Condition `json:"conditions" doc:"The conditions of the filter; at most 64."`
 	// More is how many there are beyond those.
 	More int `json:"more,omitempty" doc:"How many conditions are not listed."`
 }
@@ -53,6 +53,7 @@ type Explainer struct {
 	redact func(string) string
 	root   clause
 	leaves []*clause
+	shown  []*clause // the leaves, and what else there is to say of the event
 	slots  slots
 	view   view
 	whole  bool // evaluate what is not needed, too
@@ -125,18 +126,19 @@ func (x *Explainer) Explain(ev *event.Event) Explanation {
 		e.DecidedBy = decisive[0].text
 		e.Summary = summary(x, decisive)
 	}
+	x.shown = x.root.all(x.shown[:0])
 	last := explainedMost - 1
-	for i, c := range x.leaves {
+	for i, c := range x.shown {
 		if c == decisive[0] { // which is listed however many stand before it
 			last = max(last, i)
 		}
 	}
-	for i, c := range x.leaves {
+	for i, c := range x.shown {
 		if i < explainedMost-1 || i == last {
 			e.Conditions = append(e.Conditions, c.condition(x))
 		}
 	}
-	e.More = len(x.leaves) - len(e.Conditions)
+	e.More = len(x.shown) - len(e.Conditions)
 	x.hide(&e)
 	return e
 }
@@ -188,7 +190,8 @@ type clause struct {
 	failure error
 }
 
-// all appends the conditions in the order of the filter.
+// all appends the conditions in the order of the filter. A pattern is one, after
+// its own, where these hold and it does not.
 func (c *clause) all(dst []*clause) []*clause {
 	if len(c.kids) == 0 {
 		return append(dst, c)
@@ -196,8 +199,15 @@ func (c *clause) all(dst []*clause) []*clause {
 	for i := range c.kids {
 		dst = c.kids[i].all(dst)
 	}
+	if c.apart() {
+		dst = append(dst, c)
+	}
 	return dst
 }
+
+// apart reports whether a pattern does not match although each of its conditions
+// holds for a value.
+func (c *clause) apart() bool { return c.kind == patternNode && c.kids[0].out == yes && c.out == no }
 
 // decisiveOutcome is what one kid says that decides for all, and inTurn whether
 // a kid that fails does, too.
@@ -231,6 +241,7 @@ func (c *clause) look(x *Explainer, needed bool) outcome {
 			c.out = other
 		}
 	case c.kind == patternNode:
+		c.looked = true
 		c.kids[0].look(x, needed)
 		c.out = c.test.eval(&x.view)
 	default:
@@ -328,6 +339,8 @@ func (c *clause) decisive(dst []*clause) []*clause {
 			return c.kids[2].decisive(dst)
 		}
 		return c.kids[0].decisive(dst)
+	case c.apart():
+		return append(dst, c)
 	case c.kind == patternNode:
 		return c.kids[0].decisive(dst)
 	}

@@ -3,6 +3,7 @@ package rules
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -237,6 +238,23 @@ func TestAnExplanationAgreesWithTheFilter(t *testing.T) {
 	})
 }
 
+// TestAnExplanationOfAPatternAgreesWithIt explains random patterns.
+func TestAnExplanationOfAPatternAgreesWithIt(t *testing.T) {
+	env := mustEnv(t)
+	rapid.Check(t, func(t *rapid.T) {
+		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
+		pattern, err := json.Marshal(modelPattern(r, 3))
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := json.Marshal(modelValue(r, 4, true))
+		if err != nil {
+			t.Fatal(err)
+		}
+		agrees(t, env, onData(string(pattern)), withData(string(data)))
+	})
+}
+
 // agrees holds the explanation of a filter to its outcome.
 func agrees(t *rapid.T, env *Env, f Filter, ev *event.Event) {
 	m, err := env.Compile(f)
@@ -294,6 +312,24 @@ func TestAnExplanationSpeaksTheDialectOfTheFilter(t *testing.T) {
 				"> false not(exact(source, \"/shop\")): source is \"/shop\"\n(not evaluated not(level > 3): it was not asked)"},
 		{"an attribute that filters need", Filter{Filters: `[{"suffix":{"subject":".png"}}]`}, ``,
 			"suffix(subject, \".png\"): subject is missing\n> false suffix(subject, \".png\"): subject is missing"},
+		{"a pattern", Filter{Pattern: `{"detail-type":["com.example.order"],"detail":{"state":{"code":[{"prefix":"a"}]},"total":[{"numeric":[">",10,"<=",100]}]}}`}, `,"data":{"state":{"code":"b"},"total":50}`,
+			"detail.state.code prefix \"a\": code is \"b\"\ntrue detail-type is \"com.example.order\": type is \"com.example.order\"\n" +
+				"> false detail.state.code prefix \"a\": code is \"b\"\n(true detail.total > 10 and <= 100: total is 50)"},
+		{"a pattern names what is missing", Filter{Pattern: `{"detail":{"state.code":["a"]}}`}, `,"data":{}`,
+			"detail.state.code is \"a\": detail.state is missing\n> false detail.state.code is \"a\": detail.state is missing"},
+		{"several values of a pattern", Filter{Pattern: `{"detail":{"tags":["x",{"prefix":"y"}]}}`}, `,"data":{"tags":["a","b","c","d","e"]}`,
+			"detail.tags is \"x\" or prefix \"y\": tags is \"a\", \"b\", \"c\" and 2 more\n> false detail.tags is \"x\" or prefix \"y\": tags is \"a\", \"b\", \"c\" and 2 more"},
+		{"a pattern of several elements", Filter{Pattern: `{"detail":{"items":{"sku":["a"],"n":[2]}}}`}, `,"data":{"items":[{"sku":"a","n":1},{"sku":"b","n":2}]}`,
+			"detail as a whole: each condition holds for a value, but not all of them for one and the same element of a list\n" +
+				"true detail.items.n is 2: n is 1, 2\ntrue detail.items.sku is \"a\": sku is \"a\", \"b\"\n" +
+				"> false detail as a whole: each condition holds for a value, but not all of them for one and the same element of a list"},
+		{"what a pattern is to be without", Filter{Pattern: `{"source":[{"anything-but":["/shop","/x"]}],"subject":[{"exists":false}]}`}, `,"subject":"a"`,
+			"subject exists false: subject is \"a\"\n> false subject exists false: subject is \"a\"\n(false source is not one of \"/shop\", \"/x\": source is \"/shop\")"},
+		{"a number in an attribute", Filter{Pattern: `{"level":[{"numeric":[">",5]}]}`}, `,"level":3`,
+			"level numeric [\">\",5]: level is 3\n> false level numeric [\">\",5]: level is 3"},
+		{"alternatives of a pattern", Filter{Pattern: `{"$or":[{"source":["/a"]},{"detail":{"n":[1]}}]}`}, `,"data":{"n":"1"}`,
+			"none of these holds: source is \"/a\": source is \"/shop\"; detail.n is 1: n is \"1\", which is text, not a number\n" +
+				"> false source is \"/a\": source is \"/shop\"\n> false detail.n is 1: n is \"1\", which is text, not a number"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m, err := env.Compile(c.filter)

@@ -42,7 +42,7 @@ func (w *writer) path(p *place) string {
 	case inPattern:
 		name := p.attr
 		switch {
-		case name == "data" && !strings.Contains(w.source, `"data"`):
+		case name == "data":
 			name = "detail"
 		case name == "type" && strings.Contains(w.source, `"detail-type"`):
 			name = "detail-type"
@@ -60,6 +60,9 @@ func (w *writer) text(n *node, negated bool) string {
 	case constNode:
 		return strconv.FormatBool((n.value == yes) != negated)
 	case residualNode:
+		if a, ok := n.more.(*numericAttribute); ok {
+			return w.negation(w.path(a.place)+" numeric "+w.shown(a.source), negated)
+		}
 		return w.negation(w.shown(strings.Join(strings.Fields(n.more.(residual).text()), " ")), negated)
 	case patternNode:
 		return w.negation("the pattern of the data", negated)
@@ -103,9 +106,13 @@ func (w *writer) asked(n *node, negated bool) string {
 		if (n.kind == orNode || n.kind == orElseNode) != negated {
 			join = " or "
 		}
-		parts := make([]string, len(n.kids()))
+		var parts []string
 		for i := range n.kids() {
-			parts[i] = w.asked(&n.kids()[i], negated)
+			kid := &n.kids()[i]
+			if n.kind == andNode && !negated && kid.kind == testNode && kid.test == exists && len(n.kids()) > 1 {
+				continue // the others ask for a value, too
+			}
+			parts = append(parts, w.asked(kid, negated))
 		}
 		return strings.Join(parts, join)
 	}
@@ -427,6 +434,9 @@ func (c *clause) value(x *Explainer) string {
 
 // note says what a condition saw, as a sentence.
 func (c *clause) note(x *Explainer) string {
+	if c.kind == patternNode {
+		return "each condition holds for a value, but not all of them for one and the same element of a list"
+	}
 	if p := c.test.about(); p != nil {
 		return c.testNote(x, p)
 	}

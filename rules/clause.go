@@ -1,331 +1,205 @@
 package rules
 
-import (
-	"strings"
+// clause is a part of a filter as its author sees it: a condition, or several
+// that are joined. Negations stand at the conditions.
+type clause struct {
+	kind  nodeKind // and, or, andThen, orElse, if, pattern; else a condition
+	text  string   // of a condition
+	test  node
+	write *writer
+	reads []read // what a residual looks at
+	kids  []clause
 
-	"cel.dev/cel-go/common/ast"
-	"cel.dev/cel-go/common/operators"
-	"cel.dev/cel-go/parser"
-)
-
-// clauses takes the filter apart as its author wrote it.
-func (f *filter) clauses(redact func(string) string) clause {
-	w := &writer{dialect: f.dialect, source: f.source, redact: redact}
-	switch f.dialect {
-	case inCEL:
-	case inSQL:
-		return f.sqlClauses(w)
-	default:
-		return w.clause(&f.root, false)
-	}
-	checked, err := f.env.check(f.source, "the filter")
-	if err != nil { // it was compiled before
-		return w.clause(&f.root, false)
-	}
-	e := checked.NativeRep().Expr()
-	c := celClauses{writer: w, info: checked.NativeRep().SourceInfo(), lower: lowering{env: f.env, source: f.source, known: map[int32]*residue{}}}
-	f.root.walk(func(n *node) {
-		var r *residue
-		switch more := n.more.(type) {
-		case *residue:
-			r = more
-		case *expression:
-			r = more.long
-		}
-		if r != nil {
-			c.lower.known[r.part] = r
-		}
-	})
-	if c.lower.known[wholeFilter] != nil {
-		return c.leaf(e, f.root, false)
-	}
-	return c.clause(e, false)
+	// What became of it for the event that is looked at.
+	out     outcome
+	needed  bool
+	looked  bool
+	decides bool
+	failure error
 }
 
-// celClauses makes clauses of a CEL expression. They have the residues of the
-// filter, which are planned already.
-type celClauses struct {
-	*writer
-	info  *ast.SourceInfo
-	lower lowering
-}
-
-func (c *celClauses) clause(e ast.Expr, negated bool) clause {
-	e = undyn(e)
-	if e.Kind() == ast.CallKind {
-		call := e.AsCall()
-		switch name := call.FunctionName(); name {
-		case operators.LogicalAnd, operators.LogicalOr:
-			kind := andNode
-			if (name == operators.LogicalOr) != negated {
-				kind = orNode
-			}
-			out := clause{kind: kind}
-			for _, part := range flatten(nil, e, name) {
-				out.kids = append(out.kids, c.clause(part, negated))
-			}
-			return out
-		case operators.LogicalNot:
-			return c.clause(call.Args()[0], !negated)
-		case operators.Conditional:
-			args := call.Args()
-			return clause{kind: ifNode, kids: []clause{c.clause(args[0], false), c.clause(args[1], negated), c.clause(args[2], negated)}}
-		}
+// all appends the conditions in the order of the filter. A pattern is one, after
+// its own, where these hold and it does not.
+func (c *clause) all(dst []*clause) []*clause {
+	if len(c.kids) == 0 {
+		return append(dst, c)
 	}
-	return c.leaf(e, c.lower.lower(e), negated)
-}
-
-// leaf is a condition.
-func (c *celClauses) leaf(e ast.Expr, test node, negated bool) clause {
-	text, err := parser.Unparse(e, c.info)
-	if err != nil {
-		text = strings.Join(strings.Fields(c.source), " ")
+	for i := range c.kids {
+		dst = c.kids[i].all(dst)
 	}
-	text = c.shown(text)
-	out := clause{kind: testNode, text: text, test: test, write: c.writer, reads: readsOf(nil, e)}
-	if negated {
-		out.test, out.text = not(test), "!("+text+")"
-	}
-	out.text = shortened(out.text, textMost)
-	return out
-}
-
-// sqlClauses takes a filter in SQL apart.
-func (f *filter) sqlClauses(w *writer) clause {
-	e, problems := parseSQL(f.source)
-	r, whole := f.root.more.(*sqlResidual)
-	whole = whole && r.source == f.source[e.start:e.end]
-	if len(problems) > 0 || e.op == sqlAttribute || whole && e.op != sqlAnd && e.op != sqlOr && e.op != sqlNot {
-		return w.clause(&f.root, false)
-	}
-	e.fold()
-	c := sqlClauses{writer: w, lower: sqlLowering{env: f.env, source: f.source}}
-	return c.clause(&e, false)
-}
-
-// sqlClauses makes clauses of an expression in SQL.
-type sqlClauses struct {
-	*writer
-	lower sqlLowering
-}
-
-func (c *sqlClauses) clause(e *sqlExpr, negated bool) clause {
-	kind := andThenNode
-	switch e.op {
-	case sqlNot:
-		return c.clause(&e.args[0], !negated)
-	case sqlOr:
-		kind = orElseNode
-		fallthrough
-	case sqlAnd:
-		if negated {
-			kind = kind.opposite()
-		}
-		out := clause{kind: kind}
-		for i := range e.args {
-			out.kids = append(out.kids, c.clause(&e.args[i], negated))
-		}
-		return out
-	}
-	text := c.shown(strings.Join(strings.Fields(c.source[e.start:e.end]), " "))
-	out := clause{kind: testNode, text: shortened(c.negation(text, negated), textMost), test: c.lower.condition(e), write: c.writer, reads: sqlReads(e)}
-	if negated {
-		out.test = not(out.test)
-	}
-	return out
-}
-
-// sqlReads is the first attributes that stand in an expression.
-func sqlReads(e *sqlExpr) (reads []read) {
-	e.walk(func(e *sqlExpr) {
-		if (e.op == sqlAttribute || e.op == sqlExists) && len(reads) < readsMost {
-			reads = addRead(reads, read{attr: e.name, bare: true})
-		}
-	})
-	return reads
-}
-
-// clause is the clause of a condition of another dialect.
-func (w *writer) clause(n *node, negated bool) clause {
-	kind := n.kind
-	shown := n.behindGuard()
-	switch {
-	case shown != n:
-	case w.dialect == inPattern && n.about() != nil:
-	case kind == notNode:
-		return w.clause(&n.kids()[0], !negated)
-	case kind == andNode || kind == orNode || kind == andThenNode || kind == orElseNode || kind == ifNode:
-		if negated {
-			kind = kind.opposite()
-		}
-		out := clause{kind: kind}
-		for i := range n.kids() {
-			out.kids = append(out.kids, w.clause(&n.kids()[i], negated && (kind != ifNode || i > 0)))
-		}
-		return out
-	case kind == patternNode && !negated:
-		return clause{kind: kind, text: "detail as a whole", test: *n, write: w, kids: []clause{w.clause(&n.more.(*pattern).shadow, false)}}
-	}
-	out := clause{kind: testNode, test: *n, write: w, text: shortened(w.text(shown, negated), textMost)}
-	switch r := shown.more.(type) {
-	case *sqlResidual:
-		out.reads = sqlReads(r.expr)
-	case *sqlDecided:
-		if e, problems := parseSQL(r.source); len(problems) == 0 {
-			out.reads = sqlReads(&e)
-		}
-	case *numericAttribute:
-		out.reads = []read{{attr: r.place.attr, bare: true}}
-	}
-	if negated {
-		out.test = not(*n)
-	}
-	return out
-}
-
-// behindGuard is the condition without a test that stands before it for an index
-// only.
-func (n *node) behindGuard() *node {
-	k := n.kids()
-	if len(k) != 2 || k[0].kind != testNode {
-		return n
-	}
-	_, numeric := k[1].more.(*numericAttribute)
-	switch {
-	case n.kind == andThenNode && k[0].test == hasPrefix && k[0].text == "",
-		n.kind == andNode && k[0].test == exists && numeric:
-		return &k[1]
-	}
-	return n
-}
-
-// opposite is what a negated conjunction or disjunction is of negated parts.
-func (k nodeKind) opposite() nodeKind {
-	switch k {
-	case andNode:
-		return orNode
-	case orNode:
-		return andNode
-	case andThenNode:
-		return orElseNode
-	case orElseNode:
-		return andThenNode
-	}
-	return k
-}
-
-// about is the place that all tests of a condition look at, nil when there are
-// several or what else there is.
-func (n *node) about() *place {
-	var p *place
-	ok := true
-	n.walk(func(n *node) {
-		switch n.kind {
-		case testNode:
-			ok = ok && (p == nil || p == n.place)
-			p = n.place
-		case andNode, orNode, notNode, andThenNode, orElseNode:
-		default:
-			ok = false
-		}
-	})
-	if !ok {
-		return nil
-	}
-	return p
-}
-
-// every is all values at a place of a pattern.
-func (v *view) every(p *place) []value {
-	var out []value
-	add := func(x *value) {
-		if x.kind != missingValue && x.kind != mapValue && x.kind != listValue {
-			out = append(out, *x)
-		}
-	}
-	add(v.at(p))
-	if v.seen.slots == nil {
-		return out
-	}
-	if i := v.seen.slots.of(p); i >= 0 {
-		more := v.seen.more[i]
-		for j := range more {
-			add(&more[j])
-		}
-	}
-	return out
-}
-
-// read is a path into the event that stands in an expression.
-type read struct {
-	attr string // an attribute; "" for a path into the data
-	bare bool   // which is written as its name alone
-	path *path
-}
-
-// readsMost bounds the values that are shown of an expression.
-const readsMost = 4
-
-// readsOf appends the longest paths into the event that stand in an expression.
-func readsOf(dst []read, e ast.Expr) []read {
-	if len(dst) >= readsMost {
-		return dst
-	}
-	if p, ok := pathOf(e); ok {
-		return addRead(dst, read{path: p})
-	}
-	switch e.Kind() {
-	case ast.SelectKind:
-		s := e.AsSelect()
-		if p, ok := pathOf(s.Operand()); ok && s.IsTestOnly() {
-			p.steps = append(p.steps, step{key: s.FieldName(), index: -1})
-			return addRead(dst, read{path: p})
-		}
-		if isEvent(s.Operand()) && s.FieldName() != "data" {
-			return addRead(dst, read{attr: s.FieldName()})
-		}
-		return readsOf(dst, s.Operand())
-	case ast.CallKind:
-		call := e.AsCall()
-		args := call.Args()
-		if call.FunctionName() == operators.Index && isEvent(args[0]) && args[1].Kind() == ast.LiteralKind {
-			if name, ok := args[1].AsLiteral().Value().(string); ok && name != "data" {
-				return addRead(dst, read{attr: name})
-			}
-		}
-		if call.IsMemberFunction() {
-			dst = readsOf(dst, call.Target())
-		}
-		for _, a := range args {
-			dst = readsOf(dst, a)
-		}
-	case ast.ListKind:
-		for _, el := range e.AsList().Elements() {
-			dst = readsOf(dst, el)
-		}
-	case ast.MapKind:
-		for _, entry := range e.AsMap().Entries() {
-			dst = readsOf(readsOf(dst, entry.AsMapEntry().Key()), entry.AsMapEntry().Value())
-		}
-	case ast.ComprehensionKind:
-		c := e.AsComprehension()
-		for _, part := range []ast.Expr{c.IterRange(), c.AccuInit(), c.LoopStep(), c.Result()} {
-			dst = readsOf(dst, part)
-		}
+	if c.apart() {
+		dst = append(dst, c)
 	}
 	return dst
 }
 
-func isEvent(e ast.Expr) bool {
-	return e.Kind() == ast.IdentKind && strings.TrimPrefix(e.AsIdent(), ".") == "event"
+// apart reports whether a pattern does not match although each of its conditions
+// holds for a value.
+func (c *clause) apart() bool { return c.kind == patternNode && c.kids[0].out == yes && c.out == no }
+
+// decisiveOutcome is what one kid says that decides for all, and inTurn whether
+// a kid that fails does, too.
+func (c *clause) decisiveOutcome() (decides outcome, inTurn bool) {
+	switch c.kind {
+	case andNode:
+		return no, false
+	case andThenNode:
+		return no, true
+	case orNode:
+		return yes, false
+	}
+	return yes, true
 }
 
-func addRead(dst []read, r read) []read {
-	text := r.String()
-	for _, have := range dst {
-		if have.String() == text {
-			return dst
+// look evaluates the clause and what it consists of; needed says whether its
+// outcome matters.
+func (c *clause) look(x *Explainer, needed bool) outcome {
+	c.needed, c.decides = needed, false
+	switch {
+	case len(c.kids) == 0:
+		c.lookAt(x)
+	case c.kind == ifNode:
+		first := c.kids[0].look(x, needed)
+		then := c.kids[1].look(x, needed && first == yes)
+		other := c.kids[2].look(x, needed && first == no)
+		switch c.out = first; first {
+		case yes:
+			c.out = then
+		case no:
+			c.out = other
+		}
+	case c.kind == patternNode:
+		c.looked = true
+		c.kids[0].look(x, needed)
+		c.out = c.test.eval(&x.view)
+	default:
+		decides, inTurn := c.decisiveOutcome()
+		stop := false
+		c.out = decides.not()
+		for i := range c.kids {
+			o := c.kids[i].look(x, needed && !stop)
+			switch {
+			case stop:
+			case o == decides || o == failure && inTurn:
+				c.out, stop = o, true
+			case o == failure:
+				c.out = failure
+			}
 		}
 	}
-	return append(dst, r)
+	return c.out
 }
+
+// lookAt evaluates a condition, unless it is costly and nobody asks.
+func (c *clause) lookAt(x *Explainer) {
+	v := &x.view
+	c.looked = c.needed || x.whole || c.test.expense() == 0
+	c.failure = nil
+	if !c.looked {
+		c.out = no
+		return
+	}
+	if p := c.test.about(); p != nil && p.reach == reachAll {
+		c.out = c.anyValue(v, p)
+		return
+	}
+	if c.out = c.test.eval(v); c.out == failure {
+		c.failure = c.test.failed(v)
+	}
+}
+
+// anyValue is whether the condition holds for one of the values at a place of a
+// pattern.
+func (c *clause) anyValue(v *view, p *place) outcome {
+	values := v.every(p)
+	if len(values) == 0 {
+		return c.test.on(&value{})
+	}
+	for i := range values {
+		if c.test.on(&values[i]) == yes {
+			return yes
+		}
+	}
+	return no
+}
+
+// misses is how many conditions keep the clause from saying yes.
+func (c *clause) misses() int {
+	if c.out == yes {
+		return 0
+	}
+	n := 0
+	switch {
+	case len(c.kids) == 0:
+		return 1
+	case c.kind == ifNode:
+		switch c.kids[0].out {
+		case yes:
+			return c.kids[1].misses()
+		case no:
+			return c.kids[2].misses()
+		}
+		return 1
+	case c.kind == orNode || c.kind == orElseNode:
+		n = c.kids[0].misses()
+		for i := range c.kids {
+			n = min(n, c.kids[i].misses())
+		}
+	default:
+		for i := range c.kids {
+			n += c.kids[i].misses()
+		}
+	}
+	return max(n, 1)
+}
+
+// decisive appends the conditions that made the clause say what it says: the
+// first that did it alone, or all.
+func (c *clause) decisive(dst []*clause) []*clause {
+	switch {
+	case len(c.kids) == 0:
+		return append(dst, c)
+	case c.kind == ifNode:
+		switch c.kids[0].out {
+		case yes:
+			return c.kids[1].decisive(dst)
+		case no:
+			return c.kids[2].decisive(dst)
+		}
+		return c.kids[0].decisive(dst)
+	case c.apart():
+		return append(dst, c)
+	case c.kind == patternNode:
+		return c.kids[0].decisive(dst)
+	}
+	decides, inTurn := c.decisiveOutcome()
+	if c.out != decides.not() {
+		for i := range c.kids {
+			if o := c.kids[i].out; o == c.out || inTurn && o != decides.not() {
+				return c.kids[i].decisive(dst)
+			}
+		}
+	}
+	for i := range c.kids {
+		dst = c.kids[i].decisive(dst)
+	}
+	return dst
+}
+
+// condition is the clause as it is shown.
+func (c *clause) condition(x *Explainer) Condition {
+	out := Condition{Text: c.text, Value: c.value(x), Note: c.note(x), Decides: c.decides, NotNeeded: !c.needed}
+	switch {
+	case !c.looked:
+		out.Outcome = OutcomeNotEvaluated
+	case c.out == yes:
+		out.Outcome = OutcomeTrue
+	case c.out == no:
+		out.Outcome = OutcomeFalse
+	default:
+		out.Outcome = OutcomeFailed
+	}
+	return out
+}
+
+func (c *clause) sentence(x *Explainer) string { return c.text + ": " + c.note(x) }

@@ -276,8 +276,8 @@ func (s *Server) explained(busName, rule string, ev *event.Event) ([]ExplainedRu
 	}
 	out := make([]ExplainedRule, len(names))
 	for i, name := range names {
-		m := plan.Rules[name].Matcher
-		out[i] = ExplainedRule{name, m.Evaluate(ev).Matched, m.Explain(ev)}
+		x := plan.Rules[name].Matcher.Explainer()
+		out[i] = ExplainedRule{name, x.Evaluate(ev).Matched, x.Explain(ev)}
 	}
 	return out, nil
 }

@@ -140,9 +140,11 @@ func rulesOf(plan bus.Plan, busName string) (names []string) {
 }
 
 // TryRule is what a filter and a transform, which may be nil, make of an event.
+// The filter is evaluated apart from the events of its bus.
 func TryRule(m *rules.Matcher, t *transform.Transform, ev *event.Event) RuleTestResult {
-	res := m.Evaluate(ev)
-	out := RuleTestResult{Matched: res.Matched, Error: res.Error, Explanation: m.Explain(ev)}
+	x := m.Explainer()
+	res := x.Evaluate(ev)
+	out := RuleTestResult{Matched: res.Matched, Error: res.Error, Explanation: x.Explain(ev)}
 	if !res.Matched {
 		return out
 	}

@@ -291,6 +291,10 @@ func (m *manager) Get(kind, name string) (api.Object, error) {
 	if !ok {
 		return o, store.ErrNotFound
 	}
+	if s, ok := o.Status.(ruleStatus); ok { // takes time to find, so that lists go without
+		_, s.ClassReason = m.current.Rules[name].Matcher.Class()
+		o.Status = s
+	}
 	return o, nil
 }
 
@@ -319,7 +323,7 @@ type ruleStatus struct {
 	Errors    uint64 `json:"errors"`
 	LastError string `json:"lastError,omitempty"`
 	Suspended bool   `json:"suspended,omitempty"`
-	// How the events that the filter matches are found, and why.
+	// How the events that the filter matches are found, and of one rule why.
 	Class       string `json:"class"`
 	ClassReason string `json:"classReason,omitempty"`
 }
@@ -351,8 +355,7 @@ func (m *manager) status(kind, name string) any {
 		matcher := m.current.Rules[name].Matcher
 		var s ruleStatus
 		s.Evaluated, s.Matched, s.Errors, s.LastError, s.Suspended = matcher.Stats()
-		class, reason := matcher.Class()
-		s.Class, s.ClassReason = class.String(), reason
+		s.Class = matcher.IndexClass().String()
 		return s
 	case configs.Sources:
 		s := sourceStatus{Rejected: m.sources.refused(name)}

@@ -15,6 +15,7 @@ import (
 	"github.com/switchyard-dev/switchyard/bus"
 	"github.com/switchyard-dev/switchyard/bus/event"
 	"github.com/switchyard-dev/switchyard/rules"
+	"github.com/switchyard-dev/switchyard/transform"
 )
 
 const (
@@ -123,15 +124,16 @@ func (s *Server) dryRun(c *gin.Context, req *RuleTest) (q bus.DryRun, empty bool
 	if given(req.Event) {
 		return q, false, problem(http.StatusBadRequest, "invalid-parameter", `"event" goes without "from" and "to", which ask for stored events`).with("/event", "not with from or to")
 	}
-	if q.Matcher, q.Transform, err = s.ruleUnderTest(req); err != nil {
+	var in transform.Context
+	if q.Matcher, q.Transform, in, err = s.ruleUnderTest(req); err != nil {
 		return q, false, err
 	}
-	q.Bus = req.Bus
+	q.Bus, q.Rule = req.Bus, in.Rule
 	switch {
 	case req.Rule != "" && req.Bus != "":
 		return q, false, problem(http.StatusBadRequest, "invalid-parameter", `"bus" goes with "filter"; a rule has its own`).with("/bus", "not with rule")
 	case req.Rule != "":
-		q.Bus = s.opts.Engine.Plan().Rules[req.Rule].Bus
+		q.Bus = in.Bus
 	case req.Bus == "":
 		return q, false, problem(http.StatusBadRequest, "invalid-parameter", `name the bus whose events are meant`).with("/bus", "missing")
 	}

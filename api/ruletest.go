@@ -85,7 +85,7 @@ func (s *Server) testOne(c *gin.Context, req *RuleTest) error {
 	if req.Bus != "" {
 		return problem(http.StatusBadRequest, "invalid-parameter", `"bus" goes without "rule" or "filter", for all rules of the bus`).with("/bus", "not with rule or filter")
 	}
-	m, t, err := s.ruleUnderTest(req)
+	m, t, in, err := s.ruleUnderTest(req)
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func (s *Server) testOne(c *gin.Context, req *RuleTest) error {
 	if err != nil {
 		return err
 	}
-	c.PureJSON(http.StatusOK, TryRule(m, t, ev))
+	c.PureJSON(http.StatusOK, TryRule(m, t, in, ev))
 	return nil
 }
 
@@ -122,7 +122,7 @@ func (s *Server) testBus(c *gin.Context, req *RuleTest) error {
 	}
 	page(c, rulesOf(plan, req.Bus), func(name string) string { return name }, func(name string) RuleOutcome {
 		r := plan.Rules[name]
-		res := TryRule(r.Matcher, r.Transform, ev)
+		res := TryRule(r.Matcher, r.Transform, transform.Context{Bus: req.Bus, Rule: name}, ev)
 		return RuleOutcome{name, res.Matched, res.Explanation, res.Error, res.Event}
 	})
 	return nil
@@ -140,8 +140,8 @@ func rulesOf(plan bus.Plan, busName string) (names []string) {
 }
 
 // TryRule is what a filter and a transform, which may be nil, make of an event.
-// The filter is evaluated apart from the events of its bus.
-func TryRule(m *rules.Matcher, t *transform.Transform, ev *event.Event) RuleTestResult {
+// They are evaluated apart from the events of the bus.
+func TryRule(m *rules.Matcher, t *transform.Transform, in transform.Context, ev *event.Event) RuleTestResult {
 	x := m.Explainer()
 	res := x.Evaluate(ev)
 	out := RuleTestResult{Matched: res.Matched, Error: res.Error, Explanation: x.Explain(ev)}
@@ -149,8 +149,9 @@ func TryRule(m *rules.Matcher, t *transform.Transform, ev *event.Event) RuleTest
 		return out
 	}
 	if t != nil {
+		in.Trial = true
 		var err error
-		if ev, err = t.Apply(ev); err != nil {
+		if ev, err = t.ApplyIn(in, ev); err != nil {
 			out.Error = err.Error()
 			return out
 		}
@@ -160,39 +161,41 @@ func TryRule(m *rules.Matcher, t *transform.Transform, ev *event.Event) RuleTest
 }
 
 // ruleUnderTest is the rule that a request names, or what it brings compiled.
-func (s *Server) ruleUnderTest(req *RuleTest) (*rules.Matcher, *transform.Transform, error) {
+func (s *Server) ruleUnderTest(req *RuleTest) (*rules.Matcher, *transform.Transform, transform.Context, error) {
+	in := transform.Context{Rule: req.Rule}
 	if (req.Rule == "") == (req.Filter == nil) {
-		return nil, nil, problem(http.StatusBadRequest, "invalid-parameter", `give either "rule" or "filter", or "bus" alone for all its rules`)
+		return nil, nil, in, problem(http.StatusBadRequest, "invalid-parameter", `give either "rule" or "filter", or "bus" alone for all its rules`)
 	}
 	if req.Rule != "" {
 		if len(req.Transform) > 0 {
-			return nil, nil, problem(http.StatusBadRequest, "invalid-parameter", `"transform" goes with "filter"; a rule has its own`).with("/transform", "not with rule")
+			return nil, nil, in, problem(http.StatusBadRequest, "invalid-parameter", `"transform" goes with "filter"; a rule has its own`).with("/transform", "not with rule")
 		}
 		r, ok := s.opts.Engine.Plan().Rules[req.Rule]
 		if !ok {
-			return nil, nil, problem(http.StatusNotFound, "not-found", "there is no rule %q", req.Rule)
+			return nil, nil, in, problem(http.StatusNotFound, "not-found", "there is no rule %q", req.Rule)
 		}
-		return r.Matcher, r.Transform, nil
+		in.Bus = r.Bus
+		return r.Matcher, r.Transform, in, nil
 	}
 	for name, dialect := range map[string]json.RawMessage{"pattern": req.Filter.Pattern, "filters": req.Filter.Filters, "sql": req.Filter.SQL} {
 		if dialect != nil {
-			return nil, nil, problem(http.StatusBadRequest, "invalid-filter", "%q is not available in this version of Switchyard; write the filter as \"when\"", name).
+			return nil, nil, in, problem(http.StatusBadRequest, "invalid-filter", "%q is not available in this version of Switchyard; write the filter as \"when\"", name).
 				with("/filter/"+name, "not available in this version")
 		}
 	}
 	m, err := s.opts.Rules.Compile(rules.Filter{When: req.Filter.When})
 	if err != nil || len(req.Transform) == 0 {
-		return m, nil, err
+		return m, nil, in, err
 	}
 	var doc yaml.Node // JSON is YAML, with places
 	if err := yaml.Unmarshal(req.Transform, &doc); err != nil || len(doc.Content) != 1 {
-		return nil, nil, problem(http.StatusBadRequest, "invalid-transform", "the transform cannot be read: %v", err)
+		return nil, nil, in, problem(http.StatusBadRequest, "invalid-transform", "the transform cannot be read: %v", err)
 	}
 	t, err := transform.Compile(s.opts.Rules, doc.Content[0])
 	if err != nil {
-		return nil, nil, problem(http.StatusBadRequest, "invalid-transform", "the transform does not compile: %v", err).with("/transform", err.Error())
+		return nil, nil, in, problem(http.StatusBadRequest, "invalid-transform", "the transform does not compile: %v", err).with("/transform", err.Error())
 	}
-	return m, t, nil
+	return m, t, in, nil
 }
 
 // TestEvent reads an event in the JSON format, filling in what a test need not

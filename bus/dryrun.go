@@ -16,6 +16,7 @@ import (
 // DryRun asks what a filter and a transform would have made of stored events.
 type DryRun struct {
 	Bus       string
+	Rule      string // for the transform; "" for none
 	From      uint64 // lowest sequence; 0 is the first that is kept
 	To        uint64 // highest sequence; 0 is the end of the bus
 	Limit     int    // events to look at, at most; 0 is no limit
@@ -178,12 +179,10 @@ func (r *dryRun) look(record store.Record) {
 	switch {
 	case res.Matched:
 		o.Matched++
-		if r.Transform != nil {
-			if _, err := r.Transform.Apply(record.Event); err != nil {
-				o.TransformFailed++
-				r.failures = lastOf(r.failures, record.Sequence, r.Samples)
-				return
-			}
+		if _, err := r.deliver(record); err != nil {
+			o.TransformFailed++
+			r.failures = lastOf(r.failures, record.Sequence, r.Samples)
+			return
 		}
 		r.matches = lastOf(r.matches, record.Sequence, r.Samples)
 	case res.Error != "":
@@ -192,6 +191,14 @@ func (r *dryRun) look(record store.Record) {
 	default:
 		r.missed(miss{record.Sequence, r.explain.Misses(record.Event)})
 	}
+}
+
+// deliver is the event as it would be delivered.
+func (r *dryRun) deliver(record store.Record) (*event.Event, error) {
+	if r.Transform == nil {
+		return record.Event, nil
+	}
+	return r.Transform.ApplyIn(transform.Context{Bus: r.Bus, Rule: r.Rule, Recorded: record.Recorded, Trial: true}, record.Event)
 }
 
 // lastOf appends a sequence and keeps the last ones.
@@ -235,11 +242,9 @@ func (r *dryRun) show(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		ev := record.Event
-		if r.Transform != nil {
-			if ev, err = r.Transform.Apply(ev); err != nil {
-				continue
-			}
+		ev, err := r.deliver(record)
+		if err != nil {
+			continue
 		}
 		if left -= ev.Size(); left < 0 && len(r.out.Matches) > 0 {
 			break
@@ -271,7 +276,7 @@ func (r *dryRun) show(ctx context.Context) error {
 		if res := r.explain.Evaluate(record.Event); !res.Matched {
 			explained := r.explain.Explain(record.Event)
 			f.Error, f.Explanation = res.Error, &explained
-		} else if _, err := r.Transform.Apply(record.Event); err != nil {
+		} else if _, err := r.deliver(record); err != nil {
 			f.Transform, f.Error = true, err.Error()
 		}
 		r.out.Failures = append(r.out.Failures, f)

@@ -135,7 +135,7 @@ type Rule struct {
 type ruleSettings struct {
 	Bus       string          `yaml:"bus" doc:"The bus whose events the rule looks at." required:"true"`
 	When      string          `yaml:"when" doc:"The filter: a CEL expression over event, such as event.type == \"com.example.order.placed\" && event.data.total > 100. Absent, every event matches."`
-	Transform *transformNode  `yaml:"transform" doc:"What the event becomes before it is delivered: CloudEvents attributes by name, and data. A ${{ … }} in a text is a CEL expression over event. Attributes that are not named are kept."`
+	Transform *transformNode  `yaml:"transform" doc:"What the event becomes before it is delivered: CloudEvents attributes by name, and data, or one of jq, inputPath, input and inputTransformer in its place. A ${{ … }} in a text is a CEL expression over event. Attributes that are not named are kept."`
 	Targets   []string        `yaml:"targets" doc:"The names of the targets that get the event." required:"true"`
 	Tests     []fixtureFields `yaml:"tests" doc:"Examples that switchyard rules test checks: an event, and what is to become of it."`
 }

@@ -195,6 +195,19 @@ func TestWhatIsEvaluatedApartDoesNotSuspend(t *testing.T) {
 	if _, _, _, _, suspended := m.Stats(); suspended {
 		t.Error("the filter is suspended")
 	}
+	// The same for the expression of a transform.
+	expr, err := env.CompileExpr(m.filter.source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 8 {
+		if _, err := expr.Try(ev); err == nil || !strings.Contains(err.Error(), "takes too long") {
+			t.Fatal(err)
+		}
+	}
+	if _, err := expr.Eval(ev); err == nil || !strings.Contains(err.Error(), "takes too long") {
+		t.Errorf("the expression is suspended: %v", err)
+	}
 }
 
 func TestAClassHasAReason(t *testing.T) {

@@ -48,6 +48,12 @@ func (x *Expr) Eval(ev *event.Event) (Value, error) {
 	return x.root.eval(&view{ev: ev})
 }
 
+// Try is Eval for an event that is tried out: an expression that takes too long
+// fails, and is not suspended for others.
+func (x *Expr) Try(ev *event.Event) (Value, error) {
+	return x.root.eval(&view{ev: ev, apart: true})
+}
+
 // branch is an expression whose value is the result of the whole: what stands
 // within a condition or as a default is one again.
 type branch struct {
@@ -150,6 +156,7 @@ func (b *branch) eval(v *view) (Value, error) {
 // path is a chain of constant steps from event.data.
 type path struct {
 	steps []step
+	maybe bool // event.?data: there may be no data
 }
 
 type step struct {
@@ -168,6 +175,9 @@ const (
 )
 
 func (p *path) optional() bool {
+	if p.maybe {
+		return true
+	}
 	for _, s := range p.steps {
 		if s.optional {
 			return true
@@ -257,8 +267,8 @@ func (p *path) add(e ast.Expr) bool {
 		return false
 	}
 	if operand.Kind() == ast.IdentKind {
-		// event.data itself; event.?data is left to CEL.
-		return strings.TrimPrefix(operand.AsIdent(), ".") == "event" && s.key == "data" && !s.optional
+		p.maybe = s.optional
+		return strings.TrimPrefix(operand.AsIdent(), ".") == "event" && s.key == "data"
 	}
 	if !p.add(operand) {
 		return false

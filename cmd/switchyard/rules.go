@@ -13,6 +13,7 @@ import (
 	"github.com/switchyard-dev/switchyard/bus/event"
 	"github.com/switchyard-dev/switchyard/configs"
 	"github.com/switchyard-dev/switchyard/rules"
+	"github.com/switchyard-dev/switchyard/transform"
 )
 
 func newRules() *cobra.Command {
@@ -156,7 +157,7 @@ func tryRules(cmd *cobra.Command, cfg *configs.Config, only string, ev *event.Ev
 		if only != "" && name != only {
 			continue
 		}
-		res := api.TryRule(r.Matcher, r.Transform, ev)
+		res := api.TryRule(r.Matcher, r.Transform, transform.Context{Bus: r.Bus, Rule: name}, ev)
 		o := ruleOutcome{Rule: name, Matched: res.Matched, Explanation: res.Explanation, Error: res.Error, Event: res.Event}
 		if res.Matched && res.Error != "" {
 			o.Error = "transform: " + strings.TrimPrefix(res.Error, "transform: ")

@@ -73,7 +73,10 @@ func (objects) Delete(_ context.Context, _, name string, _ api.Condition) error 
 	return nil
 }
 
-func newServer(t *testing.T) *server {
+func newServer(t *testing.T) *server { return newServerWith(t, func(*api.Options) {}) }
+
+// newServerWith is newServer with other options.
+func newServerWith(t *testing.T, change func(*api.Options)) *server {
 	env, err := rules.NewEnv()
 	if err != nil {
 		t.Fatal(err)
@@ -95,8 +98,10 @@ func newServer(t *testing.T) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.api, err = api.New(api.Options{Engine: s.engine, Objects: objects{}, Rules: env, Registry: registry,
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Version: "test", MaxRequest: 1 << 20})
+	opts := api.Options{Engine: s.engine, Objects: objects{}, Rules: env, Registry: registry,
+		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Version: "test", MaxRequest: 1 << 20}
+	change(&opts)
+	s.api, err = api.New(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -316,6 +321,13 @@ func TestDeadLettersAndTracesShowWhatHappened(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &trace); err != nil || trace.Via != "http" || len(trace.Deliveries) != 1 || trace.Deliveries[0].State != "dead" || trace.Deliveries[0].Rule != "big" || len(trace.Deliveries[0].Attempts) != 1 {
 		t.Errorf("trace %s", body)
 	}
+	for rule, want := range map[string]string{"big": `"explained":[{"rule":"big","matched":true,"explanation":{"summary":"event.data.total > 100: total is 150"`, "*": `"explained":[{"rule":"big"`} {
+		if _, body := s.call("GET", "/v1/buses/orders/events/1/trace?explain="+rule, ""); !strings.Contains(body, want) {
+			t.Errorf("explain=%s: %s", rule, body)
+		}
+	}
+	res, body := s.call("GET", "/v1/buses/orders/events/1/trace?explain=nope", "")
+	s.problemOf(res, body, 404)
 	if res, body := s.call("POST", "/v1/subscriptions/big/t/deadletters/redrive", `{"ids":["`+l.ID+`"]}`, "Content-Type", "application/json"); res.StatusCode != 202 || strings.TrimSpace(body) != `{"count":1}` {
 		t.Errorf("redrive: %d %s", res.StatusCode, body)
 	}
@@ -327,7 +339,7 @@ func TestDeadLettersAndTracesShowWhatHappened(t *testing.T) {
 		res, body := s.call("POST", "/v1/subscriptions/big/t/deadletters/"+strings.TrimSpace(path), req, "Content-Type", "application/json")
 		s.problemOf(res, body, 400)
 	}
-	res, body := s.call("POST", "/v1/subscriptions/big/t/deadletters/redrive", `{}`, "Content-Type", "text/plain")
+	res, body = s.call("POST", "/v1/subscriptions/big/t/deadletters/redrive", `{}`, "Content-Type", "text/plain")
 	s.problemOf(res, body, 415)
 	if _, body := s.call("POST", "/v1/subscriptions/big/t/deadletters/purge", `{"all":true}`, "Content-Type", "application/json"); strings.TrimSpace(body) != `{"count":1}` {
 		t.Errorf("purge: %s", body)
@@ -420,7 +432,21 @@ func TestRulesAreTriedOnAnEvent(t *testing.T) {
 			t.Errorf("%s: %d %s, want %s", body, res.StatusCode, got, want)
 		}
 	}
+	for _, c := range []struct{ body, query, want string }{
+		{`{"rule":"big","event":{"data":{"total":87}}}`, "", `{"matched":false,"explanation":{"summary":"event.data.total > 100: total is 87","decidedBy":"event.data.total > 100",` +
+			`"conditions":[{"condition":"event.data.total > 100","value":"87","outcome":"false","note":"total is 87","decides":true}]}}`},
+		{`{"rule":"big","event":{"data":{}}}`, "", `"summary":"event.data.total > 100: event.data.total is missing"`},
+		{`{"bus":"orders","event":{"data":{"total":150}}}`, "", `{"items":[{"rule":"big","matched":true,"explanation":{"summary":"event.data.total > 100: total is 150"`},
+		{`{"bus":"orders","event":{"data":{"total":150}}}`, "?limit=1&after=big", `{"items":[],"next":""}`},
+		{`{"bus":"audit","event":{}}`, "", `{"items":[],"next":""}`},
+	} {
+		res, got := s.call("POST", "/v1/rules/test"+c.query, c.body, "Content-Type", "application/json")
+		if res.StatusCode != 200 || !strings.Contains(got, c.want) {
+			t.Errorf("%s: %d %s, want %s", c.body, res.StatusCode, got, c.want)
+		}
+	}
 	for body, status := range map[string]int{
+		`{"bus":"nope","event":{}}`: 404, `{"bus":"orders"}`: 400, `{"bus":"orders","transform":{},"event":{}}`: 400, `{"bus":"orders","rule":"big","event":{}}`: 400,
 		`{"filter":{"when":"event."},"event":{}}`: 400, `{"event":{}}`: 400, `{"rule":"nope","event":{}}`: 404, `{"rule":"big"}`: 400,
 		`{"filter":{},"transform":{"type":"${{ nope }}"},"event":{}}`: 400, `{"filter":{},"transform":{"jq":".data |"},"event":{}}`: 400,
 		`{"filter":{},"transform":{"jq":".data","input":1},"event":{}}`: 400, `{"filter":{},"transform":{"inputPath":"x"},"event":{}}`: 400, `{"filter":{"pattern":{}},"event":{}}`: 400, `{`: 400,

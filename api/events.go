@@ -1,12 +1,11 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"time"
 
@@ -106,13 +105,18 @@ func (s *Server) when(src string) (*rules.Matcher, error) {
 }
 
 // place reads a query parameter that is a sequence or an RFC 3339 time, 0 if
-// it is not there. For a time, upper gives the last sequence recorded until
-// then, else the first recorded since.
+// it is not there.
 func (s *Server) place(c *gin.Context, id store.BusID, name string, upper bool) (uint64, error) {
 	text := c.Query(name)
 	if text == "" {
 		return 0, nil
 	}
+	return s.placeOf(c.Request.Context(), id, name, text, upper)
+}
+
+// placeOf reads a sequence or an RFC 3339 time. For a time, upper gives the last
+// sequence recorded until then, else the first recorded since.
+func (s *Server) placeOf(ctx context.Context, id store.BusID, name, text string, upper bool) (uint64, error) {
 	if n, err := strconv.ParseUint(text, 10, 64); err == nil {
 		return n, nil
 	}
@@ -123,7 +127,7 @@ func (s *Server) place(c *gin.Context, id store.BusID, name string, upper bool) 
 	if upper {
 		t = t.Add(1) // what was recorded at t itself is included
 	}
-	seq, err := s.opts.Engine.Store().SequenceAt(c.Request.Context(), id, t)
+	seq, err := s.opts.Engine.Store().SequenceAt(ctx, id, t)
 	if upper && err == nil {
 		seq--
 	}
@@ -199,11 +203,7 @@ func (s *Server) tail(c *gin.Context) {
 	}
 	ctx, cancel := withStop(c.Request.Context(), s.stop)
 	defer cancel()
-	h := c.Writer.Header()
-	h.Set("Content-Type", "text/event-stream; charset=utf-8")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Accel-Buffering", "no")
-	c.Status(http.StatusOK)
+	beginStream(c)
 	_, _ = c.Writer.WriteString(": tailing\n\n")
 	c.Writer.Flush()
 	var buf []byte
@@ -253,6 +253,33 @@ type TraceResponse struct {
 	Routed     bool            `json:"routed" doc:"The rules have seen it."`
 	Deliveries []DeliveryTrace `json:"deliveries" doc:"One for each subscription that it matched."`
 	Failed     []FailedFilter  `json:"failedFilters,omitempty" doc:"Rules in force whose filter fails on this event, which therefore do not match; at most 100."`
+	Explained  []ExplainedRule `json:"explained,omitempty" doc:"What the rules that ?explain= asks for make of this event; at most 100."`
+}
+
+// ExplainedRule says why a rule matches an event or does not.
+type ExplainedRule struct {
+	Rule        string            `json:"rule"`
+	Matched     bool              `json:"matched"`
+	Explanation rules.Explanation `json:"explanation"`
+}
+
+// explained explains what the rules in force make of an event: one of them, or
+// all of the bus (*).
+func (s *Server) explained(busName, rule string, ev *event.Event) ([]ExplainedRule, error) {
+	plan := s.opts.Engine.Plan()
+	names := []string{rule}
+	if rule == "*" {
+		names = rulesOf(plan, busName)
+		names = names[:min(len(names), failedMost)]
+	} else if r, ok := plan.Rules[rule]; !ok || r.Bus != busName {
+		return nil, problem(http.StatusNotFound, "not-found", "bus %q has no rule %q; ?explain=* explains all", busName, rule)
+	}
+	out := make([]ExplainedRule, len(names))
+	for i, name := range names {
+		x := plan.Rules[name].Matcher.Explainer()
+		out[i] = ExplainedRule{name, x.Evaluate(ev).Matched, x.Explain(ev)}
+	}
+	return out, nil
 }
 
 // FailedFilter is a rule whose filter fails on an event.
@@ -261,18 +288,14 @@ type FailedFilter struct {
 	Error string `json:"error"`
 }
 
-// failedMost bounds the failing filters that a trace names.
+// failedMost bounds the rules that a trace names or explains.
 const failedMost = 100
 
 // failedFilters evaluates the rules in force on an event, for those that fail.
 func (s *Server) failedFilters(busName string, ev *event.Event) (out []FailedFilter) {
 	plan := s.opts.Engine.Plan()
-	for _, name := range slices.Sorted(maps.Keys(plan.Rules)) {
-		r := plan.Rules[name]
-		if r.Bus != busName {
-			continue
-		}
-		if res := r.Matcher.Evaluate(ev); res.Error != "" {
+	for _, name := range rulesOf(plan, busName) {
+		if res := plan.Rules[name].Matcher.Evaluate(ev); res.Error != "" {
 			if out = append(out, FailedFilter{name, res.Error}); len(out) == failedMost {
 				break
 			}
@@ -336,6 +359,12 @@ func (s *Server) trace(c *gin.Context) {
 		out.Deliveries = append(out.Deliveries, t)
 	}
 	out.Failed = s.failedFilters(out.Bus, r.Event)
+	if rule := c.Query("explain"); rule != "" {
+		if out.Explained, err = s.explained(out.Bus, rule, r.Event); err != nil {
+			fail(c, err)
+			return
+		}
+	}
 	c.PureJSON(http.StatusOK, out)
 }
 

@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"strconv"
 	"strings"
@@ -90,11 +91,32 @@ func (d *describer) responses(r route) map[string]any {
 			if typ == "" {
 				typ = "application/json"
 			}
-			res["content"] = map[string]any{typ: map[string]any{"schema": d.schema(reflect.TypeOf(a.value))}}
+			content := map[string]any{typ: map[string]any{"schema": d.answer(a.value)}}
+			if other, ok := out[strconv.Itoa(a.status)].(map[string]any); ok { // the same in another content type
+				res = other
+				maps.Copy(content, other["content"].(map[string]any))
+			}
+			res["content"] = content
 		}
 		out[strconv.Itoa(a.status)] = res
 	}
 	return out
+}
+
+// oneOf is an answer of one of several types.
+type oneOf []any
+
+// answer describes a value of an answer.
+func (d *describer) answer(value any) map[string]any {
+	types, ok := value.(oneOf)
+	if !ok {
+		return d.schema(reflect.TypeOf(value))
+	}
+	var schemas []any
+	for _, v := range types {
+		schemas = append(schemas, d.schema(reflect.TypeOf(v)))
+	}
+	return map[string]any{"oneOf": schemas}
 }
 
 func (d *describer) requestBody(b body) map[string]any {

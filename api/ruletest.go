@@ -3,21 +3,28 @@ package api
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 
 	"github.com/gin-gonic/gin"
 	"gopkg.in/yaml.v3"
 
+	"github.com/switchyard-dev/switchyard/bus"
 	"github.com/switchyard-dev/switchyard/bus/event"
 	"github.com/switchyard-dev/switchyard/rules"
 	"github.com/switchyard-dev/switchyard/transform"
 )
 
-// RuleTest asks what a rule or a filter does with an event.
+// RuleTest asks what rules make of an event, or of stored events.
 type RuleTest struct {
-	Rule      string          `json:"rule,omitempty" doc:"A rule that is in force; or give filter."`
+	Rule      string          `json:"rule,omitempty" doc:"A rule that is in force; or give filter, or bus alone."`
+	Bus       string          `json:"bus,omitempty" doc:"Alone: try all rules of this bus on the event. With filter, from and to: the bus whose events are read."`
 	Filter    *RuleTestFilter `json:"filter,omitempty" doc:"A filter to try."`
 	Transform json.RawMessage `json:"transform,omitempty" doc:"A transform block to go with filter."`
-	Event     json.RawMessage `json:"event" doc:"A CloudEvent in the JSON format; specversion, id, source and type may be left out."`
+	Event     json.RawMessage `json:"event,omitempty" doc:"A CloudEvent in the JSON format; specversion, id, source and type may be left out."`
+	From      json.RawMessage `json:"from,omitempty" doc:"Try the rule on stored events instead: from this sequence or RFC 3339 time on, inclusive. Of from and to, one may be left out."`
+	To        json.RawMessage `json:"to,omitempty" doc:"Stored events up to this sequence or time, inclusive."`
+	Limit     int             `json:"limit,omitempty" doc:"Look at this many stored events at most."`
+	Samples   *int            `json:"samples,omitempty" doc:"How many matches, near misses and failures are shown: 10 by default, 100 at most."`
 }
 
 // RuleTestFilter is a filter to try.
@@ -31,52 +38,133 @@ type RuleTestFilter struct {
 
 // RuleTestResult is the answer to a RuleTest.
 type RuleTestResult struct {
-	Matched bool            `json:"matched"`
-	Error   string          `json:"error,omitempty" doc:"Why the filter or the transform failed on this event."`
-	Event   json.RawMessage `json:"event,omitempty" doc:"The transformed event, when it matched."`
+	Matched     bool              `json:"matched"`
+	Explanation rules.Explanation `json:"explanation" doc:"Why the filter matches or does not."`
+	Error       string            `json:"error,omitempty" doc:"Why the filter or the transform failed on this event."`
+	Event       json.RawMessage   `json:"event,omitempty" doc:"The transformed event, when it matched."`
 }
 
-// testRule evaluates a filter and a transform on one event; it sends nothing.
+// RuleOutcome is what one rule of a bus makes of an event.
+type RuleOutcome struct {
+	Rule        string            `json:"rule"`
+	Matched     bool              `json:"matched"`
+	Explanation rules.Explanation `json:"explanation" doc:"Why the filter matches or does not."`
+	Error       string            `json:"error,omitempty" doc:"Why the filter or the transform failed on this event."`
+	Event       json.RawMessage   `json:"event,omitempty" doc:"The transformed event, when it matched."`
+}
+
+// testRule evaluates a filter and a transform on one event, or the rules of a
+// bus; it sends nothing.
 func (s *Server) testRule(c *gin.Context) {
 	var req RuleTest
 	err := needJSON(c)
 	if err == nil {
 		err = readRequest(c, &req)
 	}
-	if err != nil {
-		fail(c, err)
-		return
+	switch {
+	case err != nil:
+	case given(req.From) || given(req.To):
+		err = s.testHistory(c, &req)
+	case req.Limit != 0 || req.Samples != nil:
+		err = problem(http.StatusBadRequest, "invalid-parameter", `"limit" and "samples" go with "from" or "to", which ask for stored events`)
+	case req.Bus != "" && req.Rule == "" && req.Filter == nil:
+		err = s.testBus(c, &req)
+	default:
+		err = s.testOne(c, &req)
 	}
-	m, t, in, err := s.ruleUnderTest(&req)
 	if err != nil {
 		fail(c, err)
-		return
+	}
+}
+
+// testOne answers for a rule or a filter.
+func (s *Server) testOne(c *gin.Context, req *RuleTest) error {
+	if err := noPaging(c); err != nil {
+		return err
+	}
+	if req.Bus != "" {
+		return problem(http.StatusBadRequest, "invalid-parameter", `"bus" goes without "rule" or "filter", for all rules of the bus`).with("/bus", "not with rule or filter")
+	}
+	m, t, in, err := s.ruleUnderTest(req)
+	if err != nil {
+		return err
 	}
 	ev, err := TestEvent(req.Event)
 	if err != nil {
-		fail(c, err)
-		return
+		return err
 	}
-	res := m.Evaluate(ev)
-	out := RuleTestResult{Matched: res.Matched, Error: res.Error}
-	if res.Matched {
-		if t != nil {
-			ev, err = t.ApplyIn(in, ev)
+	c.PureJSON(http.StatusOK, TryRule(m, t, in, ev))
+	return nil
+}
+
+// noPaging refuses the query parameters of a list, where there is none.
+func noPaging(c *gin.Context) error {
+	for _, name := range []string{"limit", "after"} {
+		if c.Query(name) != "" {
+			return problem(http.StatusBadRequest, "invalid-parameter", "?%s= goes with all rules of a bus: send {\"bus\", \"event\"}", name)
 		}
-		if err != nil {
+	}
+	return nil
+}
+
+// testBus answers for all rules of a bus, in pages.
+func (s *Server) testBus(c *gin.Context, req *RuleTest) error {
+	plan := s.opts.Engine.Plan()
+	if _, ok := plan.Buses[req.Bus]; !ok {
+		return problem(http.StatusNotFound, "not-found", "there is no bus %q", req.Bus).with("/bus", "there is no such bus")
+	}
+	if len(req.Transform) > 0 {
+		return problem(http.StatusBadRequest, "invalid-parameter", `"transform" goes with "filter"; a rule has its own`).with("/transform", "not with all rules of a bus")
+	}
+	ev, err := TestEvent(req.Event)
+	if err != nil {
+		return err
+	}
+	page(c, rulesOf(plan, req.Bus), func(name string) string { return name }, func(name string) RuleOutcome {
+		r := plan.Rules[name]
+		res := TryRule(r.Matcher, r.Transform, transform.Context{Bus: req.Bus, Rule: name}, ev)
+		return RuleOutcome{name, res.Matched, res.Explanation, res.Error, res.Event}
+	})
+	return nil
+}
+
+// rulesOf names the rules of a bus, in order.
+func rulesOf(plan bus.Plan, busName string) (names []string) {
+	for name, r := range plan.Rules {
+		if r.Bus == busName {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// TryRule is what a filter and a transform, which may be nil, make of an event.
+// They are evaluated apart from the events of the bus.
+func TryRule(m *rules.Matcher, t *transform.Transform, in transform.Context, ev *event.Event) RuleTestResult {
+	x := m.Explainer()
+	res := x.Evaluate(ev)
+	out := RuleTestResult{Matched: res.Matched, Error: res.Error, Explanation: x.Explain(ev)}
+	if !res.Matched {
+		return out
+	}
+	if t != nil {
+		in.Trial = true
+		var err error
+		if ev, err = t.ApplyIn(in, ev); err != nil {
 			out.Error = err.Error()
-		} else {
-			out.Event = event.AppendStructured(nil, ev)
+			return out
 		}
 	}
-	c.PureJSON(http.StatusOK, out)
+	out.Event = event.AppendStructured(nil, ev)
+	return out
 }
 
 // ruleUnderTest is the rule that a request names, or what it brings compiled.
 func (s *Server) ruleUnderTest(req *RuleTest) (*rules.Matcher, *transform.Transform, transform.Context, error) {
 	in := transform.Context{Rule: req.Rule}
 	if (req.Rule == "") == (req.Filter == nil) {
-		return nil, nil, in, problem(http.StatusBadRequest, "invalid-parameter", `give either "rule" or "filter"`)
+		return nil, nil, in, problem(http.StatusBadRequest, "invalid-parameter", `give either "rule" or "filter", or "bus" alone for all its rules`)
 	}
 	if req.Rule != "" {
 		if len(req.Transform) > 0 {

@@ -37,6 +37,9 @@ type Options struct {
 	Ready func() error
 	// MaxRequest bounds a batch request, in bytes; default 64 MiB.
 	MaxRequest int64
+	// DryRunBudget is how long one request looks at stored events, before the
+	// client has to go on with another; default 10 seconds.
+	DryRunBudget time.Duration
 }
 
 // Object is one configuration object as the API shows it.
@@ -93,6 +96,8 @@ type Server struct {
 	openapi []byte
 	stop    chan struct{} // closed by Shutdown: ends tails
 	stopped atomic.Bool
+
+	dryRuns chan struct{} // one for each under way
 }
 
 // New makes the server; it listens on nothing.
@@ -100,11 +105,14 @@ func New(opts Options) (*Server, error) {
 	if opts.MaxRequest <= 0 {
 		opts.MaxRequest = 64 << 20
 	}
+	if opts.DryRunBudget <= 0 {
+		opts.DryRunBudget = defaultDryRun
+	}
 	if opts.Ready == nil {
 		opts.Ready = func() error { return nil }
 	}
 	gin.SetMode(gin.ReleaseMode)
-	s := &Server{opts: opts, gin: gin.New(), stop: make(chan struct{})}
+	s := &Server{opts: opts, gin: gin.New(), stop: make(chan struct{}), dryRuns: make(chan struct{}, dryRunsMost)}
 	g := s.gin
 	g.HandleMethodNotAllowed = true
 	g.RedirectTrailingSlash = false

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/switchyard-dev/switchyard/bus/store"
+	"github.com/switchyard-dev/switchyard/rules"
 )
 
 // labelMost bounds how many buses and how many targets have series of their
@@ -32,8 +33,8 @@ type metrics struct {
 	endToEnd                                       prometheus.Histogram
 	publishFailed, routeErrors                     prometheus.Counter
 
-	depth, inFlight, deadLetters, oldest, filterErrors *prometheus.Desc
-	events, disk, owed, queued, waiting, up            *prometheus.Desc
+	depth, inFlight, deadLetters, oldest, filterErrors, rules *prometheus.Desc
+	events, disk, owed, queued, waiting, up                   *prometheus.Desc
 
 	mu     sync.Mutex
 	names  map[string]map[string]string // label → name → shown name
@@ -87,6 +88,7 @@ func newMetrics(e *Engine) *metrics {
 		deadLetters:   desc("dead_letters", "Dead letters kept.", "target"),
 		oldest:        desc("queue_oldest_age_seconds", "Age of the oldest unsettled delivery.", "target"),
 		filterErrors:  desc("filter_errors_total", "Filter evaluations that failed, which do not match.", "bus"),
+		rules:         desc("rules", "Rules in force, by how the events that their filters match are found: indexed, mixed or scan.", "bus", "class"),
 		events:        desc("store_events_total", "Events written to the log since the start."),
 		disk:          desc("store_disk_bytes", "Disk used by the store."),
 		owed:          desc("store_owed_bytes", "Bodies kept beyond retention because they are owed."),
@@ -190,7 +192,7 @@ func (m *metrics) collectors() []prometheus.Collector {
 }
 
 func (m *metrics) descs() []*prometheus.Desc {
-	return []*prometheus.Desc{m.depth, m.inFlight, m.deadLetters, m.oldest, m.filterErrors,
+	return []*prometheus.Desc{m.depth, m.inFlight, m.deadLetters, m.oldest, m.filterErrors, m.rules,
 		m.events, m.disk, m.owed, m.queued, m.waiting, m.up}
 }
 
@@ -213,7 +215,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	m.collectQueues(gauge)
-	m.collectFilters(ch)
+	m.collectFilters(ch, gauge)
 	stats := m.e.store.Stats()
 	ch <- prometheus.MustNewConstMetric(m.events, prometheus.CounterValue, float64(stats.Events))
 	gauge(m.disk, float64(stats.DiskBytes))
@@ -261,14 +263,29 @@ func (m *metrics) collectQueues(gauge func(*prometheus.Desc, float64, ...string)
 	}
 }
 
-// collectFilters adds up the filter errors of each bus's rules in force.
-func (m *metrics) collectFilters(ch chan<- prometheus.Metric) {
-	byBus := map[string]uint64{}
-	for _, r := range m.e.state.Load().plan.Rules {
-		_, _, failed, _, _ := r.Matcher.Stats()
-		byBus[m.shown("bus", r.Bus)] += failed
+// collectFilters adds up the filter errors of each bus's rules in force, and
+// counts these by class.
+func (m *metrics) collectFilters(ch chan<- prometheus.Metric, gauge func(*prometheus.Desc, float64, ...string)) {
+	type sums struct {
+		failed uint64
+		rules  [rules.Scan + 1]int
 	}
-	for bus, failed := range byBus {
-		ch <- prometheus.MustNewConstMetric(m.filterErrors, prometheus.CounterValue, float64(failed), bus)
+	byBus := map[string]*sums{}
+	for _, r := range m.e.state.Load().plan.Rules {
+		name := m.shown("bus", r.Bus)
+		s := byBus[name]
+		if s == nil {
+			s = &sums{}
+			byBus[name] = s
+		}
+		_, _, failed, _, _ := r.Matcher.Stats()
+		s.failed += failed
+		s.rules[r.Matcher.IndexClass()]++
+	}
+	for name, s := range byBus {
+		ch <- prometheus.MustNewConstMetric(m.filterErrors, prometheus.CounterValue, float64(s.failed), name)
+		for class, n := range s.rules {
+			gauge(m.rules, float64(n), name, rules.Class(class).String())
+		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/switchyard-dev/switchyard/bus/event"
+	"github.com/switchyard-dev/switchyard/rules"
 	"github.com/switchyard-dev/switchyard/transform"
 )
 
@@ -131,6 +132,9 @@ type FixtureResult struct {
 	Passed bool
 	// Problems say what is not as expected, each with the path to it.
 	Problems []string
+	// Explanation says why the filter decided as it did, when that is not as
+	// expected.
+	Explanation *rules.Explanation
 	// Event is what would be delivered, in the JSON format, without what
 	// references stand for; nil if the rule does not match.
 	Event json.RawMessage
@@ -160,6 +164,10 @@ func RunFixtures(cfg *Config) []FixtureResult {
 
 func (r Rule) run(name string, f Fixture) (res FixtureResult) {
 	found := r.Matcher.Evaluate(f.Event)
+	if found.Matched != f.Match {
+		explained := r.Matcher.Explain(f.Event)
+		res.Explanation = &explained
+	}
 	switch {
 	case found.Error != "" && f.Match:
 		res.Problems = []string{"the filter fails on this event, and so does not match: " + found.Error}

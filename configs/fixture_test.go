@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"strings"
 	"testing"
 )
 
@@ -36,6 +37,9 @@ targets: {t: {log: {}}}
 		for _, p := range res.Problems {
 			got += "  " + p + "\n"
 		}
+		if res.Explanation != nil {
+			got += "  " + res.Explanation.Summary + "\n"
+		}
 	}
 	golden(t, "testdata/results.golden", got)
 }
@@ -55,6 +59,33 @@ targets: {t: {log: {}}}
 	res := RunFixtures(cfg)
 	if len(res) != 1 || res[0].Passed || res[0].Problems[0] != `data.token: expected "other", got "[redacted]"` {
 		t.Errorf("%+v", res)
+	}
+}
+
+func TestExplanationsDoNotShowWhatReferencesStandFor(t *testing.T) {
+	cfg := load(t, `
+version: 1
+buses: {orders: {}}
+rules:
+  r:
+    bus: orders
+    when: event.data.token == "${env:SECRET}" && event.data.token + "x" == "${env:SECRET}"
+    targets: [t]
+    tests:
+      - {event: {data: {token: other}}, expect: match}
+targets: {t: {log: {}}}
+`)
+	res := RunFixtures(cfg)
+	if len(res) != 1 || res[0].Explanation == nil || res[0].Explanation.Summary != `event.data.token == "[redacted]": token is "other"` {
+		t.Fatalf("%+v", res)
+	}
+	for _, c := range res[0].Explanation.Conditions {
+		if !strings.Contains(c.Text, "[redacted]") {
+			t.Errorf("%+v", c)
+		}
+	}
+	if _, reason := cfg.Rules["r"].Matcher.Class(); !strings.Contains(reason, "[redacted]") {
+		t.Error(reason)
 	}
 }
 

@@ -34,6 +34,9 @@ func (d *document) rule(o *object, n *yaml.Node, path keyPath) Rule {
 			r.Tests = append(r.Tests, fixture)
 		}
 	}
+	if secrets := r.secrets; r.Matcher != nil && len(secrets) > 0 {
+		r.Matcher.Redact(func(text string) string { return scrub(text, secrets) })
+	}
 	return r
 }
 

@@ -27,17 +27,47 @@ func (c Class) String() string {
 // Class says how the Matcher's filter is found, and why it is not by an index
 // alone when it is not.
 func (m *Matcher) Class() (Class, string) {
-	if m.filter == nil {
-		return Scan, "there is no filter, so every event of the bus matches"
-	}
-	switch c := m.filter.class; c {
-	case Mixed:
-		return c, "after the index, a part of it is evaluated as an expression: " + shorten(m.filter.root.residuals(nil)[0].text())
-	case Scan:
+	c := m.IndexClass()
+	switch {
+	case m.filter == nil:
+		return c, "there is no filter, so every event of the bus matches"
+	case c == Mixed:
+		return c, "after the index, a part of it is evaluated as an expression: " + m.partText()
+	case c == Scan:
 		return c, "it is evaluated on every event of the bus, for nothing in it has to hold that an index could find; " +
-			"begin it with a comparison, such as event.type == \"…\" && …"
+			"join it to a comparison, such as " + m.filter.suggestion()
 	}
-	return Indexed, ""
+	return c, ""
+}
+
+// IndexClass is the class without the reason, which takes time to find.
+func (m *Matcher) IndexClass() Class {
+	if m.filter == nil {
+		return Scan
+	}
+	return m.filter.class
+}
+
+// partText is the first part of the filter that is evaluated as an expression.
+func (m *Matcher) partText() string {
+	text := m.filter.root.residuals(nil)[0].text()
+	if m.redact != nil {
+		text = m.redact(text)
+	}
+	return shorten(text)
+}
+
+// suggestion is a comparison that an index finds.
+func (f *filter) suggestion() string {
+	switch f.dialect {
+	case inPattern:
+		return `"detail-type": ["…"]`
+	case inFilters:
+		return `{"exact": {"type": "…"}}`
+	case inSQL:
+		return "type = '…' AND …"
+	}
+	return `event.type == "…" && …`
 }
 
 func classOf(root *node) Class {

@@ -71,7 +71,7 @@ func (env *Env) Compile(f Filter) (*Matcher, error) {
 }
 
 func (env *Env) compile(d dialect, source string) (f *filter, err error) {
-	f = &filter{dialect: d, source: source}
+	f = &filter{env: env, dialect: d, source: source}
 	switch d {
 	case inCEL:
 		var ok bool

@@ -88,6 +88,7 @@ func newCEL(variables ...cel.EnvOption) (*cel.Env, error) {
 		cel.CrossTypeNumericComparisons(true),
 		cel.DefaultUTCTimeZone(true),
 		cel.EnableIdentifierEscapeSyntax(),
+		cel.EnableMacroCallTracking(), // so that has and exists can be shown as they were written
 		cel.OptionalTypes(),
 		ext.Strings(ext.StringsValidateFormatCalls(true), ext.StringsMaxPrecision(maxPrecision)),
 		ext.Math(),

@@ -48,6 +48,12 @@ func (x *Expr) Eval(ev *event.Event) (Value, error) {
 	return x.root.eval(&view{ev: ev})
 }
 
+// Try is Eval for an event that is tried out: an expression that takes too long
+// fails, and is not suspended for others.
+func (x *Expr) Try(ev *event.Event) (Value, error) {
+	return x.root.eval(&view{ev: ev, apart: true})
+}
+
 // branch is an expression whose value is the result of the whole: what stands
 // within a condition or as a default is one again.
 type branch struct {

@@ -29,6 +29,8 @@ func FuzzCompile(f *testing.F) {
 		}
 		if r := m.Evaluate(ev); r.Matched && r.Error != "" {
 			t.Errorf("%q: %+v", source, r)
+		} else if e := m.Explain(ev); (e.DecidedBy == "") != r.Matched {
+			t.Errorf("%q: %+v, explained as %+v", source, r, e)
 		}
 	})
 }

@@ -18,6 +18,7 @@ type lowering struct {
 	count  int        // of residuals
 	parts  []ast.Expr // the residuals, when keep
 	keep   bool
+	known  map[int32]*residue // by part: those that a filter has already
 }
 
 // lower is the condition of an expression.
@@ -48,8 +49,12 @@ func (l *lowering) lower(e ast.Expr) node {
 }
 
 func (l *lowering) residue(e ast.Expr) *residue {
-	r := &residue{env: l.env, source: l.source, part: int32(l.count), linear: straight(e)}
+	part := int32(l.count)
 	l.count++
+	if r := l.known[part]; r != nil {
+		return r
+	}
+	r := &residue{env: l.env, source: l.source, part: part, linear: straight(e)}
 	if l.keep {
 		l.parts = append(l.parts, e)
 	}

@@ -13,6 +13,7 @@ import (
 // each rule, also when filters are equal: they share what is expensive.
 type Matcher struct {
 	filter *filter // nil matches everything
+	redact func(string) string
 
 	evaluated, matched, failed atomic.Uint64
 	lastError                  atomic.Pointer[string]
@@ -20,6 +21,7 @@ type Matcher struct {
 
 // filter is what equal filters share.
 type filter struct {
+	env     *Env
 	dialect dialect
 	class   Class
 	source  string
@@ -35,19 +37,28 @@ type Result struct {
 	Error string
 }
 
+// Redact names a func that takes out of a text what must not be shown of the
+// filter, such as the secrets that a configuration put into it. It is set before
+// the Matcher is used.
+func (m *Matcher) Redact(f func(text string) string) { m.redact = f }
+
 // Evaluate applies the filter to one event, without counting it.
 func (m *Matcher) Evaluate(ev *event.Event) Result {
 	if m.filter == nil {
 		return Result{Matched: true}
 	}
-	v := &view{ev: ev}
-	switch m.filter.root.eval(v) {
+	return m.filter.root.result(&view{ev: ev})
+}
+
+// result evaluates the condition and says why it failed.
+func (n *node) result(v *view) Result {
+	switch n.eval(v) {
 	case yes:
 		return Result{Matched: true}
 	case no:
 		return Result{}
 	}
-	return Result{Error: m.filter.root.failed(v).Error()}
+	return Result{Error: n.failed(v).Error()}
 }
 
 // Stats says how many events the Matcher was applied to in a Set, how many of

@@ -143,7 +143,7 @@ type value struct {
 	kind valueKind
 	num  float64 // of a number; 1 for true
 	text string
-	node event.Node // of a list or a map
+	node event.Node // of a list, a map or a number of the data
 }
 
 func nodeValue(n event.Node) value {
@@ -155,7 +155,7 @@ func nodeValue(n event.Node) value {
 	case event.True:
 		return value{kind: boolValue, num: 1}
 	case event.Number:
-		return value{kind: numberValue, num: n.Float()}
+		return value{kind: numberValue, num: n.Float(), node: n}
 	case event.String:
 		return value{kind: textValue, text: n.Text()}
 	case event.Array:

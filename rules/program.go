@@ -76,7 +76,11 @@ func (p *program) run(vars cel.Activation, size int) (ref.Val, error) {
 		out, _, err := p.plain.Eval(vars)
 		return out, err
 	}
-	if err := p.suspension.check(); err != nil {
+	s := p.suspension
+	if v, ok := vars.(*view); ok && v.apart {
+		s = new(suspension)
+	}
+	if err := s.check(); err != nil {
 		return nil, err
 	}
 	planned, err := p.forTier(tier(size))
@@ -85,10 +89,10 @@ func (p *program) run(vars cel.Activation, size int) (ref.Val, error) {
 	}
 	out, _, err := planned.Eval(vars)
 	if err != nil && overran(err) {
-		p.suspension.overrun()
+		s.overrun()
 		return nil, &OverrunError{Budget: budget(tier(size))}
 	}
-	p.suspension.good()
+	s.good()
 	return out, err
 }
 

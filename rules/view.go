@@ -23,6 +23,7 @@ type view struct {
 	arena arena
 	seen  seen // for conditions
 
+	apart      bool       // what takes too long does not suspend the filter
 	tree       event.Tree // of the event's data, while the event has none of its own
 	parsed     bool
 	failed     residual // the last that failed

@@ -155,6 +155,9 @@ type Context struct {
 	// Recorded is when the event was recorded. When it is zero, as where a rule
 	// is tried out, the event's own time stands for it, or else 1970 does.
 	Recorded time.Time
+	// Trial says that the event is tried out: an expression that takes too long
+	// fails, and is not suspended for what is delivered.
+	Trial bool
 }
 
 // of fills in what is not known.

@@ -78,7 +78,7 @@ type segment struct {
 func (t *text) eval(r *run) (value, error) {
 	if len(t.segments) == 1 && t.segments[0].expr != nil {
 		x := t.segments[0].expr
-		v, err := x.Eval(r.ev)
+		v, err := r.eval(x)
 		if err != nil {
 			return value{}, &ApplyError{Key: t.key, Expression: x.Source(), Err: err}
 		}
@@ -93,7 +93,7 @@ func (t *text) eval(r *run) (value, error) {
 			out = append(out, s.literal...)
 			continue
 		}
-		v, err := s.expr.Eval(r.ev)
+		v, err := r.eval(s.expr)
 		if err == nil {
 			out, err = appendText(out, v, r.limit)
 		}

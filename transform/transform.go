@@ -106,7 +106,7 @@ func CompileJSON(env *rules.Env, block []byte, o Options) (*Transform, error) {
 // Apply makes the transformed event without a Context, as where a rule is tried
 // out.
 func (t *Transform) Apply(ev *event.Event) (*event.Event, error) {
-	return t.ApplyIn(Context{}, ev)
+	return t.ApplyIn(Context{Trial: true}, ev)
 }
 
 // ApplyIn makes the transformed event. The original is unchanged. The error is
@@ -216,4 +216,12 @@ type run struct {
 	ev      *event.Event
 	context Context
 	limit   int
+}
+
+// eval evaluates an expression on the event.
+func (r *run) eval(x *rules.Expr) (rules.Value, error) {
+	if r.context.Trial {
+		return x.Try(r.ev)
+	}
+	return x.Eval(r.ev)
 }

@@ -291,6 +291,10 @@ func (m *manager) Get(kind, name string) (api.Object, error) {
 	if !ok {
 		return o, store.ErrNotFound
 	}
+	if s, ok := o.Status.(ruleStatus); ok { // takes time to find, so that lists go without
+		_, s.ClassReason = m.current.Rules[name].Matcher.Class()
+		o.Status = s
+	}
 	return o, nil
 }
 
@@ -319,6 +323,9 @@ type ruleStatus struct {
 	Errors    uint64 `json:"errors"`
 	LastError string `json:"lastError,omitempty"`
 	Suspended bool   `json:"suspended,omitempty"`
+	// How the events that the filter matches are found, and of one rule why.
+	Class       string `json:"class"`
+	ClassReason string `json:"classReason,omitempty"`
 }
 
 // sourceStatus is what a source has refused since it was built.
@@ -345,8 +352,10 @@ func (m *manager) status(kind, name string) any {
 			}
 		}
 	case configs.Rules:
+		matcher := m.current.Rules[name].Matcher
 		var s ruleStatus
-		s.Evaluated, s.Matched, s.Errors, s.LastError, s.Suspended = m.current.Rules[name].Matcher.Stats()
+		s.Evaluated, s.Matched, s.Errors, s.LastError, s.Suspended = matcher.Stats()
+		s.Class = matcher.IndexClass().String()
 		return s
 	case configs.Sources:
 		s := sourceStatus{Rejected: m.sources.refused(name)}

@@ -12,12 +12,13 @@ import (
 	"github.com/switchyard-dev/switchyard/api"
 	"github.com/switchyard-dev/switchyard/bus/event"
 	"github.com/switchyard-dev/switchyard/configs"
+	"github.com/switchyard-dev/switchyard/rules"
 	"github.com/switchyard-dev/switchyard/transform"
 )
 
 func newRules() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "rules", Short: "Work with rules offline",
+		Use: "rules", Short: "Try rules out",
 		Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newRulesTest())
@@ -26,10 +27,13 @@ func newRules() *cobra.Command {
 
 // ruleOutcome is what one rule makes of one event.
 type ruleOutcome struct {
-	Rule    string          `json:"rule"`
-	Matched bool            `json:"matched"`
-	Error   string          `json:"error,omitempty"`
-	Event   json.RawMessage `json:"event,omitempty"`
+	Rule        string            `json:"rule"`
+	Matched     bool              `json:"matched"`
+	Explanation rules.Explanation `json:"explanation"`
+	Error       string            `json:"error,omitempty"`
+	Event       json.RawMessage   `json:"event,omitempty"`
+	Class       string            `json:"class"`
+	ClassReason string            `json:"classReason,omitempty"`
 }
 
 // fixtureOutcome is how one fixture of a configuration went.
@@ -39,21 +43,39 @@ type fixtureOutcome struct {
 	Place    string   `json:"place"`
 	Passed   bool     `json:"passed"`
 	Problems []string `json:"problems,omitempty"`
+
+	Explanation *rules.Explanation `json:"explanation,omitempty"`
 }
 
 func newRulesTest() *cobra.Command {
-	var out output
-	var rule string
+	var c client
+	var h history
+	out := &c.out
 	cmd := &cobra.Command{
-		Use:   "test CONFIG [EVENT]",
-		Short: "Run a configuration's tests, or its rules on an event",
+		Use:   "test CONFIG [EVENT] | test --history",
+		Short: "Run a configuration's tests, or its rules on an event or on stored events",
 		Long: "Without EVENT: run the tests that stand with the rules of CONFIG (a file or folder).\n" +
 			"With EVENT, a file with one CloudEvent in the JSON format (- is standard input): show what each rule makes of it.\n" +
+			"With --history: ask a running server what a rule, or a filter (--when, --bus), makes of the events that it has stored.\n" +
 			"Nothing is sent. Exit code 1 says that a test failed.",
 		Example: "  switchyard rules test configs/quickstart.yaml\n" +
-			"  switchyard rules test configs/quickstart.yaml event.json --rule large-eu-orders",
-		Args: cobra.RangeArgs(1, 2),
+			"  switchyard rules test configs/quickstart.yaml event.json --rule large-eu-orders\n" +
+			"  switchyard rules test --history --rule large-eu-orders\n" +
+			"  switchyard rules test --history --bus orders --when 'event.data.total > 50' --from 2026-11-01T00:00:00Z",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if h.on {
+				return cobra.NoArgs(cmd, args)
+			}
+			return cobra.RangeArgs(1, 2)(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := h.check(cmd); err != nil {
+				return err
+			}
+			if h.on {
+				return h.run(cmd, &c)
+			}
+			rule := h.rule
 			loader, err := newLoader()
 			if err != nil {
 				return err
@@ -66,7 +88,7 @@ func newRulesTest() *cobra.Command {
 				return &usageError{fmt.Errorf("%s has no rule %q", args[0], rule)}
 			}
 			if len(args) == 1 {
-				return runFixtures(cmd, cfg, rule, &out)
+				return runFixtures(cmd, cfg, rule, out)
 			}
 			data, err := readInput(cmd, args[1])
 			if err != nil {
@@ -76,11 +98,11 @@ func newRulesTest() *cobra.Command {
 			if err != nil {
 				return &usageError{fmt.Errorf("%s: %w", args[1], err)}
 			}
-			return tryRules(cmd, cfg, rule, ev, &out)
+			return tryRules(cmd, cfg, rule, ev, out)
 		},
 	}
-	out.flag(cmd)
-	cmd.Flags().StringVar(&rule, "rule", "", "only this rule")
+	c.flags(cmd)
+	h.flags(cmd)
 	return cmd
 }
 
@@ -95,7 +117,7 @@ func runFixtures(cmd *cobra.Command, cfg *configs.Config, rule string, out *outp
 		if !r.Passed {
 			failed++
 		}
-		results = append(results, fixtureOutcome{r.Rule, r.Number, r.Origin.String(), r.Passed, r.Problems})
+		results = append(results, fixtureOutcome{r.Rule, r.Number, r.Origin.String(), r.Passed, r.Problems, r.Explanation})
 	}
 	if out.json() {
 		if err := printJSON(cmd, results); err != nil {
@@ -111,6 +133,10 @@ func runFixtures(cmd *cobra.Command, cfg *configs.Config, rule string, out *outp
 			fmt.Fprintf(w, "%s  %s, test %d (%s)\n", verdict, r.Rule, r.Test, r.Place)
 			for _, p := range r.Problems {
 				fmt.Fprintf(w, "      %s\n", p)
+			}
+			if r.Explanation != nil {
+				fmt.Fprintf(w, "      %s\n", r.Explanation.Summary)
+				showConditions(cmd, "        ", *r.Explanation)
 			}
 		}
 		if len(results) == 0 {
@@ -131,19 +157,13 @@ func tryRules(cmd *cobra.Command, cfg *configs.Config, only string, ev *event.Ev
 		if only != "" && name != only {
 			continue
 		}
-		res := r.Matcher.Evaluate(ev)
-		o := ruleOutcome{Rule: name, Matched: res.Matched, Error: res.Error}
-		if res.Matched {
-			delivered, err := ev, error(nil)
-			if r.Transform != nil {
-				delivered, err = r.Transform.ApplyIn(transform.Context{Bus: r.Bus, Rule: name}, ev)
-			}
-			if err != nil {
-				o.Error = "transform: " + err.Error()
-			} else {
-				o.Event = event.AppendStructured(nil, delivered)
-			}
+		res := api.TryRule(r.Matcher, r.Transform, transform.Context{Bus: r.Bus, Rule: name}, ev)
+		o := ruleOutcome{Rule: name, Matched: res.Matched, Explanation: res.Explanation, Error: res.Error, Event: res.Event}
+		if res.Matched && res.Error != "" {
+			o.Error = "transform: " + strings.TrimPrefix(res.Error, "transform: ")
 		}
+		class, reason := r.Matcher.Class()
+		o.Class, o.ClassReason = class.String(), reason
 		outcomes = append(outcomes, o)
 	}
 	sort.Slice(outcomes, func(i, j int) bool { return outcomes[i].Rule < outcomes[j].Rule })
@@ -152,15 +172,16 @@ func tryRules(cmd *cobra.Command, cfg *configs.Config, only string, ev *event.Ev
 	}
 	w := cmd.OutOrStdout()
 	for _, o := range outcomes {
-		verdict := "does not match"
-		if o.Matched {
-			verdict = "matches"
+		switch {
+		case !o.Matched:
+			fmt.Fprintf(w, "%s: does not match: %s\n", o.Rule, o.Explanation.Summary)
+			showConditions(cmd, "    ", o.Explanation)
+		case o.Error != "":
+			fmt.Fprintf(w, "%s: matches (%s)\n", o.Rule, o.Error)
+		default:
+			fmt.Fprintf(w, "%s: matches\n", o.Rule)
 		}
-		fmt.Fprintf(w, "%s: %s", o.Rule, verdict)
-		if o.Error != "" {
-			fmt.Fprintf(w, " (%s)", o.Error)
-		}
-		fmt.Fprintln(w)
+		fmt.Fprintf(w, "    class: %s\n", strings.TrimSuffix(o.Class+"; "+o.ClassReason, "; "))
 		if o.Event != nil {
 			shown, err := json.MarshalIndent(o.Event, "    ", "  ")
 			if err != nil {
@@ -170,4 +191,26 @@ func tryRules(cmd *cobra.Command, cfg *configs.Config, only string, ev *event.Ev
 		}
 	}
 	return nil
+}
+
+// showConditions prints what each of several conditions saw, the one that
+// decides marked.
+func showConditions(cmd *cobra.Command, indent string, e rules.Explanation) {
+	if len(e.Conditions) < 2 {
+		return // the summary says it
+	}
+	outcomes := map[string]string{rules.OutcomeTrue: "yes", rules.OutcomeFalse: "no", rules.OutcomeFailed: "fails", rules.OutcomeNotEvaluated: "-"}
+	for _, c := range e.Conditions {
+		mark, note := " ", c.Note
+		if c.Decides {
+			mark = ">"
+		}
+		if c.NotNeeded {
+			note += " (not needed)"
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "%s%s %-5s  %s: %s\n", indent, mark, outcomes[c.Outcome], c.Text, note)
+	}
+	if e.More > 0 {
+		fmt.Fprintf(cmd.OutOrStdout(), "%s  and %s more\n", indent, counted(e.More, "condition", "conditions"))
+	}
 }

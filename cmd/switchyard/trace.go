@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -14,16 +15,22 @@ import (
 
 func newTrace() *cobra.Command {
 	var c client
+	var explain string
 	cmd := &cobra.Command{
 		Use:   "trace BUS SEQUENCE",
 		Short: "Show what happened to an event",
-		Args:  cobra.ExactArgs(2),
+		Example: "  switchyard trace orders 17\n" +
+			"  switchyard trace orders 17 --explain large-eu-orders",
+		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if n, err := strconv.ParseUint(args[1], 10, 64); err != nil || n == 0 {
 				return &usageError{fmt.Errorf("%q is not a sequence; publish, tail and the log print the sequence of an event", args[1])}
 			}
 			var t api.TraceResponse
 			path := "/v1/buses/" + url.PathEscape(args[0]) + "/events/" + url.PathEscape(args[1]) + "/trace"
+			if explain != "" {
+				path += "?explain=" + url.QueryEscape(explain)
+			}
 			if _, err := c.call(cmd.Context(), http.MethodGet, path, nil, nil, &t); err != nil {
 				return err
 			}
@@ -35,6 +42,7 @@ func newTrace() *cobra.Command {
 		},
 	}
 	c.flags(cmd)
+	cmd.Flags().StringVar(&explain, "explain", "", "say why this rule, as it is now, matches the event or does not; '*' is every rule of the bus")
 	return cmd
 }
 
@@ -63,7 +71,18 @@ func showTrace(cmd *cobra.Command, t api.TraceResponse) {
 		showAttempts(cmd, "    ", d.Attempts)
 	}
 	for _, f := range t.Failed {
+		if slices.ContainsFunc(t.Explained, func(r api.ExplainedRule) bool { return r.Rule == f.Rule }) {
+			continue // below
+		}
 		fmt.Fprintf(w, "  rule %s does not match: its filter fails: %s\n", f.Rule, f.Error)
+	}
+	for _, r := range t.Explained {
+		verdict := "does not match"
+		if r.Matched {
+			verdict = "matches"
+		}
+		fmt.Fprintf(w, "  rule %s %s: %s\n", r.Rule, verdict, r.Explanation.Summary)
+		showConditions(cmd, "    ", r.Explanation)
 	}
 }
 

@@ -1,0 +1,278 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/switchyard-dev/switchyard/api"
+	"github.com/switchyard-dev/switchyard/bus/event"
+)
+
+// history is rules test --history: a dry run over the events that a server has
+// stored.
+type history struct {
+	on             bool
+	rule           string
+	when, bus      string
+	from, to       string
+	limit, samples int
+}
+
+func (h *history) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&h.rule, "rule", "", "only this rule")
+	f.BoolVar(&h.on, "history", false, "try a rule or a filter on the events that the server has stored")
+	f.StringVar(&h.when, "when", "", "with --history: a CEL filter, in place of a rule")
+	f.StringVar(&h.bus, "bus", "", "with --when: the bus whose events are meant")
+	f.StringVar(&h.from, "from", "", "with --history: from this sequence or RFC 3339 time on")
+	f.StringVar(&h.to, "to", "", "with --history: up to this sequence or time")
+	f.IntVar(&h.limit, "limit", 0, "with --history: look at this many events at most; 0 is all")
+	f.IntVar(&h.samples, "samples", 10, "with --history: show this many matches, near misses and failures")
+}
+
+// check refuses flags that do not go together.
+func (h *history) check(cmd *cobra.Command) error {
+	if !h.on {
+		for _, name := range []string{"when", "bus", "from", "to", "limit", "samples", "server"} {
+			if cmd.Flags().Changed(name) {
+				return &usageError{fmt.Errorf("--%s goes with --history", name)}
+			}
+		}
+		return nil
+	}
+	byFilter := cmd.Flags().Changed("when")
+	switch {
+	case (h.rule != "") == byFilter:
+		return &usageError{errors.New("--history takes either --rule, or --when and --bus")}
+	case byFilter == (h.bus == ""):
+		return &usageError{errors.New("--bus goes with --when, and --when with --bus")}
+	case h.limit < 0 || h.samples < 0:
+		return &usageError{errors.New("--limit and --samples take numbers from 0")}
+	}
+	return nil
+}
+
+// historyRequest is the request of a dry run.
+type historyRequest struct {
+	Rule    string              `json:"rule,omitempty"`
+	Bus     string              `json:"bus,omitempty"`
+	Filter  *api.RuleTestFilter `json:"filter,omitempty"`
+	From    any                 `json:"from"`
+	To      any                 `json:"to,omitempty"`
+	Limit   int                 `json:"limit,omitempty"`
+	Samples int                 `json:"samples"`
+}
+
+// run asks until everything was looked at: one request takes a bounded time.
+func (h *history) run(cmd *cobra.Command, c *client) error {
+	req := historyRequest{Rule: h.rule, Bus: h.bus, From: "0", Limit: h.limit, Samples: h.samples}
+	if h.rule == "" {
+		req.Filter = &api.RuleTestFilter{When: h.when}
+	}
+	if h.from != "" {
+		req.From = h.from
+	}
+	if h.to != "" {
+		req.To = h.to
+	}
+	progress := newProgress(cmd.ErrOrStderr())
+	defer progress.end()
+	sum := api.RuleHistory{Complete: true, Matches: []api.HistoryMatch{}, NearMisses: []api.HistoryMiss{}, Failures: []api.HistoryFailure{}}
+	for {
+		page, err := h.ask(cmd, c, req, func(p api.HistoryProgress) {
+			progress.show(sum.Scanned+p.Scanned, sum.Matched+p.Matched, p.At, p.Last)
+		})
+		if err != nil {
+			return err
+		}
+		h.add(&sum, page)
+		if page.Complete || h.limit > 0 && sum.Scanned >= uint64(h.limit) {
+			break
+		}
+		req.From = page.Next
+		if h.limit > 0 {
+			req.Limit = h.limit - int(sum.Scanned)
+		}
+	}
+	progress.end()
+	if c.out.json() {
+		return printJSON(cmd, sum)
+	}
+	h.print(cmd, &sum)
+	return nil
+}
+
+// ask makes one request, and tells the progress that the server sends.
+func (h *history) ask(cmd *cobra.Command, c *client, req historyRequest, progress func(api.HistoryProgress)) (out api.RuleHistory, err error) {
+	body, err := json.Marshal(req)
+	if err != nil {
+		return out, err
+	}
+	header := jsonBody()
+	header.Set("Accept", "text/event-stream")
+	res, err := c.send(cmd.Context(), http.MethodPost, "/v1/rules/test", header, body)
+	if err != nil {
+		return out, err
+	}
+	defer res.Body.Close()
+	lines := bufio.NewScanner(res.Body)
+	lines.Buffer(nil, maxReply)
+	name := ""
+	for lines.Scan() {
+		if v, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
+			name = v
+		}
+		data, ok := strings.CutPrefix(lines.Text(), "data: ")
+		if !ok {
+			continue
+		}
+		switch name {
+		case "progress":
+			var p api.HistoryProgress
+			if err := json.Unmarshal([]byte(data), &p); err != nil {
+				return out, err
+			}
+			progress(p)
+		case "error":
+			var p api.Problem
+			if err := json.Unmarshal([]byte(data), &p); err != nil {
+				return out, err
+			}
+			return out, refusal(fmt.Sprintf("%s (%d)", p.Detail, p.Status))
+		case "result":
+			return out, json.Unmarshal([]byte(data), &out)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return out, fmt.Errorf("%s: %w", c.server, err)
+	}
+	return out, fmt.Errorf("%s ended before it had answered; try again", c.server)
+}
+
+// add takes up what another request has found.
+func (h *history) add(sum *api.RuleHistory, page api.RuleHistory) {
+	sum.Scanned += page.Scanned
+	sum.Matched += page.Matched
+	sum.Failed += page.Failed
+	sum.TransformFailed += page.TransformFailed
+	if sum.From == 0 {
+		sum.From = page.From
+	}
+	if page.To > 0 {
+		sum.To = page.To
+	}
+	sum.Complete, sum.Next = page.Complete, page.Next
+	sum.Matches = firstOf(h.samples, append(page.Matches, sum.Matches...))
+	sum.Failures = firstOf(h.samples, append(page.Failures, sum.Failures...))
+	misses := append(page.NearMisses, sum.NearMisses...)
+	slices.SortStableFunc(misses, func(a, b api.HistoryMiss) int { return cmp.Compare(a.Misses, b.Misses) })
+	sum.NearMisses = firstOf(h.samples, misses)
+}
+
+// print shows what was found.
+func (h *history) print(cmd *cobra.Command, r *api.RuleHistory) {
+	w := cmd.OutOrStdout()
+	what := h.rule
+	if what == "" {
+		what = "the filter"
+	}
+	fmt.Fprintf(w, "%s matches %d of %s", what, r.Matched, counted(int(r.Scanned), "event", "events"))
+	if r.Scanned > 0 {
+		fmt.Fprintf(w, ", #%d to #%d", r.From, r.To)
+	}
+	fmt.Fprintln(w)
+	if r.Failed > 0 {
+		fmt.Fprintf(w, "  its filter fails on %d, which it does not match\n", r.Failed)
+	}
+	if r.TransformFailed > 0 {
+		fmt.Fprintf(w, "  its transform fails on %d of those that match\n", r.TransformFailed)
+	}
+	if !r.Complete {
+		fmt.Fprintf(w, "  there are more; go on with --from %d\n", r.Next)
+	}
+	heading(w, len(r.Matches), "the last matches, as they would be delivered")
+	for _, m := range r.Matches {
+		fmt.Fprintf(w, "  #%d  %s\n", m.Sequence, headline(m.Event))
+	}
+	heading(w, len(r.NearMisses), "near misses")
+	for _, m := range r.NearMisses {
+		fmt.Fprintf(w, "  #%d  %s", m.Sequence, m.Explanation.Summary)
+		if m.Misses > 1 {
+			fmt.Fprintf(w, " (%d conditions say no)", m.Misses)
+		}
+		fmt.Fprintln(w)
+	}
+	heading(w, len(r.Failures), "the last failures")
+	for _, f := range r.Failures {
+		why := f.Error
+		if f.Explanation != nil {
+			why = f.Explanation.Summary
+		}
+		fmt.Fprintf(w, "  #%d  %s: %s\n", f.Sequence, f.Stage, why)
+	}
+}
+
+func heading(w io.Writer, n int, text string) {
+	if n > 0 {
+		fmt.Fprintf(w, "%s:\n", text)
+	}
+}
+
+// headline is an event in one line.
+func headline(raw json.RawMessage) string {
+	ev, err := event.FromStructured(raw, event.Limits{MaxEventSize: maxReply})
+	if err != nil {
+		return string(raw)
+	}
+	data := ""
+	if ev.Format() == event.JSON || ev.Format() == event.Text {
+		data = string(ev.Data())
+	}
+	if short := []rune(data); len(short) > 100 {
+		data = string(short[:100]) + "…"
+	}
+	return strings.Join(strings.Fields(fmt.Sprintf("%s %s %s %s", ev.Type(), ev.ID(), ev.Subject(), data)), "  ")
+}
+
+// progress is a line that is written again and again, on a terminal only.
+type progress struct {
+	w     io.Writer // nil: nobody sees it
+	shown bool
+}
+
+func newProgress(w io.Writer) *progress {
+	if f, ok := w.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+			return &progress{w: w}
+		}
+	}
+	return &progress{}
+}
+
+func (p *progress) show(scanned, matched, at, last uint64) {
+	if p.w != nil {
+		fmt.Fprintf(p.w, "\r\x1b[K%d of %d events match; at #%d of #%d", matched, scanned, at, last)
+		p.shown = true
+	}
+}
+
+// end takes the line away.
+func (p *progress) end() {
+	if p.shown {
+		fmt.Fprint(p.w, "\r\x1b[K")
+		p.shown = false
+	}
+}
+
+// firstOf is the first of a list, so many at most.
+func firstOf[T any](most int, list []T) []T { return list[:min(most, len(list))] }

@@ -416,7 +416,7 @@ func TestRulesAreTriedOnAnEvent(t *testing.T) {
 	}
 	for body, status := range map[string]int{
 		`{"filter":{"when":"event."},"event":{}}`: 400, `{"event":{}}`: 400, `{"rule":"nope","event":{}}`: 404, `{"rule":"big"}`: 400,
-		`{"filter":{},"transform":{"type":"${{ nope }}"},"event":{}}`: 400, `{"filter":{"pattern":{}},"event":{}}`: 400, `{`: 400,
+		`{"filter":{},"transform":{"type":"${{ nope }}"},"event":{}}`: 400, `{"filter":{"when":"true","sql":"TRUE"},"event":{}}`: 400, `{`: 400,
 	} {
 		res, got := s.call("POST", "/v1/rules/test", body, "Content-Type", "application/json")
 		s.problemOf(res, got, status)

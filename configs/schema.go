@@ -175,6 +175,10 @@ func specialSchema(t reflect.Type) map[string]any {
 		return map[string]any{"type": "string", "pattern": `^ *[1-9][0-9]* */ *[smh] *$|` + referencePattern}
 	case reflect.TypeFor[transformNode](), reflect.TypeFor[fixtureEvent]():
 		return map[string]any{"type": "object"}
+	case reflect.TypeFor[patternNode]():
+		return map[string]any{"type": []string{"object", "null"}}
+	case reflect.TypeFor[filtersNode]():
+		return map[string]any{"type": []string{"array", "null"}, "items": map[string]any{"type": "object"}}
 	case reflect.TypeFor[fixtureExpect]():
 		return map[string]any{"anyOf": []any{map[string]any{"enum": []string{expectMatch, expectNoMatch}}, map[string]any{"type": "object"}}}
 	}

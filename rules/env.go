@@ -82,6 +82,7 @@ func newCEL(variables ...cel.EnvOption) (*cel.Env, error) {
 		cel.DefaultUTCTimeZone(true),
 		cel.EnableIdentifierEscapeSyntax(),
 		cel.OptionalTypes(),
+		cel.EnableMacroCallTracking(), // so that a part of an expression can be shown
 		ext.Strings(ext.StringsValidateFormatCalls(true), ext.StringsMaxPrecision(maxPrecision)),
 		ext.Math(),
 		ext.Lists(ext.ListsMaxRangeSize(maxRange)),

@@ -51,6 +51,9 @@ func (d *document) filter(r *Rule, n *yaml.Node, path keyPath, w *ruleSettings) 
 		}
 		m, err := d.loader.Rules.Compile(f)
 		d.filterErrors(value, p, err)
+		if err == nil {
+			d.lint(value, p, f)
+		}
 		if key == first {
 			r.Filter, matcher = f, m
 		}
@@ -99,6 +102,24 @@ func (d *document) filterErrors(n *yaml.Node, path keyPath, err error) {
 			message += "; " + ce.Hint
 		}
 		d.filterProblem(n, path, ce.Line, ce.Column, ce.Pointer, message, false)
+	}
+}
+
+// maxLinted bounds how many rules of one document are looked at for what they
+// cannot mean, so that a start with very many is not held up.
+const maxLinted = 10_000
+
+// lint warns of what the filter n cannot mean.
+func (d *document) lint(n *yaml.Node, path keyPath, f rules.Filter) {
+	if d.linted++; d.unlinted || d.linted > maxLinted {
+		return
+	}
+	for _, w := range d.loader.Rules.Lint(f) {
+		message := w.Message
+		if w.Hint != "" {
+			message += "; " + w.Hint
+		}
+		d.filterProblem(n, path, w.Line, w.Column, w.Pointer, message, true)
 	}
 }
 

@@ -37,8 +37,11 @@ type validation struct {
 
 func newValidate() *cobra.Command {
 	var out output
+	var strict bool
 	cmd := &cobra.Command{
 		Use: "validate FILE|DIR", Short: "Check a configuration; every problem at once",
+		Long: "Check a configuration and print every problem with its place, errors and warnings.\n" +
+			"Exit code 2 says that there are errors. Warnings, such as of a filter that never matches, are no failure unless --strict is given.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			loader, err := newLoader()
@@ -65,10 +68,14 @@ func newValidate() *cobra.Command {
 					counted(len(cfg.Buses), "bus", "buses"), counted(len(cfg.Sources), "source", "sources"),
 					counted(len(cfg.Rules), "rule", "rules"), counted(len(cfg.Targets), "target", "targets"))
 			}
+			if strict && len(found) > 0 {
+				return errors.Join(errors.New("there are warnings"), errReported)
+			}
 			return nil
 		},
 	}
 	out.flag(cmd)
+	cmd.Flags().BoolVar(&strict, "strict", false, "exit with code 1 if there are warnings")
 	return cmd
 }
 

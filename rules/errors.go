@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// CompileError says what is wrong with a filter or an expression and where.
+// CompileError says what is wrong with an expression and where.
 type CompileError struct {
 	// Line and Column are the place in the source, from 1; columns count
 	// characters.
@@ -18,8 +18,7 @@ type CompileError struct {
 	Message string
 	// Hint says what to do, "" when that is plain.
 	Hint string
-	// Pointer is the JSON pointer (RFC 6901) to the part of a pattern or of
-	// filters that is wrong; "" for an expression, and for the whole.
+	// Pointer is the JSON pointer (RFC 6901) to the offending part of a pattern or of filters, "" for expressions.
 	Pointer string
 
 	text string // the line

@@ -27,6 +27,20 @@ const (
 	// length of the text times the size of the program.
 	quickSteps = 128 << 10
 
+	// sqlWork is how often an SQL expression may read or write as many bytes as its
+	// event has (at least budgetStep).
+	sqlWork = 64
+	// maxLikeWeight bounds how often a LIKE that runs without a budget may look at
+	// one character.
+	maxLikeWeight = 16
+	// maxFolded is how long a text that a filter keeps in place of a part of its
+	// source may be, in bytes.
+	maxFolded = 1 << 10
+	// maxProblems is how many problems of one filter are reported.
+	maxProblems = 32
+	// maxFilterNesting is how deep all, any and not may stand in each other.
+	maxFilterNesting = 32
+
 	// baseBudget is the cost that an expression may have on an event of up to
 	// budgetStep bytes; it doubles whenever the event is twice as large. 10,000
 	// units are about one millisecond.

@@ -21,9 +21,9 @@ type Matcher struct {
 // filter is what equal filters share.
 type filter struct {
 	dialect dialect
+	class   Class
 	source  string
 	root    node
-	class   Class
 }
 
 // Result is what a filter says about one event.

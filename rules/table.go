@@ -49,7 +49,7 @@ func newTable(pairs []pair, post func(groups []int32) posting) table {
 		}
 	}
 	size := 1
-	for size < keys+keys/2+1 {
+	for size < keys+keys/4+1 {
 		size *= 2
 	}
 	t := table{rows: make([]row, size)}

@@ -108,7 +108,7 @@ func (g grammar) value(depth int) string {
 	case 2, 3, 4:
 		return g.number()
 	case 5, 6:
-		return jsonText(g.one(grammarTexts...))
+		return quoteJSON(g.one(grammarTexts...))
 	case 7:
 		if depth > 0 {
 			return "[" + g.value(depth-1) + "," + g.value(depth-1) + "]"
@@ -121,8 +121,8 @@ func (g grammar) value(depth int) string {
 	return "{}"
 }
 
-// jsonText writes a text with escapes now and then.
-func jsonText(s string) string {
+// quoteJSON writes a text with escapes now and then.
+func quoteJSON(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')
 	for _, r := range s {
@@ -166,9 +166,9 @@ func (g grammar) event() (structured string, attributes map[string]any, data str
 	}
 	var members []string
 	for _, m := range []struct{ name, value string }{
-		{"n", g.one(g.number(), g.number(), g.value(1))}, {"s", g.one(jsonText(g.one(grammarTexts...)), g.value(1))},
+		{"n", g.one(g.number(), g.number(), g.value(1))}, {"s", g.one(quoteJSON(g.one(grammarTexts...)), g.value(1))},
 		{"flag", g.one("true", "false", g.value(0))}, {"list", "[" + g.value(0) + "," + g.value(1) + "," + g.value(0) + "]"},
-		{"nil", "null"}, {"o", g.one(`{"n":`+g.number()+`,"s":`+jsonText(g.one(grammarTexts...))+`,"deep":{"n":`+g.value(0)+`}}`, g.value(2))},
+		{"nil", "null"}, {"o", g.one(`{"n":`+g.number()+`,"s":`+quoteJSON(g.one(grammarTexts...))+`,"deep":{"n":`+g.value(0)+`}}`, g.value(2))},
 	} {
 		if g.IntN(6) > 0 {
 			members = append(members, strconv.Quote(m.name)+":"+m.value)

@@ -30,15 +30,18 @@ func (env *Env) Lint(f Filter) []Warning {
 		return nil
 	}
 	l := linter{env: env, source: source}
+	if d != inCEL { // which is checked anyway
+		if _, err := env.Compile(f); err != nil {
+			return nil
+		}
+	}
 	switch d {
 	case inCEL:
 		l.lintCEL()
-	default:
-		m, err := env.Compile(f)
-		if err != nil {
-			return nil
-		}
-		l.check(l.claimOf(&m.filter.root, claim{line: 1, column: 1}))
+	case inSQL:
+		l.lintSQL()
+	case inFilters:
+		l.lintFilters()
 	}
 	slices.SortStableFunc(l.warnings, func(a, b Warning) int {
 		return cmp.Or(cmp.Compare(a.Pointer, b.Pointer), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
@@ -317,9 +320,12 @@ func (l *linter) inTurn(c *claim, given []assumption) {
 	}
 	before := slices.Clip(given)
 	for i, k := range c.kids {
-		if i > 0 && !l.logic.possible(append(slices.Clip(before), assumption{k, isAny &^ goesOn})...) {
+		switch {
+		case !l.logic.possible(append(slices.Clip(before), assumption{k, isAny &^ goesOn})...):
 			l.useless(c.kind, k, c.kids[:i], given)
-		} else {
+		case c.kind == orElseNode && !l.logic.possible(append(slices.Clip(before), assumption{k, isYes})...):
+			l.never(k, before, "")
+		default:
 			l.within(k, before)
 		}
 		before = append(slices.Clip(before), assumption{k, goesOn})

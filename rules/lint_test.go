@@ -317,3 +317,71 @@ func TestLogicFindsPossibleWhatHappens(t *testing.T) {
 		}
 	})
 }
+
+func TestLintOfSQL(t *testing.T) {
+	env := mustEnv(t)
+	for _, tc := range []struct{ name, sql, want string }{
+		{"two values", `type = 'a' AND type = 'b'`,
+			`1:16: type = 'a' and type = 'b' are never both true; the filter never matches`},
+		{"the same twice", `subject = 'a' OR subject = 'a'`,
+			`1:18: subject = 'a' stands here twice; take one of them out`},
+		{"a value that is like what stands before it", `type = 'abc' AND type LIKE 'a%'`,
+			`1:18: type LIKE 'a%' makes no difference, for it is true whenever type = 'abc' is; take it out, or correct one of the two`},
+		{"an alternative that the first has", `type LIKE 'a%' OR type = 'abc'`,
+			`1:19: type = 'abc' makes no difference, for type LIKE 'a%' is true whenever it is; take it out, or correct one of the two`},
+		{"what is always there", `EXISTS type AND subject = 'a'`,
+			`1:1: EXISTS type makes no difference, for every event has the attribute type; take it out`},
+		{"true", `TRUE`,
+			`1:1: the filter matches every event: it is always true; take the filter out if every event is to match`},
+		{"false", `1 = 2`,
+			`1:1: 1 = 2 is never true; the filter never matches`},
+		{"in a second line", "EXISTS subject\nAND specversion = '2.0'",
+			`2:5: specversion = '2.0' is never true, for specversion is always "1.0"; the filter never matches`},
+		{"an expression twice", `LENGTH(subject) > 3 AND LENGTH(subject) > 3`,
+			`1:25: LENGTH(subject) > 3 stands here twice; take one of them out`},
+
+		{"different attributes", `type = 'a' AND subject = 'b' OR myext = 5`, ""},
+		{"a guard", `EXISTS subject AND subject = 'a'`, ""},
+		{"a guard by kind", `EXISTS myext AND myext = 5 AND myext < 7`, ""},
+		{"a prefix and a suffix", `type LIKE 'a%' AND type LIKE '%b'`, ""},
+		{"one of two", `type IN ('a', 'b') AND NOT type = 'a'`, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if _, err := env.Compile(Filter{SQL: tc.sql}); err != nil {
+				t.Fatal(err)
+			}
+			if got := lintText(env.Lint(Filter{SQL: tc.sql})); got != tc.want {
+				t.Errorf("%s\ngot  %s\nwant %s", tc.sql, got, tc.want)
+			}
+		})
+	}
+}
+
+func TestLintOfFilters(t *testing.T) {
+	env := mustEnv(t)
+	for _, tc := range []struct{ name, filters, want string }{
+		{"two values", `[{"exact":{"type":"a"}},{"not":{"not":{"exact":{"type":"b"}}}}]`,
+			`/1: {"exact":{"type":"a"}} and {"not":{"not":{"exact":{"type":"b"}}}} are never both true; the filter never matches`},
+		{"an alternative twice", `[{"any":[{"exact":{"type":"a"}},{"exact":{"type":"a"}}]}]`,
+			`/0/any/1/exact/type: {"exact":{"type":"a"}} stands here twice; take one of them out`},
+		{"a prefix of the value", `[{"exact":{"type":"abc","subject":"x"}},{"prefix":{"type":"a"}}]`,
+			`/1/prefix/type: {"prefix":{"type":"a"}} makes no difference, for it is true whenever {"exact":{"type":"abc","subject":"x"}} is; take it out, or correct one of the two`},
+		{"what is excluded already", `[{"not":{"prefix":{"type":"a"}}},{"any":[{"exact":{"type":"ab"}},{"suffix":{"type":"z"}}]}]`,
+			`/1/any/0/exact/type: {"exact":{"type":"ab"}} is never true here, beside {"not":{"prefix":{"type":"a"}}}`},
+		{"everything", `[{"any":[{"exact":{"subject":"a"}},{"not":{"exact":{"subject":"a"}}}]}]`,
+			`1:1: the filter matches every event: [{"any":[{"exact":{"subject":"a"}},{"not":{"exact":{"subject":"a"}}}]}] is always true; take the filter out if every event is to match`},
+
+		{"none", `[]`, ""},
+		{"two attributes", `[{"exact":{"type":"a","subject":"b"}},{"sql":"myext > 4"}]`, ""},
+		{"alternatives", `[{"any":[{"exact":{"type":"a"}},{"prefix":{"type":"b"}},{"sql":"type = 'a'"}]}]`, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if _, err := env.Compile(Filter{Filters: tc.filters}); err != nil {
+				t.Fatal(err)
+			}
+			if got := lintText(env.Lint(Filter{Filters: tc.filters})); got != tc.want {
+				t.Errorf("%s\ngot  %s\nwant %s", tc.filters, got, tc.want)
+			}
+		})
+	}
+}

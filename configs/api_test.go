@@ -146,3 +146,23 @@ func TestViewHidesSecrets(t *testing.T) {
 		t.Errorf("an object that was not decoded shows %s", got)
 	}
 }
+
+func TestARuleTooManyIsRefusedThroughTheAPI(t *testing.T) {
+	l := testLoader(t)
+	file := load(t, "version: 1\nbuses: {b: {scanRules: 2}}\nrules: {z: {bus: b, when: size(event.data.z) > 1, targets: [t]}}\ntargets: {t: {log: {}}}\n")
+	var objects []Object
+	for i, name := range []string{"m", "a"} {
+		o, diags := l.ParseObject(Rules, name, []byte(`{"bus":"b","when":"size(event.data.x) > 1","targets":["t"]}`))
+		if len(diags) > 0 {
+			t.Fatal(diags)
+		}
+		objects = append(objects, o)
+		_, diags = l.Merge(file, objects)
+		if diags.HasErrors() != (i == 1) {
+			t.Fatalf("with %d rules: %v", i+2, diags)
+		}
+		if kind, culprit := append(diags, Diagnostic{})[0].Object(); i == 1 && (kind != Rules || culprit != "m") {
+			t.Errorf("the error is about %s %s", kind, culprit)
+		}
+	}
+}

@@ -96,6 +96,7 @@ type Bus struct {
 	Retention    Retention          `yaml:"retention" doc:"How long settled events are kept; an event that is still owed to a target outlives it."`
 	Dedupe       component.Duration `yaml:"dedupe" doc:"How long the source and id of an event are remembered, so that a repeat is stored once; 0s stores repeats."`
 	MaxEventSize component.Size     `yaml:"maxEventSize" doc:"The largest event that is accepted."`
+	ScanRules    int                `yaml:"scanRules" doc:"How many rules may have filters that no index finds, so that they are evaluated on every event of the bus; more are an error."`
 
 	Origin Origin `yaml:"-"`
 }
@@ -210,6 +211,7 @@ func defaultBus() Bus {
 		Retention:    Retention{Age: component.Duration(7 * 24 * time.Hour)},
 		Dedupe:       component.Duration(2 * time.Minute),
 		MaxEventSize: 256 << 10,
+		ScanRules:    1000,
 	}
 }
 

@@ -52,7 +52,7 @@ func (d *document) filter(r *Rule, n *yaml.Node, path keyPath, w *ruleSettings) 
 		m, err := d.loader.Rules.Compile(f)
 		d.filterErrors(value, p, err)
 		if err == nil {
-			d.lint(value, p, f)
+			d.lint(r.Bus, value, p, f)
 		}
 		if key == first {
 			r.Filter, matcher = f, m
@@ -109,12 +109,18 @@ func (d *document) filterErrors(n *yaml.Node, path keyPath, err error) {
 // cannot mean, so that a start with very many is not held up.
 const maxLinted = 10_000
 
-// lint warns of what the filter n cannot mean.
-func (d *document) lint(n *yaml.Node, path keyPath, f rules.Filter) {
+// lint warns of what the filter n of a rule of the bus cannot mean, and of what
+// it asks for that no stored event has.
+func (d *document) lint(bus string, n *yaml.Node, path keyPath, f rules.Filter) {
 	if d.linted++; d.unlinted || d.linted > maxLinted {
 		return
 	}
-	for _, w := range d.loader.Rules.Lint(f) {
+	warnings := d.loader.Rules.Lint(f)
+	if d.loader.Stored != nil {
+		events, which := d.loader.Stored(bus)
+		warnings = append(warnings, d.loader.Rules.Unseen(f, events, which)...)
+	}
+	for _, w := range warnings {
 		message := w.Message
 		if w.Hint != "" {
 			message += "; " + w.Hint

@@ -159,24 +159,30 @@ func (e *Engine) openAll(ctx context.Context, plan Plan, next *state) error {
 		next.buses[name], next.byID[id] = bs, bs
 	}
 	old := e.state.Load()
+	var wanted []store.SubscriptionOptions
+	var owners []string // of each, its rule
 	for name, r := range plan.Rules {
 		for _, target := range r.Targets {
-			order := plan.Targets[target].Order
-			info, err := e.store.OpenSubscription(ctx, store.SubscriptionOptions{
-				Name: name + "/" + target, Bus: next.buses[r.Bus].id, Order: order,
+			wanted = append(wanted, store.SubscriptionOptions{
+				Name: name + "/" + target, Bus: next.buses[r.Bus].id, Order: plan.Targets[target].Order,
 			})
-			if err != nil {
-				return fmt.Errorf("bus: open subscription %q: %w", name+"/"+target, err)
-			}
-			s := old.subs[info.ID]
-			if s == nil {
-				s = &subscription{id: info.ID, name: info.Name, from: info.From}
-			}
-			next.subs[info.ID] = s
-			entries[r.Bus] = append(entries[r.Bus], rules.Entry{
-				ID: rules.ID(info.ID), Rule: name, Matcher: r.Matcher, ReadsData: r.Transform != nil,
-			})
+			owners = append(owners, name)
 		}
+	}
+	infos, err := e.store.OpenSubscriptions(ctx, wanted)
+	if err != nil {
+		return fmt.Errorf("bus: %w", err)
+	}
+	for i, info := range infos {
+		s := old.subs[info.ID]
+		if s == nil {
+			s = &subscription{id: info.ID, name: info.Name, from: info.From}
+		}
+		next.subs[info.ID] = s
+		r := plan.Rules[owners[i]]
+		entries[r.Bus] = append(entries[r.Bus], rules.Entry{
+			ID: rules.ID(info.ID), Rule: owners[i], Matcher: r.Matcher, ReadsData: r.Transform != nil,
+		})
 	}
 	for name, b := range next.buses {
 		var before *rules.Set

@@ -39,6 +39,9 @@ type Loader struct {
 	// Listen is the listen address of the command line, which wins over the
 	// file's in warnings about addresses; "" leaves the file's.
 	Listen string
+	// Prepare is called by LoadPath and LoadBytes once the server's settings are
+	// known, before any filter is compiled; nil does nothing.
+	Prepare func(Server)
 }
 
 func (l *Loader) lookupEnv(name string) (string, bool) {
@@ -91,7 +94,7 @@ func (l *Loader) LoadBytes(name string, data []byte) (*Config, Diagnostics) {
 		name = "configuration"
 	}
 	m := merger{loader: l, config: newConfig()}
-	m.file(name, data)
+	m.read(name, data)
 	return m.finish()
 }
 
@@ -103,7 +106,7 @@ func (l *Loader) load(files []string) (*Config, Diagnostics) {
 			m.diags = append(m.diags, failed(f, err)...)
 			continue
 		}
-		m.file(f, data)
+		m.read(f, data)
 	}
 	return m.finish()
 }
@@ -132,6 +135,7 @@ func newConfig() *Config {
 type merger struct {
 	loader *Loader
 	config *Config
+	docs   []*document
 	diags  Diagnostics
 
 	server, network Origin // where these sections were found
@@ -151,28 +155,28 @@ type fileSettings struct {
 // targetSettings is a Target; the name keeps the table of fileSettings plain.
 type targetSettings = Target
 
-// file reads one file into the configuration.
-func (m *merger) file(name string, data []byte) {
+// read takes up one file: its settings at once, its objects at the end.
+func (m *merger) read(name string, data []byte) {
 	d := &document{loader: m.loader, file: name}
-	defer func() {
-		d.diags.sort()
-		m.diags = append(m.diags, d.diags...)
-	}()
+	m.docs = append(m.docs, d)
 	if !d.parse(data, false) {
+		d.root = nil
 		return
 	}
 	if d.root.Kind != yaml.MappingNode {
 		d.report(d.root, nil, `it must begin with "version: 1", followed by sections such as buses: and rules:`)
+		d.root = nil
 		return
 	}
 	if !d.checkVersion() {
+		d.root = nil
 		return
 	}
 	known := []string{"version", "server", "network", Buses, Sources, Rules, Targets}
 	for i := 0; i+1 < len(d.root.Content); i += 2 {
 		key, value := d.root.Content[i], d.root.Content[i+1]
 		switch key.Value {
-		case "version":
+		case "version", Buses, Sources, Rules, Targets:
 		case "server":
 			if m.once(d, key, &m.server) {
 				d.decodeServer(value, &m.config.Server)
@@ -181,14 +185,26 @@ func (m *merger) file(name string, data []byte) {
 			if m.once(d, key, &m.network) {
 				d.decodeNetwork(value, &m.config.Network)
 			}
-		case Buses, Sources, Rules, Targets:
-			for _, o := range d.objects(key.Value, value) {
-				m.add(d, o)
-			}
 		default:
 			d.unknownKey(key, nil, placeOther, known)
 		}
 	}
+}
+
+// objects takes up those of a file that was read.
+func (m *merger) objects(d *document) {
+	if d.root != nil {
+		for i := 0; i+1 < len(d.root.Content); i += 2 {
+			switch kind := d.root.Content[i].Value; kind {
+			case Buses, Sources, Rules, Targets:
+				for _, o := range d.objects(kind, d.root.Content[i+1]) {
+					m.add(d, o)
+				}
+			}
+		}
+	}
+	d.diags.sort()
+	m.diags = append(m.diags, d.diags...)
 }
 
 // checkVersion reports false when the rest is not worth reading.
@@ -227,8 +243,15 @@ func (m *merger) add(d *document, o *object) {
 	m.config.put(o)
 }
 
-// finish checks the objects against each other.
+// finish takes up the objects and checks them against each other.
 func (m *merger) finish() (*Config, Diagnostics) {
+	if m.loader.Prepare != nil {
+		m.loader.Prepare(m.config.Server)
+	}
+	for _, d := range m.docs {
+		m.objects(d)
+	}
+	m.docs = nil
 	listen := m.config.Server.Listen
 	if m.loader.Listen != "" {
 		listen = m.loader.Listen

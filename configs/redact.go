@@ -11,6 +11,9 @@ import (
 	"github.com/switchyard-dev/switchyard/bus/component"
 )
 
+// reference is a text that is a reference and nothing else.
+var reference = regexp.MustCompile(`^\$\{(env|file):[^}]*\}$`)
+
 // redactor says how the texts of an object are shown: secrets as
 // component.Redacted, unless they are nothing but a reference, and addresses
 // without the passwords in them.
@@ -28,7 +31,6 @@ func (d *document) redactor(o *object, n *yaml.Node) func(*yaml.Node) string {
 		_, settings := child(n, kind)
 		findSecrets(settings, reflect.TypeOf(config), secret)
 	}
-	reference := regexp.MustCompile(`^\$\{(env|file):[^}]*\}$`)
 	return func(n *yaml.Node) string {
 		text := d.asWritten(n)
 		switch {

@@ -74,6 +74,11 @@ func (env *Env) compile(d dialect, source string) (f *filter, err error) {
 	f = &filter{dialect: d, source: source}
 	switch d {
 	case inCEL:
+		var ok bool
+		if f.root, ok = env.recall(d, source); ok {
+			break
+		}
+		env.compiled.Add(1)
 		f.root, err = env.compileCEL(source)
 	case inPattern:
 		f.root, err = env.compilePattern(source)

@@ -40,6 +40,8 @@
 package rules
 
 import (
+	"sync/atomic"
+
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/ext"
@@ -52,6 +54,9 @@ type Env struct {
 	cache  *filterCache
 	places *places
 	shelf  *shelf
+
+	memory   atomic.Pointer[memory]
+	compiled atomic.Uint64
 }
 
 // NewEnv makes the environment over the variable event.

@@ -287,16 +287,27 @@ type Settlement struct {
 	Attempt *Attempt  // nil if no attempt was made
 }
 
+// OpenSubscription opens one subscription; see Queue.OpenSubscriptions.
+func OpenSubscription(ctx context.Context, q Queue, opts SubscriptionOptions) (SubscriptionInfo, error) {
+	infos, err := q.OpenSubscriptions(ctx, []SubscriptionOptions{opts})
+	if err != nil {
+		return SubscriptionInfo{}, err
+	}
+	return infos[0], nil
+}
+
 // Queue keeps the deliveries that are owed.
 //
 // A delivery that Enqueue was handed is never forgotten: either the router's
 // position that survives a crash lies before it, so that it is routed again,
 // or it stands in durable state.
 type Queue interface {
-	// OpenSubscription creates the subscription called opts.Name, or finds it
-	// (an orphan is adopted), and sets its options. A new one starts at the
-	// end of the bus (SubscriptionInfo.From). It is durable when it returns.
-	OpenSubscription(ctx context.Context, opts SubscriptionOptions) (SubscriptionInfo, error)
+	// OpenSubscriptions creates the subscriptions that are called so, or finds
+	// them (an orphan is adopted), sets their options and returns them in the
+	// same order. A new one starts at the end of the bus
+	// (SubscriptionInfo.From). They are durable when it returns; those before
+	// one that fails may be open.
+	OpenSubscriptions(ctx context.Context, all []SubscriptionOptions) ([]SubscriptionInfo, error)
 	// OrphanSubscription marks a subscription whose rule or target is gone. It
 	// is removed at once when it owes nothing and has no dead letters, else
 	// kept, unclaimed, until it is adopted or purged.

@@ -50,6 +50,7 @@ type app struct {
 	listener net.Listener
 	data     string
 	notice   io.Writer
+	compiled *compiledFilters
 }
 
 // newApp opens the store and puts everything together. Nothing is left open
@@ -59,7 +60,8 @@ func newApp(ctx context.Context, f serveFlags, log *slog.Logger, out, errOut io.
 	if err != nil {
 		return nil, err
 	}
-	loader := &configs.Loader{Kinds: components(), Rules: env, Listen: f.listen}
+	compiled := &compiledFilters{env: env, log: log, flag: f.data}
+	loader := &configs.Loader{Kinds: components(), Rules: env, Listen: f.listen, Prepare: compiled.load}
 	content := contentOf(f.config)
 	file, err := loadFile(loader, f.config, errOut)
 	if err != nil {
@@ -70,7 +72,7 @@ func newApp(ctx context.Context, f serveFlags, log *slog.Logger, out, errOut io.
 		return nil, &usageError{fmt.Errorf("listening on %q lets others reach this server, which has no authentication configured; "+
 			"listen on 127.0.0.1, or pass --insecure if the network protects it", listen)}
 	}
-	a := &app{log: log, notice: errOut, data: data}
+	a := &app{log: log, notice: errOut, data: data, compiled: compiled}
 	defer func() {
 		if err != nil {
 			a.close()
@@ -105,6 +107,8 @@ func newApp(ctx context.Context, f serveFlags, log *slog.Logger, out, errOut io.
 	if err := a.config.start(ctx, file); err != nil {
 		return nil, err
 	}
+	loader.Prepare = nil // a reload compiles what is new to it
+	compiled.save(a.config.inForce())
 	a.api, err = api.New(api.Options{
 		Engine: a.engine, Objects: a.config, Rules: env, Registry: registry, Logger: log,
 		Version: release, Hook: a.sources.hook,
@@ -161,6 +165,7 @@ func (a *app) run(ctx context.Context, reload <-chan os.Signal) error {
 	}
 	stopWatch()
 	err = errors.Join(err, watch.Wait())
+	a.compiled.save(a.config.inForce())
 	a.api.Shutdown()
 	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopRequests)
 	var inputs sync.WaitGroup

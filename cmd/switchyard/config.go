@@ -90,6 +90,13 @@ func (m *manager) start(ctx context.Context, file *configs.Config) error {
 	return m.swap(ctx, merged)
 }
 
+// inForce is the present configuration.
+func (m *manager) inForce() *configs.Config {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.current
+}
+
 // leaveOut says why an object that was made through the API is not in force.
 // It stays in the store: a PUT replaces it, a DELETE removes it, and it is tried
 // again at the next start.

@@ -275,7 +275,7 @@ func wholePath(b *testing.B, publishers int, order store.Order) {
 	watch := &signals{make(chan struct{}, 1), map[store.SubscriptionID]chan struct{}{}}
 	var subs []store.SubscriptionID
 	for i := range 3 {
-		info, err := s.OpenSubscription(ctx, store.SubscriptionOptions{Name: fmt.Sprint("r/", i), Bus: bus, Order: order})
+		info, err := store.OpenSubscription(ctx, s, store.SubscriptionOptions{Name: fmt.Sprint("r/", i), Bus: bus, Order: order})
 		if err != nil {
 			b.Fatal(err)
 		}

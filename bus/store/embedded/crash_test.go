@@ -129,7 +129,7 @@ func (l *ledger) resources(s *Store) (buses []store.BusID, subs []store.Subscrip
 		}
 		buses = append(buses, id)
 		for j := range 2 {
-			info, err := s.OpenSubscription(ctx, store.SubscriptionOptions{Name: fmt.Sprintf("r%d/%d", i, j), Bus: id, Order: l.order})
+			info, err := store.OpenSubscription(ctx, s, store.SubscriptionOptions{Name: fmt.Sprintf("r%d/%d", i, j), Bus: id, Order: l.order})
 			if err != nil {
 				l.t.Fatal(err)
 			}
@@ -445,7 +445,7 @@ func crashUnderLoad(t *testing.T, r *rand.Rand) {
 		}
 		var subs []store.SubscriptionID
 		for i, order := range []store.Order{store.OrderNone, store.OrderKey} {
-			info, err := s.OpenSubscription(ctx, store.SubscriptionOptions{Name: fmt.Sprint("r/", i), Bus: bus, Order: order})
+			info, err := store.OpenSubscription(ctx, s, store.SubscriptionOptions{Name: fmt.Sprint("r/", i), Bus: bus, Order: order})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -135,7 +135,7 @@ func TestABacklogOfADeadSubscriptionStaysOnDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	info, err := s.OpenSubscription(ctx, store.SubscriptionOptions{Name: "r/t", Bus: bus})
+	info, err := store.OpenSubscription(ctx, s, store.SubscriptionOptions{Name: "r/t", Bus: bus})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +210,7 @@ func TestAKeyThatFailsDoesNotHoldTheOthersInALongBacklog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	info, err := s.OpenSubscription(ctx, store.SubscriptionOptions{Name: "r/t", Bus: bus, Order: store.OrderKey})
+	info, err := store.OpenSubscription(ctx, s, store.SubscriptionOptions{Name: "r/t", Bus: bus, Order: store.OrderKey})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -300,7 +300,7 @@ func TestRetentionFreesTheDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	info, err := s.OpenSubscription(ctx, store.SubscriptionOptions{Name: "r/t", Bus: short})
+	info, err := store.OpenSubscription(ctx, s, store.SubscriptionOptions{Name: "r/t", Bus: short})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,23 +62,34 @@ func (s *Store) allSubs() []*subscription {
 	return s.subs.all()
 }
 
-// OpenSubscription implements store.Queue.
-func (s *Store) OpenSubscription(ctx context.Context, opts store.SubscriptionOptions) (store.SubscriptionInfo, error) {
+// OpenSubscriptions implements store.Queue. One sync is enough for all.
+func (s *Store) OpenSubscriptions(ctx context.Context, all []store.SubscriptionOptions) ([]store.SubscriptionInfo, error) {
 	if err := s.enter(ctx); err != nil {
-		return store.SubscriptionInfo{}, err
+		return nil, err
 	}
 	defer s.leave()
-	info, ready, err := s.openSubscription(opts)
-	if err == nil {
-		err = s.state.flush()
+	infos := make([]store.SubscriptionInfo, 0, len(all))
+	var ready []*subscription
+	for _, opts := range all {
+		info, sub, err := s.openSubscription(opts)
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("open subscription %q: %w", opts.Name, err)
+		}
+		infos = append(infos, info)
+		if sub != nil {
+			ready = append(ready, sub)
+		}
 	}
-	if err != nil {
-		return store.SubscriptionInfo{}, fmt.Errorf("open subscription %q: %w", opts.Name, err)
+	if err := s.state.flush(); err != nil {
+		return nil, fmt.Errorf("open subscriptions: %w", err)
 	}
-	if ready != nil {
-		s.ready(ready)
+	for _, sub := range ready {
+		s.ready(sub)
 	}
-	return info, nil
+	return infos, nil
 }
 
 func (s *Store) openSubscription(opts store.SubscriptionOptions) (info store.SubscriptionInfo, ready *subscription, err error) {

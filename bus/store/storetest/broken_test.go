@@ -88,8 +88,19 @@ func (b *broken) Trim(ctx context.Context) error {
 	return or(b.trim != nil, b.trim, b.Model.Trim)(ctx)
 }
 
-func (b *broken) OpenSubscription(ctx context.Context, opts store.SubscriptionOptions) (store.SubscriptionInfo, error) {
-	return or(b.openSub != nil, b.openSub, b.Model.OpenSubscription)(ctx, opts)
+func (b *broken) OpenSubscriptions(ctx context.Context, all []store.SubscriptionOptions) ([]store.SubscriptionInfo, error) {
+	if b.openSub == nil {
+		return b.Model.OpenSubscriptions(ctx, all)
+	}
+	var infos []store.SubscriptionInfo
+	for _, opts := range all {
+		info, err := b.openSub(ctx, opts)
+		if err != nil {
+			return nil, err
+		}
+		infos = append(infos, info)
+	}
+	return infos, nil
 }
 
 func (b *broken) OrphanSubscription(ctx context.Context, sub store.SubscriptionID) error {

@@ -47,7 +47,7 @@ func closedAnswers(f *fixture) {
 		"Await":      func() error { return s.Await(ctx, a, 100) },
 		"Trim":       func() error { return s.Trim(ctx) },
 		"OpenSubscription": func() error {
-			_, err := s.OpenSubscription(ctx, store.SubscriptionOptions{Name: "x/y", Bus: a})
+			_, err := store.OpenSubscription(ctx, s, store.SubscriptionOptions{Name: "x/y", Bus: a})
 			return err
 		},
 		"OrphanSubscription": func() error { return s.OrphanSubscription(ctx, sub) },

@@ -220,7 +220,7 @@ func unknownBus(f *fixture) {
 	f.wantErr("Read", err, store.ErrNotFound)
 	_, err = f.store.Get(f.ctx, no, 1)
 	f.wantErr("Get", err, store.ErrNotFound)
-	_, err = f.store.OpenSubscription(f.ctx, store.SubscriptionOptions{Name: "r/t", Bus: no})
+	_, err = store.OpenSubscription(f.ctx, f.store, store.SubscriptionOptions{Name: "r/t", Bus: no})
 	f.wantErr("OpenSubscription", err, store.ErrNotFound)
 	f.wantErr("CancelScheduled", f.store.CancelScheduled(f.ctx, no, "/shop", "1"), store.ErrNotFound)
 }

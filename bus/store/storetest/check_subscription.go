@@ -25,7 +25,7 @@ func subscriptionChecks() []check {
 func subscriptionStartsAtEnd(f *fixture) {
 	a := f.bus("a")
 	f.publishN(a, "e", 7)
-	info, err := f.store.OpenSubscription(f.ctx, store.SubscriptionOptions{Name: "r/t", Bus: a, Order: store.OrderKey})
+	info, err := store.OpenSubscription(f.ctx, f.store, store.SubscriptionOptions{Name: "r/t", Bus: a, Order: store.OrderKey})
 	f.must(err)
 	if info.ID == 0 || info.Name != "r/t" || info.Bus != a || info.From != 7 || info.Orphaned || info.Paused || info.Depth != 0 {
 		f.Errorf("a new subscription is %+v", info)
@@ -41,7 +41,7 @@ func subscriptionFoundAgain(f *fixture) {
 	a := f.bus("a")
 	sub := f.subscribe("r/t", a, store.OrderNone)
 	f.publish(a, "1")
-	info, err := f.store.OpenSubscription(f.ctx, store.SubscriptionOptions{Name: "r/t", Bus: a, Order: store.OrderNone})
+	info, err := store.OpenSubscription(f.ctx, f.store, store.SubscriptionOptions{Name: "r/t", Bus: a, Order: store.OrderNone})
 	f.must(err)
 	if info.ID != sub || info.From != 0 {
 		f.Errorf("opened again it is %+v, want id %d from 0", info, sub)
@@ -186,7 +186,7 @@ func subscriptionIDsNotReused(f *fixture) {
 	seen := map[store.SubscriptionID]bool{}
 	for i := range 4 {
 		f.publish(a, "e")
-		info, err := f.store.OpenSubscription(f.ctx, store.SubscriptionOptions{Name: "r/t", Bus: a})
+		info, err := store.OpenSubscription(f.ctx, f.store, store.SubscriptionOptions{Name: "r/t", Bus: a})
 		f.must(err)
 		if seen[info.ID] || info.From != uint64(i)+1 {
 			f.Errorf("opened as %+v, after %v", info, seen)
@@ -204,7 +204,7 @@ func subscriptionMoves(f *fixture) {
 	f.publish(a, "1")
 	f.route(a, sub)
 	f.publish(b, "x", "y")
-	info, err := f.store.OpenSubscription(f.ctx, store.SubscriptionOptions{Name: "r/t", Bus: b})
+	info, err := store.OpenSubscription(f.ctx, f.store, store.SubscriptionOptions{Name: "r/t", Bus: b})
 	f.must(err)
 	if info.ID != sub || info.Bus != b || info.From != 2 || info.Depth != 1 {
 		f.Errorf("on the other bus it is %+v, want id %d, bus %d, from 2, depth 1", info, sub, b)

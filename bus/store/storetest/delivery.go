@@ -12,7 +12,7 @@ import (
 
 func (f *fixture) subscribe(name string, bus store.BusID, order store.Order) store.SubscriptionID {
 	f.Helper()
-	info, err := f.store.OpenSubscription(f.ctx, store.SubscriptionOptions{Name: name, Bus: bus, Order: order})
+	info, err := store.OpenSubscription(f.ctx, f.store, store.SubscriptionOptions{Name: name, Bus: bus, Order: order})
 	f.must(err)
 	return info.ID
 }

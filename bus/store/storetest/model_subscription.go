@@ -30,15 +30,27 @@ type modelSub struct {
 // zero while it lasts.
 type pause struct{ since, until time.Time }
 
-// OpenSubscription implements store.Queue. When the bus changes, the
+// OpenSubscriptions implements store.Queue. When the bus changes, the
 // subscription starts at the end of the new one.
-func (m *Model) OpenSubscription(ctx context.Context, opts store.SubscriptionOptions) (store.SubscriptionInfo, error) {
+func (m *Model) OpenSubscriptions(ctx context.Context, all []store.SubscriptionOptions) ([]store.SubscriptionInfo, error) {
 	var notes notices
 	defer m.tell(&notes)
 	if err := m.enter(ctx); err != nil {
-		return store.SubscriptionInfo{}, err
+		return nil, err
 	}
 	defer m.mu.Unlock()
+	var infos []store.SubscriptionInfo
+	for _, opts := range all {
+		info, err := m.openSubscription(opts, &notes)
+		if err != nil {
+			return nil, err
+		}
+		infos = append(infos, info)
+	}
+	return infos, nil
+}
+
+func (m *Model) openSubscription(opts store.SubscriptionOptions, notes *notices) (store.SubscriptionInfo, error) {
 	b, err := m.bus(opts.Bus)
 	if err != nil {
 		return store.SubscriptionInfo{}, err

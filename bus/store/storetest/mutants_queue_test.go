@@ -39,7 +39,7 @@ func (b *broken) deliveries(change func(d *store.Delivery)) {
 func (b *broken) ordering(change func(store.Order) store.Order) {
 	b.openSub = func(ctx context.Context, opts store.SubscriptionOptions) (store.SubscriptionInfo, error) {
 		opts.Order = change(opts.Order)
-		return b.Model.OpenSubscription(ctx, opts)
+		return store.OpenSubscription(ctx, b.Model, opts)
 	}
 }
 
@@ -343,7 +343,7 @@ func queueMutants() []mutant {
 						opts.Order = s.opts.Order
 					}
 				}))
-				return b.Model.OpenSubscription(ctx, opts)
+				return store.OpenSubscription(ctx, b.Model, opts)
 			}
 		}},
 		{"brings a retry to the end of the queue", func(b *broken) {

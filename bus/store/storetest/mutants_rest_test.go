@@ -13,7 +13,7 @@ func subscriptionMutants() []mutant {
 	return []mutant{
 		{"starts a new subscription at the beginning", func(b *broken) {
 			b.openSub = func(ctx context.Context, opts store.SubscriptionOptions) (store.SubscriptionInfo, error) {
-				i, err := b.Model.OpenSubscription(ctx, opts)
+				i, err := store.OpenSubscription(ctx, b.Model, opts)
 				i.From = 0
 				return i, err
 			}
@@ -21,7 +21,7 @@ func subscriptionMutants() []mutant {
 		{"makes a new subscription each time", func(b *broken) {
 			b.openSub = func(ctx context.Context, opts store.SubscriptionOptions) (store.SubscriptionInfo, error) {
 				b.locked(everySub(func(s *modelSub) { s.opts.Name += "'" }))
-				return b.Model.OpenSubscription(ctx, opts)
+				return store.OpenSubscription(ctx, b.Model, opts)
 			}
 		}},
 		{"lists subscriptions in another order", func(b *broken) {
@@ -78,7 +78,7 @@ func subscriptionMutants() []mutant {
 						dropQueue(s)
 					}
 				}))
-				return b.Model.OpenSubscription(ctx, opts)
+				return store.OpenSubscription(ctx, b.Model, opts)
 			}
 		}},
 		{"claims during a pause", func(b *broken) {

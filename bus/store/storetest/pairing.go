@@ -76,11 +76,11 @@ func newPairing(f *fixture) *pairing {
 // openSub opens a subscription in both.
 func (p *pairing) openSub(s *pairedSub) {
 	p.Helper()
-	e, err := p.store.OpenSubscription(p.ctx, s.opts)
+	e, err := store.OpenSubscription(p.ctx, p.store, s.opts)
 	p.must(err)
 	opts := s.opts
 	opts.Bus = s.bus.model
-	m, err := p.model.OpenSubscription(p.ctx, opts)
+	m, err := store.OpenSubscription(p.ctx, p.model, opts)
 	p.must(err)
 	if m.ID != s.model { // it is a new one
 		if e.ID <= p.lastSub {

@@ -105,14 +105,10 @@ func (d *document) filterErrors(n *yaml.Node, path keyPath, err error) {
 	}
 }
 
-// maxLinted bounds how many rules of one document are looked at for what they
-// cannot mean, so that a start with very many is not held up.
-const maxLinted = 10_000
-
 // lint warns of what the filter n of a rule of the bus cannot mean, and of what
 // it asks for that no stored event has.
 func (d *document) lint(bus string, n *yaml.Node, path keyPath, f rules.Filter) {
-	if d.linted++; d.unlinted || d.linted > maxLinted {
+	if d.linted++; d.unlinted || d.loader.MostLinted > 0 && d.linted > d.loader.MostLinted {
 		return
 	}
 	warnings := d.loader.Rules.Lint(f)

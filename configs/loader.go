@@ -32,6 +32,9 @@ type Loader struct {
 	// ReadFile reads configuration files and what ${file:PATH} names; nil is
 	// os.ReadFile.
 	ReadFile func(path string) ([]byte, error)
+	// MostLinted bounds how many filters of one file are looked at for what they
+	// cannot mean, which takes as long as to compile them; 0 is all.
+	MostLinted int
 	// Stored gives newest stored events of a bus, and says in words which they
 	// are; filters are held against them. Nil, or no events, holds them against
 	// nothing.

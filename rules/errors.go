@@ -18,7 +18,8 @@ type CompileError struct {
 	Message string
 	// Hint says what to do, "" when that is plain.
 	Hint string
-	// Pointer is the JSON pointer (RFC 6901) to the offending part of a pattern or of filters, "" for expressions.
+	// Pointer is the JSON pointer (RFC 6901) to the part of a pattern or of
+	// filters that is wrong; "" for an expression, and for the whole.
 	Pointer string
 
 	text string // the line

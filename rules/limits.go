@@ -40,6 +40,14 @@ const (
 	maxProblems = 32
 	// maxFilterNesting is how deep all, any and not may stand in each other.
 	maxFilterNesting = 32
+	// maxFields is how many fields a pattern may name, and maxWays how many
+	// combinations its $or may make, as in EventBridge.
+	maxFields = 256
+	maxWays   = 1000
+	// maxWildcard bounds the text of a wildcard, in bytes, and maxRegexPrograms the
+	// steps of all regular expressions of a pattern together.
+	maxWildcard      = 512
+	maxRegexPrograms = 4 * maxRegexProgram
 
 	// baseBudget is the cost that an expression may have on an event of up to
 	// budgetStep bytes; it doubles whenever the event is twice as large. 10,000

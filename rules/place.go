@@ -71,10 +71,11 @@ func (p *place) last() string {
 	return p.keys[len(p.keys)-1]
 }
 
-// places makes equal places one.
+// places makes equal places one, and the steps of patterns to the same places.
 type places struct {
 	mu    sync.Mutex
 	known map[string]*place
+	steps map[string][]patternStep // to places with reachAll, by the ids of those
 }
 
 // of is the place of an attribute, or of keys within data.

@@ -1,0 +1,242 @@
+package rules
+
+import (
+	"sort"
+	"strings"
+
+	"github.com/switchyard-dev/switchyard/bus/event"
+)
+
+// patternWalk looks for the values that one way of a pattern asks for. It goes
+// to each value of the event at most once, so it takes time linear in the event
+// and in what is asked of one value; a pattern takes one walk, and one more for
+// each of its ways that the first cannot rule out.
+type patternWalk struct {
+	pattern *pattern
+	way     way
+	found   foundFields
+	// any: elements of an array need not be chosen. What is found then is an upper
+	// bound, which chose says is not exact.
+	any, chose bool
+	steps      int // of the tests that take long
+}
+
+// foundFields is what was seen of the event so far.
+type foundFields struct {
+	holds fieldSet // fields that hold for some value
+	seen  fieldSet // fields that have a value
+}
+
+// matches reports whether the data of the view's event matches.
+func (p *pattern) matches(v *view) bool {
+	x := v.dataValue()
+	if x.kind == listValue {
+		return false
+	}
+	all := int32(len(p.tests))
+	var ways []way
+	if p.rare != nil {
+		ways = p.rare.ways
+	}
+	if len(ways) <= 1 {
+		w := patternWalk{pattern: p}
+		if len(ways) == 1 {
+			w.way = ways[0]
+		} else {
+			w.way.fields = upTo(len(p.tests))
+			w.way.needs = w.way.fields
+		}
+		w.visit(0, &x)
+		return w.way.done(&w.found, 0, all)
+	}
+	first := patternWalk{pattern: p, any: true}
+	for i := range ways {
+		first.way.fields.union(&ways[i].fields)
+	}
+	first.visit(0, &x)
+	for i := range ways {
+		w := patternWalk{pattern: p, way: ways[i], steps: first.steps}
+		switch {
+		case !w.way.needs.within(&first.found.holds):
+			continue
+		case !first.chose:
+			if w.way.done(&first.found, 0, all) {
+				return true
+			}
+			continue
+		}
+		if w.visit(0, &x); w.way.done(&w.found, 0, all) {
+			return true
+		}
+		first.steps = w.steps
+	}
+	return false
+}
+
+// done reports whether the fields from first to last hold, all of them.
+func (w *way) done(f *foundFields, first, last int32) bool {
+	for i := first / 64; i*64 < last; i++ {
+		missing := w.fields[i] &^ f.holds[i] & (w.needs[i] | f.seen[i])
+		if missing&mask(i, first, last) != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// visit looks at a value that stands at a step.
+func (w *patternWalk) visit(at int32, x *value) {
+	switch x.kind {
+	case missingValue:
+	case mapValue:
+		w.object(at, x.node)
+	case listValue:
+		w.array(at, x.node)
+	default:
+		w.scalar(at, x)
+	}
+}
+
+func (w *patternWalk) scalar(at int32, x *value) {
+	s := &w.pattern.steps[at]
+	for i := s.first; i < s.own; i++ {
+		if !w.way.fields.has(i) {
+			continue
+		}
+		w.found.seen.add(i)
+		if !w.found.holds.has(i) && w.affords(i, x) && w.pattern.tests[i].on(x) == yes {
+			w.found.holds.add(i)
+		}
+	}
+}
+
+// affords reports whether a test may still be made of a value. Those that take
+// long are made until a pattern has taken as long as one regular expression may;
+// then they do not hold.
+func (w *patternWalk) affords(i int32, x *value) bool {
+	rare := w.pattern.rare
+	if rare == nil || rare.costs == nil || rare.costs[i] == 0 {
+		return true
+	}
+	w.steps += len(x.text) * int(rare.costs[i])
+	return w.steps <= maxRegexSteps
+}
+
+// object goes on to the members. Those whose keys are paths come first, so that
+// an array knows what it need not have.
+func (w *patternWalk) object(at int32, n event.Node) {
+	s := &w.pattern.steps[at]
+	if len(s.names) == 0 {
+		return
+	}
+	for key, member := range n.Entries() {
+		if strings.IndexByte(key, '.') >= 0 {
+			w.dotted(at, key, member)
+		}
+	}
+	if len(s.names) <= fewKids {
+		for i, name := range s.names {
+			if member, ok := n.Get(name); ok {
+				w.member(s.next[i], member)
+			}
+		}
+		return
+	}
+	for key, member := range n.Entries() {
+		if next, ok := s.kid(key); ok {
+			w.member(next, member)
+		}
+	}
+}
+
+func (w *patternWalk) member(at int32, n event.Node) {
+	if s := &w.pattern.steps[at]; w.way.fields.count(s.first, s.last) > 0 {
+		x := nodeValue(n)
+		w.visit(at, &x)
+	}
+}
+
+// dotted follows a key with dots.
+func (w *patternWalk) dotted(at int32, key string, n event.Node) {
+	for more := true; more; {
+		var name string
+		name, key, more = strings.Cut(key, ".")
+		next, ok := w.pattern.steps[at].kid(name)
+		if !ok {
+			return
+		}
+		at = next
+	}
+	w.member(at, n)
+}
+
+func (s *patternStep) kid(name string) (int32, bool) {
+	i := sort.SearchStrings(s.names, name)
+	if i == len(s.names) || s.names[i] != name {
+		return 0, false
+	}
+	return s.next[i], true
+}
+
+// array looks at the elements. Texts, numbers and the like belong to no element
+// in particular; of the objects and arrays one is chosen for all fields: one
+// for which they hold, if there is one, else the one for which most do. When
+// none has anything that is asked for, none is chosen.
+func (w *patternWalk) array(at int32, n event.Node) {
+	s := &w.pattern.steps[at]
+	containers := 0
+	for e := range n.Elements() {
+		if k := e.Kind(); k == event.Array || k == event.Object {
+			containers++
+			continue
+		}
+		if s.own > s.first {
+			x := nodeValue(e)
+			w.scalar(at, &x)
+		}
+	}
+	alone := containers == 1 || w.way.fields.count(s.first, s.last) == 1
+	if w.any && !alone && containers > 0 {
+		w.chose = true
+	}
+	if w.any || alone {
+		for e := range n.Elements() {
+			if k := e.Kind(); k == event.Array || k == event.Object {
+				x := nodeValue(e)
+				w.visit(at, &x)
+			}
+		}
+		return
+	}
+	if containers > 0 {
+		w.choose(at, n)
+	}
+}
+
+func (w *patternWalk) choose(at int32, n event.Node) {
+	s := &w.pattern.steps[at]
+	before := w.found
+	best, most, none := before, 0, before.seen
+	for e := range n.Elements() {
+		if k := e.Kind(); k != event.Array && k != event.Object {
+			continue
+		}
+		w.found = before
+		x := nodeValue(e)
+		w.visit(at, &x)
+		none.union(&w.found.seen)
+		gained := w.found.holds.count(s.first, s.last) - before.holds.count(s.first, s.last)
+		if gained == 0 {
+			continue
+		}
+		if w.way.done(&w.found, s.first, s.last) {
+			return
+		}
+		if gained > most {
+			best, most = w.found, gained
+		}
+	}
+	if w.found = best; most == 0 {
+		w.found.seen = none
+	}
+}

@@ -42,6 +42,8 @@ func (env *Env) Lint(f Filter) []Warning {
 		l.lintSQL()
 	case inFilters:
 		l.lintFilters()
+	case inPattern:
+		l.lintPattern()
 	}
 	slices.SortStableFunc(l.warnings, func(a, b Warning) int {
 		return cmp.Or(cmp.Compare(a.Pointer, b.Pointer), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
@@ -56,7 +58,8 @@ type linter struct {
 	env      *Env
 	source   string
 	logic    logic
-	opaque   int // keys that were given to what cannot be compared
+	opaque   int  // keys that were given to what cannot be compared
+	oneValue bool // all tests of a place are about one and the same value
 	warnings []Warning
 }
 
@@ -73,7 +76,7 @@ func (l *linter) claimOf(n *node, at claim) *claim {
 	switch n.kind {
 	case testNode:
 		c.test = n
-		if n.place.reach == reachAll { // there can be several values
+		if n.place.reach == reachAll && !l.oneValue { // there can be several values
 			c.key = l.newKey()
 		}
 	case residualNode:
@@ -141,6 +144,9 @@ func (l *linter) impossible(c *claim) string {
 	return ""
 }
 
+// written reports whether a claim was written as one, though it has parts.
+func (c *claim) written() bool { return len(c.kids) > 0 && c.kids[0].text == "" }
+
 // show is a claim as it was written.
 func (l *linter) show(c *claim) string {
 	if c.text == "" {
@@ -156,7 +162,11 @@ func (l *linter) show(c *claim) string {
 // never says why a claim is never true where the assumptions hold.
 func (l *linter) never(c *claim, given []assumption, so string) {
 	alone := !l.logic.possible(assumption{c, isYes})
-	switch c.kind {
+	kind := c.kind
+	if c.written() {
+		kind = residualNode
+	}
+	switch kind {
 	case constNode:
 		l.warn(c, "", "%s is never true%s", l.show(c), so)
 		return
@@ -225,6 +235,9 @@ func (l *linter) beside(g assumption) string {
 // within looks at the parts of a claim that has more than one outcome where the
 // assumptions hold.
 func (l *linter) within(c *claim, given []assumption) {
+	if c.written() {
+		return
+	}
 	switch c.kind {
 	case notNode:
 		l.within(c.kids[0], given)

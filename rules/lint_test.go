@@ -335,6 +335,9 @@ func TestLintOfSQL(t *testing.T) {
 			`1:1: the filter matches every event: it is always true; take the filter out if every event is to match`},
 		{"false", `1 = 2`,
 			`1:1: 1 = 2 is never true; the filter never matches`},
+		{"letters that changed places", `tpye = 'a' AND EXISTS sourc`,
+			`1:1: tpye is no attribute of CloudEvents, only nearly one; did you mean type?
+1:16: sourc is no attribute of CloudEvents, only nearly one; did you mean source?`},
 		{"in a second line", "EXISTS subject\nAND specversion = '2.0'",
 			`2:5: specversion = '2.0' is never true, for specversion is always "1.0"; the filter never matches`},
 		{"an expression twice", `LENGTH(subject) > 3 AND LENGTH(subject) > 3`,
@@ -371,6 +374,8 @@ func TestLintOfFilters(t *testing.T) {
 		{"everything", `[{"any":[{"exact":{"subject":"a"}},{"not":{"exact":{"subject":"a"}}}]}]`,
 			`1:1: the filter matches every event: [{"any":[{"exact":{"subject":"a"}},{"not":{"exact":{"subject":"a"}}}]}] is always true; take the filter out if every event is to match`},
 
+		{"a letter left out", `[{"prefix":{"sbject":"a"}}]`,
+			`/0/prefix/sbject: sbject is no attribute of CloudEvents, only nearly one; did you mean subject?`},
 		{"none", `[]`, ""},
 		{"two attributes", `[{"exact":{"type":"a","subject":"b"}},{"sql":"myext > 4"}]`, ""},
 		{"alternatives", `[{"any":[{"exact":{"type":"a"}},{"prefix":{"type":"b"}},{"sql":"type = 'a'"}]}]`, ""},
@@ -381,6 +386,47 @@ func TestLintOfFilters(t *testing.T) {
 			}
 			if got := lintText(env.Lint(Filter{Filters: tc.filters})); got != tc.want {
 				t.Errorf("%s\ngot  %s\nwant %s", tc.filters, got, tc.want)
+			}
+		})
+	}
+}
+
+func TestLintOfPatterns(t *testing.T) {
+	env := mustEnv(t)
+	for _, tc := range []struct{ name, pattern, want string }{
+		{"an alternative twice", `{"detail":{"a":{"b":["x","y","x"]}}}`,
+			`/detail/a/b/2: "x" stands here twice; take one of them out`},
+		{"an alternative that another has", `{"detail-type":["com.example.a",{"prefix":"com.example."}]}`,
+			`/detail-type/0: "com.example.a" makes no difference, for {"prefix":"com.example."} is true whenever it is; take it out, or correct one of the two`},
+		{"a range in a range", `{"detail":{"n":[{"numeric":[">",5]},{"numeric":[">",3,"<",10]},{"numeric":[">",4,"<",6]}]}}`,
+			`/detail/n/2: {"numeric":[">",4,"<",6]} makes no difference, for {"numeric":[">",3,"<",10]} is true whenever it is; take it out, or correct one of the two`},
+		{"an empty type", `{"type":[""]}`,
+			`/type/0: "" is never true, for type is never empty; the filter never matches`},
+		{"an empty type beside another", `{"type":["","a"]}`,
+			`/type/0: "" is never true, for type is never empty`},
+		{"a specversion that is not", `{"specversion":["0.3"]}`,
+			`/specversion/0: "0.3" is never true, for specversion is always "1.0"; the filter never matches`},
+		{"what is always there", `{"source":[{"exists":true}],"subject":["a"]}`,
+			`/source/0: {"exists":true} makes no difference, for every event has the attribute source; take it out`},
+		{"a regular expression that is a prefix", `{"subject":[{"regexp":"^eu/"}]}`,
+			`/subject/0: the regular expression "^eu/" is plain text; write {"prefix": "eu/"}`},
+		{"a slip in a name", `{"sorce":["a"]}`,
+			`/sorce: sorce is no attribute of CloudEvents, only nearly one; did you mean source?`},
+		{"in an $or", `{"$or":[{"type":["a","a"]},{"subject":["b"]}]}`,
+			`/$or/0/type/1: "a" stands here twice; take one of them out`},
+
+		{"the four kinds", `{"source":["/shop"],"detail":{"total":[{"numeric":[">",100]}],"state":[{"anything-but":["x"]}],"tags":["a","b"],"gone":[{"exists":false}]}}`, ""},
+		{"values or none", `{"detail":{"a":["x",{"exists":false}]}}`, ""},
+		{"two paths to one array", `{"detail":{"items":{"a":["x"]},"items.b":["y"]}}`, ""},
+		{"a prefix and a suffix", `{"subject":[{"prefix":"eu/"},{"suffix":"/de"}]}`, ""},
+		{"a text and a number", `{"detail":{"a":["1",1]}}`, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if _, err := env.Compile(Filter{Pattern: tc.pattern}); err != nil {
+				t.Fatal(err)
+			}
+			if got := lintText(env.Lint(Filter{Pattern: tc.pattern})); got != tc.want {
+				t.Errorf("%s\ngot  %s\nwant %s", tc.pattern, got, tc.want)
 			}
 		})
 	}

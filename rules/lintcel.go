@@ -244,8 +244,12 @@ func (l *celLint) attribute(e, operand ast.Expr, name string) {
 			at.line, at.column = named.Line, named.Column
 		}
 	}
-	l.warn(&at, fmt.Sprintf("did you mean %s?", near),
-		"%s is no attribute of CloudEvents, only nearly one", name)
+	l.slip(&at, name, near)
+}
+
+// slip warns of a name that is nearly that of an attribute.
+func (l *linter) slip(at *claim, name, near string) {
+	l.warn(at, fmt.Sprintf("did you mean %s?", near), "%s is no attribute of CloudEvents, only nearly one", name)
 }
 
 // nearAttribute is the attribute of the specification that a name looks like a

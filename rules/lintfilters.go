@@ -64,6 +64,9 @@ func (l *linter) claimAttributes(dialect string, raw json.RawMessage, at claim) 
 		if err != nil {
 			return l.claimOpaque(raw, at)
 		}
+		if near := nearAttribute(name); near != "" {
+			l.slip(&claim{line: 1, column: 1, pointer: at.pointer + "/" + dialect + "/" + pointerToken(name)}, name, near)
+		}
 		n, err := l.env.compileFilters("[" + string(one) + "]")
 		if err != nil {
 			return l.claimOpaque(raw, at)

@@ -23,6 +23,12 @@ func (l *linter) claimSQL(s *sqlLowering, e *sqlExpr) *claim {
 	case sqlNot:
 		at.kind = notNode
 	default:
+		e.walk(func(e *sqlExpr) {
+			if near := nearAttribute(e.name); near != "" && near != "data" {
+				place := problemAt(l.source, int(e.start), "", "")
+				l.slip(&claim{line: place.Line, column: place.Column}, e.name, near)
+			}
+		})
 		n := s.condition(e)
 		return l.claimOf(&n, at)
 	}

@@ -414,6 +414,20 @@ func TestRulesAreTriedOnAnEvent(t *testing.T) {
 			t.Errorf("%s: %d %s, want %s", body, res.StatusCode, got, want)
 		}
 	}
+	for body, want := range map[string]string{
+		`{"filter":{"pattern":{"type":["x"]}},"event":{"type":"x"}}`:           `"matched":true`,
+		`{"filter":{"filters":[{"exact":{"type":"y"}}]},"event":{"type":"x"}}`: `"matched":false`,
+		`{"filter":{"sql":"type = 'x'","when":""},"event":{"type":"x"}}`:       `"matched":true`,
+		`{"filter":{"pattern":null,"filters":[]},"event":{"type":"x"}}`:        `"matched":true`,
+		`{"filter":{"pattern":{"detail":{"x":[[1]]}}},"event":{}}`:             `"pointer":"/filter/pattern/detail/x/0"`,
+		`{"filter":{"filters":[{"exact":{"type":5}}]},"event":{}}`:             `"pointer":"/filter/filters/0/exact/type"`,
+		`{"filter":{"sql":"type ="},"event":{}}`:                               `"pointer":"/filter/sql"`,
+		`{"filter":{"when":"true","sql":"TRUE"},"event":{}}`:                   `"pointer":"/filter/sql"`,
+	} {
+		if _, got := s.call("POST", "/v1/rules/test", body, "Content-Type", "application/json"); !strings.Contains(got, want) {
+			t.Errorf("%s: %s, want %s", body, got, want)
+		}
+	}
 	for body, status := range map[string]int{
 		`{"filter":{"when":"event."},"event":{}}`: 400, `{"event":{}}`: 400, `{"rule":"nope","event":{}}`: 404, `{"rule":"big"}`: 400,
 		`{"filter":{},"transform":{"type":"${{ nope }}"},"event":{}}`: 400, `{"filter":{"when":"true","sql":"TRUE"},"event":{}}`: 400, `{`: 400,

@@ -166,3 +166,17 @@ func TestARuleTooManyIsRefusedThroughTheAPI(t *testing.T) {
 		}
 	}
 }
+
+func TestErrorsOfAPatternThroughTheAPIHavePointers(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"bus":"b","targets":["t"],"pattern":{"detail":{"a/b":[{"prefx":"x"}]}}}`:           "/pattern/detail/a~1b/0",
+		`{"bus":"b","targets":["t"],"filters":[{"exact":{"type":"a"}},{"prefix":{"id":1}}]}`: "/filters/1/prefix/id",
+		`{"bus":"b","targets":["t"],"sql":"type ="}`:                                         "/sql",
+		`{"bus":"b","targets":["t"],"when":"true","sql":"TRUE"}`:                             "/sql",
+	} {
+		_, diags := testLoader(t).ParseObject(Rules, "r", []byte(body))
+		if errs := diags.Errors(); len(errs) != 1 || !strings.HasPrefix(errs[0].Pointer(), want) {
+			t.Errorf("%s: %v; want one error at %s", body, diags, want)
+		}
+	}
+}

@@ -116,6 +116,10 @@ func (d *document) lint(bus string, n *yaml.Node, path keyPath, f rules.Filter) 
 		events, which := d.loader.Stored(bus)
 		warnings = append(warnings, d.loader.Rules.Unseen(f, events, which)...)
 	}
+	if len(warnings) > 0 && len(d.taint(n)) > 0 {
+		d.add(n, path, "a part of it cannot be meant; what is not shown, for there is a reference in the filter", true)
+		return
+	}
 	for _, w := range warnings {
 		message := w.Message
 		if w.Hint != "" {

@@ -81,9 +81,52 @@ func (l *linter) parts(f Filter) (root *claim, wanted []*claim) {
 	case inFilters:
 		root = l.claimList(andNode, []byte(source), claim{line: 1, column: 1})
 	default:
-		return nil, nil
+		return l.patternParts()
 	}
 	return root, root.tests(nil)
+}
+
+// patternParts is a pattern as a claim, of which only the alternatives for the
+// type are known, and claims that look at a place each.
+func (l *linter) patternParts() (root *claim, wanted []*claim) {
+	s := &patternSource{jsonSource: jsonSource{source: l.source}, env: l.env, paths: map[string]int32{}}
+	if !s.read("the pattern") {
+		return nil, nil
+	}
+	root = &claim{kind: andNode, line: 1, column: 1}
+	var visit func(v *jsonValue, path []string, within bool)
+	visit = func(v *jsonValue, path []string, within bool) {
+		for i := range v.members {
+			m := &v.members[i]
+			if m.name == "$or" && either(&m.value) {
+				for j := range m.value.list {
+					visit(&m.value.list[j], path, true)
+				}
+				continue
+			}
+			below := append(path[:len(path):len(path)], strings.Split(m.name, ".")...)
+			if m.value.kind == mapValue {
+				visit(&m.value, below, within)
+				continue
+			}
+			f, ok := s.alternatives(m, below)
+			if !ok || f.absent {
+				continue
+			}
+			at := claim{line: 1, column: 1, pointer: s.root.pointerTo(m.start)}
+			if p := s.attribute(below[0]); below[0] != "detail" && p.attr == "type" && !within {
+				root.kids = append(root.kids, l.claimOf(&f.test, at))
+			} else {
+				at.kind, at.test = testNode, &node{kind: testNode, place: p}
+				if below[0] == "detail" {
+					at.test.place = l.env.places.of(reachAll, "data", below[1:])
+				}
+				wanted = append(wanted, &at)
+			}
+		}
+	}
+	visit(&s.root, nil, false)
+	return root, wanted
 }
 
 // tests appends the tests of a claim. Those that ask whether there is a value
@@ -187,7 +230,7 @@ func (l *linter) unseenType(root *claim, events []*event.Event, where string) {
 // unseenPath warns of a place that no event has, once for each path.
 func (l *linter) unseenPath(c *claim, events []*event.Event, where string, seen map[string]bool) {
 	p := c.test.place
-	if p.reach == reachAll || p.attr != "data" && (alwaysText(p.attr) || p.attr == "time") {
+	if p.attr != "data" && (alwaysText(p.attr) || p.attr == "time") {
 		return
 	}
 	names := map[string]bool{} // of what is beside the first that is missing
@@ -212,7 +255,12 @@ func (l *linter) unseenPath(c *claim, events []*event.Event, where string, seen 
 func (p *place) in(events []*event.Event, names map[string]bool) bool {
 	for _, ev := range events {
 		v := &view{ev: ev}
-		if x := p.resolve(v); x.kind != missingValue {
+		if p.reach == reachAll {
+			x := v.dataValue()
+			if x.reaches(p.keys) {
+				return true
+			}
+		} else if x := p.resolve(v); x.kind != missingValue {
 			return true
 		}
 		switch {
@@ -226,6 +274,29 @@ func (p *place) in(events []*event.Event, names map[string]bool) bool {
 		case p.attr != "data":
 			for _, e := range ev.Extensions() {
 				names[e.Name] = true
+			}
+		}
+	}
+	return false
+}
+
+// reaches reports whether keys lead to something, through arrays and keys that
+// have dots in them.
+func (x *value) reaches(keys []string) bool {
+	switch {
+	case len(keys) == 0:
+		return x.kind != missingValue
+	case x.kind == listValue:
+		for n := range x.node.Elements() {
+			if y := nodeValue(n); y.reaches(keys) {
+				return true
+			}
+		}
+	case x.kind == mapValue:
+		for i := range keys {
+			n, ok := x.node.Get(strings.Join(keys[:i+1], "."))
+			if y := nodeValue(n); ok && y.reaches(keys[i+1:]) {
+				return true
 			}
 		}
 	}

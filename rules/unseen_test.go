@@ -39,6 +39,14 @@ func TestPathsThatNoEventHas(t *testing.T) {
 		{"an extension in filters", Filter{Filters: `[{"exact":{"type":"placed"}},{"prefix":{"tenants":"a"}}]`},
 			`/1/prefix/tenants: none of the 6 events among the last 12 events of bus orders whose type fits has event.tenants; the nearest is event.tenant`},
 
+		{"a path in a pattern", Filter{Pattern: `{"detail":{"totl":[5],"items":{"sku":["a"]}}}`},
+			`/detail/totl: none of the last 12 events of bus orders has event.data.totl; the nearest is event.data.total`},
+		{"a path through an array in a pattern", Filter{Pattern: `{"type":["placed"],"detail":{"items.skuu":["a"]}}`},
+			`/detail/items.skuu: none of the 6 events among the last 12 events of bus orders whose type fits has event.data.items.skuu`},
+		{"a type in a pattern", Filter{Pattern: `{"detail-type":["plced"]}`},
+			`/detail-type: none of the last 12 events of bus orders has the type "plced"; the nearest is "placed"`},
+
+		{"a pattern that fits", Filter{Pattern: `{"detail-type":[{"prefix":"pl"}],"tenant":["b"],"detail":{"items":{"sku":["z"]},"placed.by":["y"],"gone":[{"exists":false}]}}`}, ""},
 		{"paths that there are", Filter{When: `event.data.total > 5 && event.data.placed.by == "x" && event.tenant == "a"`}, ""},
 		{"what has asks for", Filter{When: `has(event.data.totl) || event.data.?x.hasValue()`}, ""},
 		{"an attribute that is not set", Filter{When: `event.subject == "a"`}, ""},

@@ -403,11 +403,17 @@ func TestScheduledEventsAreListedAndCancelled(t *testing.T) {
 func TestRulesAreTriedOnAnEvent(t *testing.T) {
 	s := newServer(t)
 	for body, want := range map[string]string{
-		`{"rule":"big","event":{"data":{"total":150}}}`:                            `"matched":true`,
-		`{"rule":"big","event":{"data":{"total":5}}}`:                              `"matched":false`,
-		`{"rule":"big","event":{"data":{}}}`:                                       `"error":`,
-		`{"filter":{"when":"event.type == 'x'"},"event":{"type":"x"}}`:             `"type":"x"`,
-		`{"filter":{},"transform":{"type":"y${{ event.id }}"},"event":{"id":"7"}}`: `"type":"y7"`,
+		`{"rule":"big","event":{"data":{"total":150}}}`:                                   `"matched":true`,
+		`{"rule":"big","event":{"data":{"total":5}}}`:                                     `"matched":false`,
+		`{"rule":"big","event":{"data":{}}}`:                                              `"error":`,
+		`{"filter":{"when":"event.type == 'x'"},"event":{"type":"x"}}`:                    `"type":"x"`,
+		`{"filter":{},"transform":{"type":"y${{ event.id }}"},"event":{"id":"7"}}`:        `"type":"y7"`,
+		`{"filter":{},"transform":{"jq":".data | map(. * 2)"},"event":{"data":[1,2]}}`:    `"data":[2,4]`,
+		`{"filter":{},"transform":{"inputPath":"$.detail.a"},"event":{"data":{"a":[5]}}}`: `"data":[5]`,
+		`{"filter":{},"transform":{"input":{"a":1}},"event":{}}`:                          `"data":{"a":1}`,
+		`{"filter":{},"transform":{"inputTransformer":{"inputPathsMap":{"a":"$.detail.a"},"inputTemplate":"{\"x\": <a>, \"at\": <aws.events.event.ingestion-time>}"}},"event":{"time":"2026-11-22T10:00:00Z","data":{"a":1}}}`: `"data":{"x":1,"at":"2026-11-22T10:00:00.000Z"}`,
+		`{"filter":{},"transform":{"jq":".data[]"},"event":{"data":[1,2]}}`:                              `"error":"transform: jq: the program results in more than one value`,
+		`{"filter":{},"transform":{"jq":".","subject":"${{ event.data.s }}"},"event":{"data":{"s":""}}}`: `"error":"transform: subject:`,
 	} {
 		res, got := s.call("POST", "/v1/rules/test", body, "Content-Type", "application/json")
 		if res.StatusCode != 200 || !strings.Contains(got, want) {
@@ -430,7 +436,8 @@ func TestRulesAreTriedOnAnEvent(t *testing.T) {
 	}
 	for body, status := range map[string]int{
 		`{"filter":{"when":"event."},"event":{}}`: 400, `{"event":{}}`: 400, `{"rule":"nope","event":{}}`: 404, `{"rule":"big"}`: 400,
-		`{"filter":{},"transform":{"type":"${{ nope }}"},"event":{}}`: 400, `{"filter":{"when":"true","sql":"TRUE"},"event":{}}`: 400, `{`: 400,
+		`{"filter":{},"transform":{"type":"${{ nope }}"},"event":{}}`: 400, `{"filter":{},"transform":{"jq":".data |"},"event":{}}`: 400,
+		`{"filter":{},"transform":{"jq":".data","input":1},"event":{}}`: 400, `{"filter":{},"transform":{"inputPath":"x"},"event":{}}`: 400, `{"filter":{"when":"true","sql":"TRUE"},"event":{}}`: 400, `{`: 400,
 	} {
 		res, got := s.call("POST", "/v1/rules/test", body, "Content-Type", "application/json")
 		s.problemOf(res, got, status)

@@ -46,7 +46,7 @@ func (s *Server) testRule(c *gin.Context) {
 		fail(c, err)
 		return
 	}
-	m, t, err := s.ruleUnderTest(&req)
+	m, t, in, err := s.ruleUnderTest(&req)
 	if err != nil {
 		fail(c, err)
 		return
@@ -60,7 +60,7 @@ func (s *Server) testRule(c *gin.Context) {
 	out := RuleTestResult{Matched: res.Matched, Error: res.Error}
 	if res.Matched {
 		if t != nil {
-			ev, err = t.Apply(ev)
+			ev, err = t.ApplyIn(in, ev)
 		}
 		if err != nil {
 			out.Error = err.Error()
@@ -72,33 +72,35 @@ func (s *Server) testRule(c *gin.Context) {
 }
 
 // ruleUnderTest is the rule that a request names, or what it brings compiled.
-func (s *Server) ruleUnderTest(req *RuleTest) (*rules.Matcher, *transform.Transform, error) {
+func (s *Server) ruleUnderTest(req *RuleTest) (*rules.Matcher, *transform.Transform, transform.Context, error) {
+	in := transform.Context{Rule: req.Rule}
 	if (req.Rule == "") == (req.Filter == nil) {
-		return nil, nil, problem(http.StatusBadRequest, "invalid-parameter", `give either "rule" or "filter"`)
+		return nil, nil, in, problem(http.StatusBadRequest, "invalid-parameter", `give either "rule" or "filter"`)
 	}
 	if req.Rule != "" {
 		if len(req.Transform) > 0 {
-			return nil, nil, problem(http.StatusBadRequest, "invalid-parameter", `"transform" goes with "filter"; a rule has its own`).with("/transform", "not with rule")
+			return nil, nil, in, problem(http.StatusBadRequest, "invalid-parameter", `"transform" goes with "filter"; a rule has its own`).with("/transform", "not with rule")
 		}
 		r, ok := s.opts.Engine.Plan().Rules[req.Rule]
 		if !ok {
-			return nil, nil, problem(http.StatusNotFound, "not-found", "there is no rule %q", req.Rule)
+			return nil, nil, in, problem(http.StatusNotFound, "not-found", "there is no rule %q", req.Rule)
 		}
-		return r.Matcher, r.Transform, nil
+		in.Bus = r.Bus
+		return r.Matcher, r.Transform, in, nil
 	}
 	m, err := req.Filter.compile(s.opts.Rules)
 	if err != nil || len(req.Transform) == 0 {
-		return m, nil, err
+		return m, nil, in, err
 	}
 	var doc yaml.Node // JSON is YAML, with places
 	if err := yaml.Unmarshal(req.Transform, &doc); err != nil || len(doc.Content) != 1 {
-		return nil, nil, problem(http.StatusBadRequest, "invalid-transform", "the transform cannot be read: %v", err)
+		return nil, nil, in, problem(http.StatusBadRequest, "invalid-transform", "the transform cannot be read: %v", err)
 	}
 	t, err := transform.Compile(s.opts.Rules, doc.Content[0])
 	if err != nil {
-		return nil, nil, problem(http.StatusBadRequest, "invalid-transform", "the transform does not compile: %v", err).with("/transform", err.Error())
+		return nil, nil, in, problem(http.StatusBadRequest, "invalid-transform", "the transform does not compile: %v", err).with("/transform", err.Error())
 	}
-	return m, t, nil
+	return m, t, in, nil
 }
 
 // compile compiles the one filter that is given; without one, every event

@@ -266,7 +266,7 @@ func (d *deliverer) deliver(s *subscription, spec *subscriptionSpec, dl *store.D
 	ev := dl.Record.Event
 	if spec.transform != nil {
 		var err error
-		if ev, err = applyTransform(spec.transform, ev); err != nil {
+		if ev, err = applyTransform(spec, dl.Record.Recorded, ev); err != nil {
 			out.settle(s, spec, dl, attemptResult{started: now, took: time.Since(now),
 				err: &targets.Permanent{Err: err}})
 			return
@@ -331,13 +331,13 @@ func callTarget(ctx context.Context, t targets.Target, d *targets.Delivery) (err
 }
 
 // applyTransform makes a panic of a transform an error.
-func applyTransform(t *transform.Transform, ev *event.Event) (out *event.Event, err error) {
+func applyTransform(spec *subscriptionSpec, recorded time.Time, ev *event.Event) (out *event.Event, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
-	return t.Apply(ev)
+	return spec.transform.ApplyIn(transform.Context{Bus: spec.bus.name, Rule: spec.rule, Recorded: recorded}, ev)
 }
 
 // firstLines is the start of a stack trace.

@@ -139,7 +139,7 @@ type ruleSettings struct {
 	Pattern   patternNode     `yaml:"pattern" doc:"The filter as an event pattern, such as {type: [com.example.order.placed], detail: {total: [{numeric: [\">\", 100]}]}}. A rule has one of when, pattern, filters and sql."`
 	Filters   filtersNode     `yaml:"filters" doc:"The filter as a list of filters of the CloudEvents Subscriptions API, all of which an event has to pass, such as [{exact: {type: com.example.order.placed}}, {prefix: {subject: eu/}}]."`
 	SQL       string          `yaml:"sql" doc:"The filter as a CloudEvents SQL expression, such as type = 'com.example.order.placed' AND subject LIKE 'eu/%'. It sees attributes, not the data."`
-	Transform *transformNode  `yaml:"transform" doc:"What the event becomes before it is delivered: CloudEvents attributes by name, and data. A ${{ … }} in a text is a CEL expression over event. Attributes that are not named are kept."`
+	Transform *transformNode  `yaml:"transform" doc:"What the event becomes before it is delivered: CloudEvents attributes by name, and data, or one of jq, inputPath, input and inputTransformer in its place. A ${{ … }} in a text is a CEL expression over event. Attributes that are not named are kept."`
 	Targets   []string        `yaml:"targets" doc:"The names of the targets that get the event." required:"true"`
 	Tests     []fixtureFields `yaml:"tests" doc:"Examples that switchyard rules test checks: an event, and what is to become of it."`
 }

@@ -66,6 +66,53 @@ rules' examples with ` + "`switchyard rules test`" + `.
 const docsTransform = `
 A ` + "`transform`" + ` holds CloudEvents attributes by name, and ` + "`data`" + `. A text that is one
 whole expression, ` + "`\"${{ event.data.id }}\"`" + `, keeps the type of its value.
+[Functions](functions.md) lists what expressions can call. In place of ` + "`data`" + `, one of
+these makes the new data; attributes may still be set beside it:
+
+| key | the new data is |
+| --- | --- |
+| ` + "`jq`" + ` | the one result of a jq program |
+| ` + "`inputPath`" + ` | the part of the event at a path, such as ` + "`$.detail.order`" + ` |
+| ` + "`input`" + ` | a constant: a value, or JSON text |
+| ` + "`inputTransformer`" + ` | a template, ` + "`inputTemplate`" + `, with placeholders, ` + "`<name>`" + `, whose paths stand in ` + "`inputPathsMap`" + ` |
+
+So no extension can be set that is called ` + "`jq`" + ` or ` + "`input`" + `; one that was published is
+kept. Whatever makes it, the result is checked to be a valid CloudEvent of at most
+1 MiB, or four times the size of the original if that is more. A transform that
+fails makes the delivery a dead letter, which says why.
+
+**jq** sees the event as one JSON object: ` + "`.type`" + `, ` + "`.data`" + ` and so on (` + "`.data_base64`" + ` for
+bytes). No result or several are errors; ` + "`[…]`" + ` makes one of many. Numbers that are
+passed on keep their digits, whole numbers are calculated exactly, others as
+doubles; keys come in order of their names. There is no environment, no files, no
+further inputs, no clock and no ` + "`fromstream`" + `.
+
+A program may take 2 million steps (and 20 for each byte of the event). Steps, not
+time, are counted, so that it ends in the same way on every attempt; one that is
+slow by itself is ended after 3 seconds. A value that it makes may take about 8
+times the memory of the largest result, all of them in sum 64 times that; regular
+expressions take texts of at most 16 KiB, and arrays are extended to at most
+100,000 elements.
+
+**EventBridge's forms** see the event in EventBridge's form: ` + "`detail`" + ` is the data
+(base64 of bytes), ` + "`detail-type`" + ` the type, ` + "`version`" + ` is "0", ` + "`resources`" + ` lists what an
+extension of that name has, separated by commas, and all other attributes, such
+as ` + "`account`" + ` and ` + "`region`" + `, have their names. Paths have names, indexes and
+wildcards: ` + "`$.detail.items[0].id`" + `, ` + "`$.detail.items[*].id`" + `. An ` + "`inputPath`" + ` that leads to
+nothing fails. A template is JSON, or lines of quoted text, or plain text; the last
+two make one string. ` + "`<name>`" + ` outside of a string is the whole value, ` + "`\"\"`" + ` if the path
+leads to nothing; within a string it is the text, or nothing, objects and lists
+without their quotes. A template that could not result in JSON is refused when it
+is loaded, and text is escaped in strings (EventBridge does not deliver the event
+then). Predefined are:
+
+| placeholder | value |
+| --- | --- |
+| ` + "`<aws.events.rule-name>`" + ` | the rule's name |
+| ` + "`<aws.events.rule-arn>`" + ` | ` + "`arn:switchyard:events:REGION:ACCOUNT:rule/BUS/RULE`" + `, with the event's region and account |
+| ` + "`<aws.events.event.ingestion-time>`" + ` | when the event was recorded; where a rule is tried out, the event's time |
+| ` + "`<aws.events.event>`" + ` | the event without detail, and with ` + "`detailType`" + ` for detail-type, as in EventBridge |
+| ` + "`<aws.events.event.json>`" + ` | the whole event |
 
 A fixture's ` + "`expect`" + ` compares the attributes that it names and the whole of ` + "`data`" + ` as
 JSON values; numbers are compared by value.

@@ -15,6 +15,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/switchyard-dev/switchyard/bus/event"
+	"github.com/switchyard-dev/switchyard/transform"
 )
 
 // Fixture is an example that stands with a rule: an event, and what the rule is
@@ -142,7 +143,7 @@ func RunFixtures(cfg *Config) []FixtureResult {
 	for _, name := range slices.Sorted(maps.Keys(cfg.Rules)) {
 		r := cfg.Rules[name]
 		for i, f := range r.Tests {
-			res := r.run(f)
+			res := r.run(name, f)
 			res.Rule, res.Number, res.Origin = name, i+1, f.Origin
 			res.Passed = len(res.Problems) == 0
 			for i, p := range res.Problems {
@@ -157,7 +158,7 @@ func RunFixtures(cfg *Config) []FixtureResult {
 	return out
 }
 
-func (r Rule) run(f Fixture) (res FixtureResult) {
+func (r Rule) run(name string, f Fixture) (res FixtureResult) {
 	found := r.Matcher.Evaluate(f.Event)
 	switch {
 	case found.Error != "" && f.Match:
@@ -172,7 +173,7 @@ func (r Rule) run(f Fixture) (res FixtureResult) {
 	ev := f.Event
 	if r.Transform != nil {
 		var err error
-		if ev, err = r.Transform.Apply(ev); err != nil {
+		if ev, err = r.Transform.ApplyIn(transform.Context{Bus: r.Bus, Rule: name}, ev); err != nil {
 			res.Problems = append(res.Problems, "the transform fails on this event: "+strings.TrimPrefix(err.Error(), "transform: "))
 			return res
 		}

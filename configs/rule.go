@@ -79,8 +79,11 @@ func (d *document) transformErrors(n *yaml.Node, path keyPath, err error) {
 		}
 		at, p := walk(n, path, te.Key)
 		line, column := te.Line, te.Column
-		if _, changed := d.written[at]; changed || line == 0 {
+		switch _, changed := d.written[at]; {
+		case changed || line == 0:
 			line, column = at.Line, at.Column
+		case te.TextLine > 0:
+			line, column = d.inside(at, te.TextLine, te.TextColumn)
 		}
 		d.addAt(line, column, p, d.mask(at, te.Message), false)
 	}

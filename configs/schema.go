@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"reflect"
+	"slices"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -173,7 +174,9 @@ func specialSchema(t reflect.Type) map[string]any {
 		}
 	case reflect.TypeFor[Rate]():
 		return map[string]any{"type": "string", "pattern": `^ *[1-9][0-9]* */ *[smh] *$|` + referencePattern}
-	case reflect.TypeFor[transformNode](), reflect.TypeFor[fixtureEvent]():
+	case reflect.TypeFor[transformNode]():
+		return transformSchema()
+	case reflect.TypeFor[fixtureEvent]():
 		return map[string]any{"type": "object"}
 	case reflect.TypeFor[patternNode]():
 		return map[string]any{"type": []string{"object", "null"}}
@@ -190,6 +193,42 @@ func specialSchema(t reflect.Type) map[string]any {
 		return map[string]any{"type": "string"}
 	}
 	return nil
+}
+
+// transformSchema is the schema of a transform, which package transform reads:
+// attributes, and at most one way to make data.
+func transformSchema() map[string]any {
+	object := func(properties map[string]any, more any, required ...string) map[string]any {
+		s := map[string]any{"type": "object", "properties": properties, "additionalProperties": more}
+		if required != nil {
+			s["required"] = required
+		}
+		return s
+	}
+	text := map[string]any{"type": "string"}
+	forms := map[string]any{
+		"data":      map[string]any{"description": "The new data, with expressions in its texts."},
+		"jq":        map[string]any{"type": "string", "description": "A jq program over the event in the JSON format of CloudEvents; its one result becomes the data."},
+		"inputPath": map[string]any{"type": "string", "description": "The part of the event that becomes the data, as EventBridge has it, such as $.detail."},
+		"input":     map[string]any{"description": "A constant that becomes the data: a value, or JSON text."},
+	}
+	transformer := object(map[string]any{
+		"inputPathsMap": map[string]any{"type": []string{"object", "null"}, "additionalProperties": text, "description": "Names for the placeholders of the template, each with a path such as $.detail.id."},
+		"inputTemplate": map[string]any{"type": "string", "description": "JSON or text with placeholders, <name>."},
+	}, false, "inputTemplate")
+	transformer["description"] = "Data that is made of a template, as EventBridge has it."
+	forms["inputTransformer"] = transformer
+
+	s := object(forms, map[string]any{"type": []string{"string", "number", "boolean", "null"}})
+	s["propertyNames"] = map[string]any{"pattern": "^([a-z0-9]+|inputPath|inputTransformer)$"}
+	var some []any
+	for _, form := range sortedKeys(forms) {
+		some = append(some, map[string]any{"required": []string{form}})
+	}
+	one := append(slices.Clone(some), map[string]any{"not": map[string]any{"anyOf": some}})
+	s["oneOf"] = one
+	s["minProperties"] = 1
+	return s
 }
 
 // withDefault adds the default, unless it is the zero value.

@@ -75,6 +75,12 @@ func TestNoExpressionTakesLong(t *testing.T) {
 		{"string conversions", `lists.range(10000).all(i, bytes(event.data.s).size() > 0)`, longText},
 		{"base64 again and again", `lists.range(10000).all(i, base64.encode(bytes(event.data.s)) != "")`, longText},
 		{"quotes and cases", `lists.range(10000).all(i, strings.quote(event.data.s.upperAscii().lowerAscii().reverse()) != "")`, longText},
+		{"hashes again and again", `lists.range(10000).all(i, hash.sha512(event.data.s) != "")`, longText},
+		{"parsed again and again", `lists.range(10000).all(i, size(json.parse(json.encode(event.data))) > 0)`, numbers},
+		{"merged again and again", `lists.range(10000).all(i, size(json.mergePatch(event.data, event.data)) > 0)`, keys.String()},
+		{"cases again and again", `lists.range(10000).all(i, text.snakeCase(text.camelCase(event.data.s)) != "")`, longText},
+		{"encoded for URLs again and again", `lists.range(10000).all(i, url.encode(url.encode(event.data.s)) != "")`, escaped},
+		{"defaults within defaults", strings.Repeat(`coalesce(event.data.a, `, 40) + "0" + strings.Repeat(")", 40) + " == 0", numbers},
 	}
 	env := mustEnv(t)
 	for _, tc := range tests {

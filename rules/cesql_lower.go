@@ -29,7 +29,7 @@ func (l *sqlLowering) condition(e *sqlExpr) node {
 		return l.all(notNode, e)
 	case sqlXor:
 		if right := l.condition(&e.args[1]); right.kind == testNode {
-			return node{kind: ifNode, more: kids{l.condition(&e.args[0]), not(right), right}}
+			return parent(ifNode, l.condition(&e.args[0]), not(right), right)
 		}
 	case sqlExists:
 		return l.test(e.name, reachText, node{test: exists, missing: no})
@@ -72,7 +72,7 @@ func (l *sqlLowering) all(kind nodeKind, e *sqlExpr) node {
 			k[i] = l.anchored(k[i])
 		}
 	}
-	return node{kind: kind, more: k}
+	return parent(kind, k...)
 }
 
 // anchored lets an index find what is left to the evaluator, where it is alone:
@@ -86,7 +86,7 @@ func (l *sqlLowering) anchored(n node) node {
 		return n
 	}
 	present := l.test(name, reachText, node{test: hasPrefix, operand: textValue})
-	return node{kind: andThenNode, more: kids{present, n}}
+	return parent(andThenNode, present, n)
 }
 
 // required reports whether every event has the attribute.
@@ -186,7 +186,7 @@ func (l *sqlLowering) in(name string, list []sqlExpr) (node, bool) {
 		n = l.test(name, reach, node{test: equals, operand: textValue, text: scalars[0].text})
 	}
 	if guard.kind == testNode {
-		n = node{kind: andThenNode, more: kids{guard, n}}
+		n = parent(andThenNode, guard, n)
 	}
 	return n, true
 }

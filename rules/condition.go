@@ -1,5 +1,7 @@
 package rules
 
+import "unsafe"
+
 // outcome is what a condition says of an event. A failure stands until
 // something decides without it, as in CEL.
 type outcome uint8
@@ -54,14 +56,27 @@ type node struct {
 	missing outcome   // of a testNode when there is no value at its place
 	wrong   outcome   // of a testNode when the value has a type that the test is not for
 	operand valueKind // of the literal of a testNode: its type, with num or text
+	count   uint16    // of kids
 	num     float64
 	place   *place
 	text    string
-	more    any // kids, operands, *glob, *expression, netip.Prefix, *pattern or residual
+	more    any // the first of the kids, operands, *glob, *expression, netip.Prefix, *pattern or residual
 }
 
 // kids are the parts of an and, or, not or if.
 type kids []node
+
+// parent is a condition of several others. It keeps its own copy of them when
+// their slice has room to spare.
+func parent(kind nodeKind, k ...node) node {
+	if len(k) == 0 {
+		return node{kind: kind}
+	}
+	if cap(k) > len(k) {
+		k = append(make(kids, 0, len(k)), k...)
+	}
+	return node{kind: kind, count: uint16(len(k)), more: &k[0]}
+}
 
 // residual is what only a dialect's own evaluator can say.
 type residual interface {
@@ -74,8 +89,10 @@ type residual interface {
 }
 
 func (n *node) kids() kids {
-	k, _ := n.more.(kids)
-	return k
+	if n.count == 0 {
+		return nil
+	}
+	return unsafe.Slice(n.more.(*node), n.count)
 }
 
 // eval evaluates the condition. Residuals are asked last where their order does

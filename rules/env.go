@@ -26,7 +26,9 @@
 // Besides CEL's own there are the extension libraries strings, math, lists,
 // sets, encoders (base64, json.encode), regex, bindings (cel.bind), two-variable
 // comprehensions (transformList, transformMap, ...) and optional values (?. and
-// orValue). Messages cannot be constructed.
+// orValue), and functions of our own for times and zones, hashes, JSON, text and
+// what may be missing. docs/functions.md has them all. Messages cannot be
+// constructed.
 //
 // # Limits
 //
@@ -107,6 +109,7 @@ func newCEL(variables ...cel.EnvOption) (*cel.Env, error) {
 			cel.ValidateTimestampLiterals(),
 		),
 	}
+	options = append(options, library()...)
 	options = append(options, variables...)
 	return cel.NewEnv(append(options, guardFunctions)...)
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "rewrite the golden files")
+var update = flag.Bool("update", false, "rewrite the golden files and the results in docs/functions.md")
 
 func TestCompileErrors(t *testing.T) {
 	sources := []string{

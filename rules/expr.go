@@ -150,6 +150,7 @@ func (b *branch) eval(v *view) (Value, error) {
 // path is a chain of constant steps from event.data.
 type path struct {
 	steps []step
+	maybe bool // event.?data: there may be no data
 }
 
 type step struct {
@@ -168,6 +169,9 @@ const (
 )
 
 func (p *path) optional() bool {
+	if p.maybe {
+		return true
+	}
 	for _, s := range p.steps {
 		if s.optional {
 			return true
@@ -257,8 +261,8 @@ func (p *path) add(e ast.Expr) bool {
 		return false
 	}
 	if operand.Kind() == ast.IdentKind {
-		// event.data itself; event.?data is left to CEL.
-		return strings.TrimPrefix(operand.AsIdent(), ".") == "event" && s.key == "data" && !s.optional
+		p.maybe = s.optional
+		return strings.TrimPrefix(operand.AsIdent(), ".") == "event" && s.key == "data"
 	}
 	if !p.add(operand) {
 		return false

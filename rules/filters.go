@@ -86,7 +86,7 @@ func (p *filterParser) list(kind nodeKind, pointer string, negated bool) node {
 	case 1:
 		return k[0]
 	}
-	return node{kind: kind, more: k}
+	return parent(kind, k...)
 }
 
 // filter is one object with its dialect.
@@ -160,7 +160,7 @@ func (p *filterParser) attributes(test testKind, pointer string) node {
 	case 1:
 		return k[0]
 	}
-	return node{kind: andNode, more: k}
+	return parent(andNode, k...)
 }
 
 func (p *filterParser) attribute(test testKind, name string, nameAt int, pointer string) node {

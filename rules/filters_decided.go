@@ -32,7 +32,7 @@ func (n *node) decideKids(source string) node {
 	for i := range k {
 		k[i] = k[i].decided(source)
 	}
-	return node{kind: n.kind, more: k}
+	return parent(n.kind, k...)
 }
 
 // failing is a test that says o where it would fail.

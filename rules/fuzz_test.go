@@ -9,7 +9,8 @@ import (
 
 func FuzzCompile(f *testing.F) {
 	for _, s := range []string{`event.type == "a"`, `event.data.a[0].b > 1 && has(event.data.c)`, `event.data.a.exists(x, x.b in [1, "a"])`,
-		`event.subject.matches("^a(b|c)+$")`, `cel.bind(a, event.data, a.?b.orValue(1) == 1)`, "event.`in`", `"\u00e9" + 'a' == """b"""`, `event.`, "\xff", "(((", `event["in`} {
+		`event.subject.matches("^a(b|c)+$")`, `cel.bind(a, event.data, a.?b.orValue(1) == 1)`, "event.`in`", `"\u00e9" + 'a' == """b"""`, `event.`, "\xff", "(((", `event["in`,
+		`default(event.data.a[0].?b["c"], coalesce(event.data, event.subject, 1)) == 1`, `time.format(event.time, "%F", "Europe/Berlin") == hash.md5(text.camelCase(event.id))`} {
 		f.Add(s)
 	}
 	env := mustEnv(f)

@@ -150,13 +150,19 @@ func appendFloat(dst []byte, f float64) ([]byte, error) {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return dst, fmt.Errorf("%v cannot be written as JSON", f)
 	}
+	return AppendFloat(dst, f), nil
+}
+
+// AppendFloat appends a finite number as JSON: with all digits that it needs, an
+// exponent only if it is very large or small.
+func AppendFloat(dst []byte, f float64) []byte {
 	if f == 0 {
-		return append(dst, '0'), nil
+		return append(dst, '0')
 	}
 	if a := math.Abs(f); a >= 1e-6 && a < 1e21 {
-		return strconv.AppendFloat(dst, f, 'f', -1, 64), nil
+		return strconv.AppendFloat(dst, f, 'f', -1, 64)
 	}
-	return strconv.AppendFloat(dst, f, 'e', -1, 64), nil
+	return strconv.AppendFloat(dst, f, 'e', -1, 64)
 }
 
 // AppendString appends a JSON string. Bytes that are not UTF-8 become U+FFFD.

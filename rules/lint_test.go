@@ -279,7 +279,9 @@ func (c *claim) outcomeOn(v *view) (o outcome, ok bool) {
 	case c.key != "":
 		return 0, false
 	}
-	n.more = k
+	if len(k) > 0 {
+		n = parent(c.kind, k...)
+	}
 	return n.eval(v), true
 }
 

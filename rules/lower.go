@@ -64,7 +64,7 @@ func (l *lowering) kids(kind nodeKind, args []ast.Expr) node {
 	if kind == andNode || kind == orNode {
 		residualsLast(k)
 	}
-	return node{kind: kind, more: k}
+	return parent(kind, k...)
 }
 
 // residualsLast moves what costs most to the end; the order does not change
@@ -138,7 +138,7 @@ func celTest(k testKind, p *place) node {
 	return node{kind: testNode, test: k, place: p, missing: failure, wrong: failure}
 }
 
-func not(n node) node { return node{kind: notNode, more: kids{n}} }
+func not(n node) node { return parent(notNode, n) }
 
 // with is the test against a literal.
 func (n node) with(s scalar) node {

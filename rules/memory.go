@@ -271,7 +271,7 @@ func (r *reader) node(depth int) node {
 			k[i] = r.node(depth + 1)
 		}
 		r.bad = r.bad || len(k) == 0 || n.kind == notNode && len(k) != 1 || n.kind == ifNode && len(k) != 3
-		n.more = k
+		n = parent(n.kind, k...)
 	case residualNode:
 		n.more = r.residue()
 	case testNode:

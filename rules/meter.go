@@ -43,6 +43,22 @@ func (meter) CallCost(function, overload string, args []ref.Val, result ref.Val)
 		case len(args) == 1 && !own(args[0]):
 			cost += bulk(result)
 		}
+	case "base64.encodeUrl", "base64.decodeUrl", "hex.encode", "hex.decode", "url.encode", "url.decode", "text.truncate", "text.padStart":
+		cost += 4*shallow(args) + 4*bulk(result)
+	case "text.camelCase", "text.snakeCase", "text.kebabCase", "text.titleCase":
+		cost += 16 * shallow(args)
+	case "time.format", "time.parse", "time.startOf":
+		cost += 20
+		if types.IsError(result) {
+			cost += 500 // a zone that does not exist is looked for in files
+		}
+	case "json.parse":
+		cost += 2 * shallow(args)
+	case "json.mergePatch":
+		cost += 2 * (jsonBulk(result) + shallow(args))
+		for _, a := range args {
+			cost += jsonBulk(a)
+		}
 	case "startsWith", "endsWith":
 		if len(args) == 2 {
 			cost += bulk(args[1])
@@ -76,6 +92,17 @@ func bulk(v ref.Val) uint64 {
 		return uint64(len(v)) / bytesPerUnit
 	case traits.Mapper, traits.Lister:
 		return uint64(length(v)) / membersPerUnit
+	}
+	return 0
+}
+
+// jsonBulk is the cost of reading or writing a value's JSON text, when it is there.
+func jsonBulk(v ref.Val) uint64 {
+	switch v := v.(type) {
+	case *object:
+		return uint64(len(v.node.Raw())) / bytesPerUnit
+	case *array:
+		return uint64(len(v.node.Raw())) / bytesPerUnit
 	}
 	return 0
 }

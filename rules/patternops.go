@@ -74,7 +74,7 @@ func anyOf(tests kids) node {
 	case 1:
 		return tests[0]
 	}
-	return node{kind: orNode, more: slices.Clip(tests)}
+	return parent(orNode, tests...)
 }
 
 func (s *fieldSource) test(k testKind) node { return node{kind: testNode, test: k, place: s.place} }

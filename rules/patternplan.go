@@ -80,7 +80,7 @@ func allOf(list kids) node {
 	case 1:
 		return all[0]
 	}
-	return node{kind: andNode, more: slices.Clip(all)}
+	return parent(andNode, all...)
 }
 
 // shared is the disjunction of conjunctions of fields, with those that all have
@@ -178,7 +178,7 @@ func (s *patternSource) dataTest(ways []combination) node {
 		p.rare = &rare
 	}
 	if plain && len(p.tests) > 1 {
-		p.shadow = node{kind: andNode, more: kids(p.tests)}
+		p.shadow = parent(andNode, p.tests...)
 	} else {
 		p.shadow = s.shared(ways, s.shadowTest)
 	}

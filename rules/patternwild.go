@@ -97,7 +97,7 @@ func (s *fieldSource) numeric(arg *jsonValue) (n node, ok bool) {
 			s.refuse(arg, "the lower limit of numeric is not below the upper one", "")
 			return n, false
 		}
-		n = node{kind: andNode, more: tests}
+		n = parent(andNode, tests...)
 	}
 	if s.attr {
 		return s.numericText(n, s.source[arg.start:arg.end]), true
@@ -108,7 +108,7 @@ func (s *fieldSource) numeric(arg *jsonValue) (n node, ok bool) {
 // numericText is numeric for an attribute, whose text is read as a number.
 func (s *fieldSource) numericText(n node, source string) node {
 	test := node{kind: residualNode, more: &numericAttribute{place: s.place, limits: n, source: source}}
-	return node{kind: andNode, more: kids{s.test(exists), test}}
+	return parent(andNode, s.test(exists), test)
 }
 
 // numericAttribute is a residual: the number that an attribute's text is, is
@@ -174,7 +174,7 @@ func (s *fieldSource) anythingBut(arg *jsonValue) (n node, ok bool) {
 		return n, false
 	}
 	if s.attr {
-		return node{kind: andNode, more: kids{s.test(exists), not(anyOf(tests))}}, true
+		return parent(andNode, s.test(exists), not(anyOf(tests))), true
 	}
 	for i := range tests {
 		tests[i].missing = failure // so that nothing is said of no value

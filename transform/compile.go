@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -53,8 +54,10 @@ func (c *compiler) block(t *Transform, n *yaml.Node) {
 		name, ok := c.key(key, "", seen)
 		switch {
 		case !ok:
-		case name == "data":
-			t.data = c.template(val, name, 1)
+		case slices.Contains(forms(), name):
+			c.form(t, key, name, val)
+		case meant(name) != "":
+			c.report(key, name, "did you mean %s? An extension cannot have this name here", meant(name))
 		default:
 			c.attribute(t, key, name, val)
 		}
@@ -69,14 +72,15 @@ func (c *compiler) contentType(t *Transform, n *yaml.Node) {
 		if a.name != "datacontenttype" || a.text != nil || !a.set || jsonType(a.fixed.Text()) || t.data == nil {
 			continue
 		}
+		one := true
 		switch d := t.data.(type) {
-		case *text:
 		case literal:
-			if len(d) > 0 && d[0] != '"' {
-				c.report(n, "data", "under datacontenttype %q data must be one string", a.fixed.Text())
-			}
-		default:
-			c.report(n, "data", "under datacontenttype %q data must be one string", a.fixed.Text())
+			_, one = textOf(d)
+		case object, array:
+			one = false
+		}
+		if !one {
+			c.report(n, t.form, "under datacontenttype %q data must be one string", a.fixed.Text())
 		}
 	}
 }

@@ -13,6 +13,9 @@ type Error struct {
 	// Line and Column are the place in the YAML file, from 1; 0 when the block
 	// did not come from a file.
 	Line, Column int
+	// TextLine and TextColumn are the place within the text of the value, from 1;
+	// 0 when it is not known.
+	TextLine, TextColumn int
 	// Key is the path of the value within the block, such as "data.items[0].id".
 	Key string
 	// Message says what is wrong.
@@ -61,7 +64,7 @@ func (e *ApplyError) Error() string {
 	}
 	b.WriteString(e.Err.Error())
 	if strings.HasPrefix(e.Err.Error(), "no such key") {
-		b.WriteString("; where it may be absent, use has(...) ? ... : ... or .?name.orValue(...)")
+		b.WriteString("; where it may be absent, write default(..., value)")
 	}
 	return b.String()
 }

@@ -22,7 +22,7 @@
 // as JSON, a timestamp in RFC 3339, bytes in base64.
 //
 // A missing field is an error, never a silent null: write
-// has(event.data.a) ? event.data.a : null, or event.data.?a.orValue(null).
+// default(event.data.a, null) where it may be absent.
 //
 // # Attributes
 //
@@ -38,6 +38,15 @@
 // Bytes without a datacontenttype keep that of a binary event, else they are
 // application/octet-stream; within JSON they are base64. data: null is the JSON
 // value null. The order of keys in YAML is kept.
+//
+// In place of data, one of these may make it:
+//
+//   - jq: a program over the event in the JSON format of CloudEvents, with one
+//     result (type jq).
+//   - inputPath, input, inputTransformer: as EventBridge has them, over the event
+//     in EventBridge's form (eventbridge.go, type inputTemplate).
+//
+// Attributes may be set by expressions beside them.
 package transform
 
 import (
@@ -64,6 +73,7 @@ type Options struct {
 type Transform struct {
 	attributes []attribute
 	data       template // nil when data is kept
+	form       string   // the key that makes data
 	maxSize    int
 }
 
@@ -93,14 +103,20 @@ func CompileJSON(env *rules.Env, block []byte, o Options) (*Transform, error) {
 	return CompileWith(env, yamlOf(tree.Root()), o)
 }
 
-// Apply makes the transformed event. The original is unchanged. The error is an
-// *ApplyError.
+// Apply makes the transformed event without a Context, as where a rule is tried
+// out.
 func (t *Transform) Apply(ev *event.Event) (*event.Event, error) {
+	return t.ApplyIn(Context{}, ev)
+}
+
+// ApplyIn makes the transformed event. The original is unchanged. The error is
+// an *ApplyError.
+func (t *Transform) ApplyIn(c Context, ev *event.Event) (*event.Event, error) {
 	limit := t.maxSize
 	if limit <= 0 {
 		limit = max(DefaultMaxSize, 4*ev.Size())
 	}
-	r := run{ev: ev, limit: limit}
+	r := run{ev: ev, context: c.of(ev), limit: limit}
 	b := event.FromEvent(ev)
 	contentType := ""
 	for i := range t.attributes {
@@ -135,14 +151,19 @@ func (t *Transform) Apply(ev *event.Event) (*event.Event, error) {
 func (t *Transform) setData(b *event.Builder, r *run, contentType string) error {
 	single, ok := t.data.(*text)
 	if !ok {
-		if contentType != "" && !jsonType(contentType) {
-			return &ApplyError{Key: "data", Err: fmt.Errorf("under datacontenttype %q data must be one string", contentType)}
-		}
 		raw, err := t.data.appendJSON(nil, r)
 		if err != nil {
 			return err
 		}
-		setJSON(b, contentType, raw)
+		if contentType == "" || jsonType(contentType) {
+			setJSON(b, contentType, raw)
+			return nil
+		}
+		text, isText := textOf(raw)
+		if !isText {
+			return &ApplyError{Key: t.form, Err: fmt.Errorf("under datacontenttype %q data must be one string", contentType)}
+		}
+		b.SetData(contentType, []byte(text))
 		return nil
 	}
 	v, err := single.eval(r)
@@ -192,6 +213,7 @@ func builderError(err error) error {
 
 // run is one application of a transform.
 type run struct {
-	ev    *event.Event
-	limit int
+	ev      *event.Event
+	context Context
+	limit   int
 }

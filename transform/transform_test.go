@@ -156,9 +156,9 @@ func check(t *testing.T, ev *event.Event, want string) {
 func TestApplyFails(t *testing.T) {
 	tests := []struct{ name, block, want string }{
 		{"on a missing field", `data: {a: {b: ["${{ event.data.nope }}"]}}`,
-			`transform: data.a.b[0]: "event.data.nope": no such key: nope; where it may be absent, use has(...) ? ... : ... or .?name.orValue(...)`},
+			`transform: data.a.b[0]: "event.data.nope": no such key: nope; where it may be absent, write default(..., value)`},
 		{"on a missing field in text", `subject: "x ${{ event.data.nope }}"`,
-			`transform: subject: "event.data.nope": no such key: nope; where it may be absent, use has(...) ? ... : ... or .?name.orValue(...)`},
+			`transform: subject: "event.data.nope": no such key: nope; where it may be absent, write default(..., value)`},
 		{"on an absent optional", `data: "${{ event.data.?nope }}"`, `transform: data: "event.data.?nope": the optional value is absent; give it a default with orValue`},
 		{"on a null id", `id: "${{ event.data.nil }}"`, `transform: id: "event.data.nil": is required and cannot be null`},
 		{"on an empty subject", `subject: "${{ '' }}"`, `transform: subject: "''": must not be empty`},

@@ -12,6 +12,7 @@ import (
 	"github.com/switchyard-dev/switchyard/api"
 	"github.com/switchyard-dev/switchyard/bus/event"
 	"github.com/switchyard-dev/switchyard/configs"
+	"github.com/switchyard-dev/switchyard/transform"
 )
 
 func newRules() *cobra.Command {
@@ -135,7 +136,7 @@ func tryRules(cmd *cobra.Command, cfg *configs.Config, only string, ev *event.Ev
 		if res.Matched {
 			delivered, err := ev, error(nil)
 			if r.Transform != nil {
-				delivered, err = r.Transform.Apply(ev)
+				delivered, err = r.Transform.ApplyIn(transform.Context{Bus: r.Bus, Rule: name}, ev)
 			}
 			if err != nil {
 				o.Error = "transform: " + err.Error()

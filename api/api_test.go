@@ -445,11 +445,25 @@ func TestRulesAreTriedOnAnEvent(t *testing.T) {
 			t.Errorf("%s: %d %s, want %s", c.body, res.StatusCode, got, c.want)
 		}
 	}
+	for body, want := range map[string]string{
+		`{"filter":{"pattern":{"type":["x"]}},"event":{"type":"x"}}`:           `"matched":true`,
+		`{"filter":{"filters":[{"exact":{"type":"y"}}]},"event":{"type":"x"}}`: `"matched":false`,
+		`{"filter":{"sql":"type = 'x'","when":""},"event":{"type":"x"}}`:       `"matched":true`,
+		`{"filter":{"pattern":null,"filters":[]},"event":{"type":"x"}}`:        `"matched":true`,
+		`{"filter":{"pattern":{"detail":{"x":[[1]]}}},"event":{}}`:             `"pointer":"/filter/pattern/detail/x/0"`,
+		`{"filter":{"filters":[{"exact":{"type":5}}]},"event":{}}`:             `"pointer":"/filter/filters/0/exact/type"`,
+		`{"filter":{"sql":"type ="},"event":{}}`:                               `"pointer":"/filter/sql"`,
+		`{"filter":{"when":"true","sql":"TRUE"},"event":{}}`:                   `"pointer":"/filter/sql"`,
+	} {
+		if _, got := s.call("POST", "/v1/rules/test", body, "Content-Type", "application/json"); !strings.Contains(got, want) {
+			t.Errorf("%s: %s, want %s", body, got, want)
+		}
+	}
 	for body, status := range map[string]int{
 		`{"bus":"nope","event":{}}`: 404, `{"bus":"orders"}`: 400, `{"bus":"orders","transform":{},"event":{}}`: 400, `{"bus":"orders","rule":"big","event":{}}`: 400,
 		`{"filter":{"when":"event."},"event":{}}`: 400, `{"event":{}}`: 400, `{"rule":"nope","event":{}}`: 404, `{"rule":"big"}`: 400,
 		`{"filter":{},"transform":{"type":"${{ nope }}"},"event":{}}`: 400, `{"filter":{},"transform":{"jq":".data |"},"event":{}}`: 400,
-		`{"filter":{},"transform":{"jq":".data","input":1},"event":{}}`: 400, `{"filter":{},"transform":{"inputPath":"x"},"event":{}}`: 400, `{"filter":{"pattern":{}},"event":{}}`: 400, `{`: 400,
+		`{"filter":{},"transform":{"jq":".data","input":1},"event":{}}`: 400, `{"filter":{},"transform":{"inputPath":"x"},"event":{}}`: 400, `{"filter":{"when":"true","sql":"TRUE"},"event":{}}`: 400, `{`: 400,
 	} {
 		res, got := s.call("POST", "/v1/rules/test", body, "Content-Type", "application/json")
 		s.problemOf(res, got, status)

@@ -90,7 +90,7 @@ func asProblem(err error) *Problem {
 		return publicationProblem(refused)
 	case errors.As(err, &compile):
 		p := problem(http.StatusBadRequest, "invalid-filter", "the filter does not compile: %v", err)
-		p.Errors = append(p.Errors, ProblemField{Line: compile.Line, Column: compile.Column, Detail: compile.Message})
+		p.Errors = append(p.Errors, ProblemField{Pointer: compile.Pointer, Line: compile.Line, Column: compile.Column, Detail: compile.Message})
 		return p
 	case errors.As(err, &tooBig):
 		return problem(http.StatusRequestEntityTooLarge, "too-large", "the request is larger than %d bytes; nothing was stored", tooBig.Limit)

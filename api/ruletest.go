@@ -29,11 +29,10 @@ type RuleTest struct {
 
 // RuleTestFilter is a filter to try.
 type RuleTestFilter struct {
-	When string `json:"when,omitempty" doc:"CEL over event; empty matches everything."`
-
-	Pattern json.RawMessage `json:"pattern,omitempty" doc:"Not available in this version."`
-	Filters json.RawMessage `json:"filters,omitempty" doc:"Not available in this version."`
-	SQL     json.RawMessage `json:"sql,omitempty" doc:"Not available in this version."`
+	When    string          `json:"when,omitempty" doc:"CEL over event; empty matches everything."`
+	Pattern json.RawMessage `json:"pattern,omitempty" doc:"An event pattern; or give one of the others."`
+	Filters json.RawMessage `json:"filters,omitempty" doc:"A list of filters of the CloudEvents Subscriptions API."`
+	SQL     string          `json:"sql,omitempty" doc:"A CloudEvents SQL expression."`
 }
 
 // RuleTestResult is the answer to a RuleTest.
@@ -177,13 +176,7 @@ func (s *Server) ruleUnderTest(req *RuleTest) (*rules.Matcher, *transform.Transf
 		in.Bus = r.Bus
 		return r.Matcher, r.Transform, in, nil
 	}
-	for name, dialect := range map[string]json.RawMessage{"pattern": req.Filter.Pattern, "filters": req.Filter.Filters, "sql": req.Filter.SQL} {
-		if dialect != nil {
-			return nil, nil, in, problem(http.StatusBadRequest, "invalid-filter", "%q is not available in this version of Switchyard; write the filter as \"when\"", name).
-				with("/filter/"+name, "not available in this version")
-		}
-	}
-	m, err := s.opts.Rules.Compile(rules.Filter{When: req.Filter.When})
+	m, err := req.Filter.compile(s.opts.Rules)
 	if err != nil || len(req.Transform) == 0 {
 		return m, nil, in, err
 	}
@@ -196,6 +189,46 @@ func (s *Server) ruleUnderTest(req *RuleTest) (*rules.Matcher, *transform.Transf
 		return nil, nil, in, problem(http.StatusBadRequest, "invalid-transform", "the transform does not compile: %v", err).with("/transform", err.Error())
 	}
 	return m, t, in, nil
+}
+
+// compile compiles the one filter that is given; without one, every event
+// matches.
+func (f *RuleTestFilter) compile(env *rules.Env) (*rules.Matcher, error) {
+	given := ""
+	var filter rules.Filter
+	for _, d := range []struct {
+		key, source string
+		to          *string
+	}{
+		{"when", f.When, &filter.When}, {"pattern", jsonGiven(f.Pattern), &filter.Pattern},
+		{"filters", jsonGiven(f.Filters), &filter.Filters}, {"sql", f.SQL, &filter.SQL},
+	} {
+		switch {
+		case d.source == "":
+		case given != "":
+			return nil, problem(http.StatusBadRequest, "invalid-filter", "the filter has %q and %q; give one", given, d.key).
+				with("/filter/"+d.key, "beside "+given)
+		default:
+			given, *d.to = d.key, d.source
+		}
+	}
+	m, err := env.Compile(filter)
+	if err == nil {
+		return m, nil
+	}
+	p := asProblem(err)
+	for i := range p.Errors {
+		p.Errors[i].Pointer = "/filter/" + given + p.Errors[i].Pointer
+	}
+	return m, p
+}
+
+// jsonGiven is a JSON value, "" if it is null.
+func jsonGiven(raw json.RawMessage) string {
+	if string(raw) == "null" {
+		return ""
+	}
+	return string(raw)
 }
 
 // TestEvent reads an event in the JSON format, filling in what a test need not

@@ -14,7 +14,17 @@ import (
 // References to the environment and to files are refused. Pointers and places
 // of the diagnostics are in data.
 func (l *Loader) ParseObject(kind, name string, data []byte) (Object, Diagnostics) {
-	d := &document{loader: l, prefix: pathOf(kind, name)}
+	return l.parseObject(kind, name, data, false)
+}
+
+// ParseStored is ParseObject for what was checked by it when it was stored: it
+// does not look for what filters cannot mean.
+func (l *Loader) ParseStored(kind, name string, data []byte) (Object, Diagnostics) {
+	return l.parseObject(kind, name, data, true)
+}
+
+func (l *Loader) parseObject(kind, name string, data []byte, unlinted bool) (Object, Diagnostics) {
+	d := &document{loader: l, prefix: pathOf(kind, name), unlinted: unlinted}
 	if !slices.Contains([]string{Buses, Sources, Rules, Targets}, kind) {
 		d.addAt(0, 0, nil, fmt.Sprintf("%s is not a kind of object%s", quote(kind), didYouMean(kind, []string{Buses, Sources, Rules, Targets}, "kinds")), false)
 		return Object{Kind: kind, Name: name}, d.diags
@@ -50,7 +60,7 @@ func (l *Loader) Merge(file *Config, objects []Object) (*Config, Diagnostics) {
 	for _, o := range objects {
 		if o.decoded == nil {
 			var found Diagnostics
-			o, found = l.ParseObject(o.Kind, o.Name, o.Raw)
+			o, found = l.ParseStored(o.Kind, o.Name, o.Raw)
 			diags = append(diags, found...)
 		}
 		if o.decoded == nil {

@@ -146,3 +146,37 @@ func TestViewHidesSecrets(t *testing.T) {
 		t.Errorf("an object that was not decoded shows %s", got)
 	}
 }
+
+func TestARuleTooManyIsRefusedThroughTheAPI(t *testing.T) {
+	l := testLoader(t)
+	file := load(t, "version: 1\nbuses: {b: {scanRules: 2}}\nrules: {z: {bus: b, when: size(event.data.z) > 1, targets: [t]}}\ntargets: {t: {log: {}}}\n")
+	var objects []Object
+	for i, name := range []string{"m", "a"} {
+		o, diags := l.ParseObject(Rules, name, []byte(`{"bus":"b","when":"size(event.data.x) > 1","targets":["t"]}`))
+		if len(diags) > 0 {
+			t.Fatal(diags)
+		}
+		objects = append(objects, o)
+		_, diags = l.Merge(file, objects)
+		if diags.HasErrors() != (i == 1) {
+			t.Fatalf("with %d rules: %v", i+2, diags)
+		}
+		if kind, culprit := append(diags, Diagnostic{})[0].Object(); i == 1 && (kind != Rules || culprit != "m") {
+			t.Errorf("the error is about %s %s", kind, culprit)
+		}
+	}
+}
+
+func TestErrorsOfAPatternThroughTheAPIHavePointers(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"bus":"b","targets":["t"],"pattern":{"detail":{"a/b":[{"prefx":"x"}]}}}`:           "/pattern/detail/a~1b/0",
+		`{"bus":"b","targets":["t"],"filters":[{"exact":{"type":"a"}},{"prefix":{"id":1}}]}`: "/filters/1/prefix/id",
+		`{"bus":"b","targets":["t"],"sql":"type ="}`:                                         "/sql",
+		`{"bus":"b","targets":["t"],"when":"true","sql":"TRUE"}`:                             "/sql",
+	} {
+		_, diags := testLoader(t).ParseObject(Rules, "r", []byte(body))
+		if errs := diags.Errors(); len(errs) != 1 || !strings.HasPrefix(errs[0].Pointer(), want) {
+			t.Errorf("%s: %v; want one error at %s", body, diags, want)
+		}
+	}
+}

@@ -54,6 +54,7 @@ func (c *checker) check() {
 		}
 	}
 	c.loops()
+	c.scans()
 }
 
 func forbiddenAddress(shown string, ip netip.Addr) string {
@@ -137,6 +138,42 @@ func (c *checker) loops() {
 					"every event goes in a circle: "+circle+"; it is stopped after some rounds, as a dead letter; give a rule on the way a filter", true)
 			}
 		}
+	}
+}
+
+// scans reports the rules beyond what a bus allows that are evaluated on each of
+// its events, one for each bus: the first in order of name, those of files before
+// those of the API.
+func (c *checker) scans() {
+	scanning := map[string][]*object{}
+	for name, r := range c.config.Rules {
+		o := c.config.objects[objectKey{Rules, name}]
+		if o == nil || r.Matcher == nil || r.Filter == (rules.Filter{}) { // without a filter there is nothing to evaluate
+			continue
+		}
+		if class, _ := r.Matcher.Class(); class == rules.Scan {
+			scanning[r.Bus] = append(scanning[r.Bus], o)
+		}
+	}
+	for bus, objects := range scanning {
+		b, ok := c.config.Buses[bus]
+		if !ok || len(objects) <= b.ScanRules {
+			continue
+		}
+		slices.SortFunc(objects, func(a, b *object) int {
+			return cmp.Or(-cmp.Compare(min(len(a.file), 1), min(len(b.file), 1)), strings.Compare(a.name, b.name))
+		})
+		// A change through the API is refused even if what is in files is enough.
+		beyond := objects[b.ScanRules:]
+		i := slices.IndexFunc(beyond, c.of)
+		if i < 0 {
+			continue
+		}
+		o := beyond[i]
+		c.add(o, o.line, o.column, pathOf(Rules, o.name), fmt.Sprintf("rule %s is evaluated on every event of bus %s, "+
+			"which has %d such rules, and at most %d are allowed; let it compare an attribute or a value in the data with a literal, "+
+			"joined to the rest by &&, such as event.type == \"…\" && …, so that an index finds it; or raise scanRules of the bus",
+			quote(o.name), quote(bus), len(objects), b.ScanRules), false)
 	}
 }
 

@@ -96,6 +96,7 @@ type Bus struct {
 	Retention    Retention          `yaml:"retention" doc:"How long settled events are kept; an event that is still owed to a target outlives it."`
 	Dedupe       component.Duration `yaml:"dedupe" doc:"How long the source and id of an event are remembered, so that a repeat is stored once; 0s stores repeats."`
 	MaxEventSize component.Size     `yaml:"maxEventSize" doc:"The largest event that is accepted."`
+	ScanRules    int                `yaml:"scanRules" doc:"How many rules may have filters that no index finds, so that they are evaluated on every event of the bus; more are an error."`
 
 	Origin Origin `yaml:"-"`
 }
@@ -135,6 +136,9 @@ type Rule struct {
 type ruleSettings struct {
 	Bus       string          `yaml:"bus" doc:"The bus whose events the rule looks at." required:"true"`
 	When      string          `yaml:"when" doc:"The filter: a CEL expression over event, such as event.type == \"com.example.order.placed\" && event.data.total > 100. Absent, every event matches."`
+	Pattern   patternNode     `yaml:"pattern" doc:"The filter as an event pattern, such as {type: [com.example.order.placed], detail: {total: [{numeric: [\">\", 100]}]}}. A rule has one of when, pattern, filters and sql."`
+	Filters   filtersNode     `yaml:"filters" doc:"The filter as a list of filters of the CloudEvents Subscriptions API, all of which an event has to pass, such as [{exact: {type: com.example.order.placed}}, {prefix: {subject: eu/}}]."`
+	SQL       string          `yaml:"sql" doc:"The filter as a CloudEvents SQL expression, such as type = 'com.example.order.placed' AND subject LIKE 'eu/%'. It sees attributes, not the data."`
 	Transform *transformNode  `yaml:"transform" doc:"What the event becomes before it is delivered: CloudEvents attributes by name, and data, or one of jq, inputPath, input and inputTransformer in its place. A ${{ … }} in a text is a CEL expression over event. Attributes that are not named are kept."`
 	Targets   []string        `yaml:"targets" doc:"The names of the targets that get the event." required:"true"`
 	Tests     []fixtureFields `yaml:"tests" doc:"Examples that switchyard rules test checks: an event, and what is to become of it."`
@@ -207,6 +211,7 @@ func defaultBus() Bus {
 		Retention:    Retention{Age: component.Duration(7 * 24 * time.Hour)},
 		Dedupe:       component.Duration(2 * time.Minute),
 		MaxEventSize: 256 << 10,
+		ScanRules:    1000,
 	}
 }
 

@@ -68,6 +68,18 @@ func (d *document) decodeSpecial(n *yaml.Node, v reflect.Value, path keyPath) bo
 		*target = d.appendJSON(nil, n, nil)
 	case *transformNode:
 		target.node = n
+	case *patternNode:
+		if n.Kind != yaml.MappingNode {
+			d.wrongType(n, path, "a pattern (attribute: [values])")
+			return true
+		}
+		target.node = n
+	case *filtersNode:
+		if n.Kind != yaml.SequenceNode {
+			d.wrongType(n, path, "a list of filters")
+			return true
+		}
+		target.node = n
 	case *fixtureEvent:
 		target.node = n
 	case *fixtureExpect:

@@ -206,8 +206,10 @@ func typeWords(t reflect.Type) string {
 		return "rate"
 	case reflect.TypeFor[netip.Prefix]():
 		return "network"
-	case reflect.TypeFor[transformNode](), reflect.TypeFor[fixtureEvent]():
+	case reflect.TypeFor[transformNode](), reflect.TypeFor[fixtureEvent](), reflect.TypeFor[patternNode]():
 		return "settings"
+	case reflect.TypeFor[filtersNode]():
+		return "list of settings"
 	case reflect.TypeFor[fixtureExpect]():
 		return "text or settings"
 	}

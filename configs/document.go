@@ -13,13 +13,15 @@ import (
 // document is one YAML or JSON text while it is read: its nodes with aliases
 // and references resolved, where each came from, and what was found wrong.
 type document struct {
-	loader *Loader
-	file   string // "" for an object that came through the API
-	prefix keyPath
-	source []byte
-	lines  []int // where the lines of source begin, once that is needed
-	root   *yaml.Node
-	diags  Diagnostics
+	loader   *Loader
+	file     string // "" for an object that came through the API
+	prefix   keyPath
+	source   []byte
+	lines    []int // where the lines of source begin, once that is needed
+	root     *yaml.Node
+	diags    Diagnostics
+	linted   int  // how many filters were looked at by lint
+	unlinted bool // they are not to be
 	// objectStart is where the diagnostics of the object begin that is decoded.
 	objectStart int
 

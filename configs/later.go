@@ -8,7 +8,7 @@ func laterKeys(place keyPlace) []string {
 	case placeBus:
 		return []string{"compact", "archive"}
 	case placeRule:
-		return []string{"pattern", "filters", "sql", "enrich"}
+		return []string{"enrich"}
 	case placeTarget:
 		return []string{"batch", "breaker", "function", "pull"}
 	case placeHTTPTarget:

@@ -10,6 +10,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/switchyard-dev/switchyard/bus/event"
 	"github.com/switchyard-dev/switchyard/rules"
 	"github.com/switchyard-dev/switchyard/sources"
 	"github.com/switchyard-dev/switchyard/targets"
@@ -31,6 +32,13 @@ type Loader struct {
 	// ReadFile reads configuration files and what ${file:PATH} names; nil is
 	// os.ReadFile.
 	ReadFile func(path string) ([]byte, error)
+	// MostLinted bounds how many filters of one file are looked at for what they
+	// cannot mean, which takes as long as to compile them; 0 is all.
+	MostLinted int
+	// Stored gives newest stored events of a bus, and says in words which they
+	// are; filters are held against them. Nil, or no events, holds them against
+	// nothing.
+	Stored func(bus string) (events []*event.Event, which string)
 	// Listen is the listen address of the command line, which wins over the
 	// file's in warnings about addresses; "" leaves the file's.
 	Listen string

@@ -132,6 +132,9 @@ func (d *document) bus(o *object, n *yaml.Node, path keyPath) Bus {
 	if b.MaxEventSize <= 0 {
 		d.reportBelow(n, path, "it must be more than 0, such as 256KiB", "maxEventSize")
 	}
+	if b.ScanRules < 0 {
+		d.reportBelow(n, path, "it cannot be negative; 0 allows no such rule", "scanRules")
+	}
 	return b
 }
 

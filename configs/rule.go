@@ -8,7 +8,6 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"github.com/switchyard-dev/switchyard/rules"
 	"github.com/switchyard-dev/switchyard/transform"
 )
 
@@ -20,14 +19,14 @@ type transformNode struct{ node *yaml.Node }
 func (d *document) rule(o *object, n *yaml.Node, path keyPath) Rule {
 	var w ruleSettings
 	d.decodeStruct(n, reflect.ValueOf(&w).Elem(), path, placeRule, nil, nil)
-	r := Rule{Bus: w.Bus, Filter: rules.Filter{When: w.When}, Targets: w.Targets, Origin: o.origin(), secrets: d.taint(n)}
+	r := Rule{Bus: w.Bus, Targets: w.Targets, Origin: o.origin(), secrets: d.taint(n)}
 	if r.Bus == "" {
 		d.reportBelow(n, path, "it is required: the bus whose events the rule looks at", "bus")
 	} else {
 		d.mention(o, n, path, Buses, r.Bus, "bus")
 	}
 	d.ruleTargets(o, n, path, r.Targets)
-	d.compile(&r, n, path, w.Transform)
+	d.compile(&r, n, path, &w)
 	_, tests := child(n, "tests")
 	for i, f := range w.Tests {
 		if fixture, ok := d.fixture(f, tests.Content[i], path.down("tests").at(i)); ok {
@@ -64,35 +63,12 @@ func (d *document) ruleTargets(o *object, n *yaml.Node, path keyPath, names []st
 }
 
 // compile compiles the filter and the transform.
-func (d *document) compile(r *Rule, n *yaml.Node, path keyPath, t *transformNode) {
-	_, when := child(n, "when")
-	if !isNull(when) && when.Kind == yaml.ScalarNode && strings.TrimSpace(when.Value) == "" {
-		d.report(when, path.down("when"), "it is empty; take it out if every event is to match")
-	}
-	var err error
-	r.Matcher, err = d.loader.Rules.Compile(r.Filter)
-	d.compileErrors(when, path.down("when"), err)
-	if t != nil {
-		r.Transform, err = transform.Compile(d.loader.Rules, t.node)
-		d.transformErrors(t.node, path.down("transform"), err)
-	}
-}
-
-// compileErrors reports the errors of an expression at their places in it.
-func (d *document) compileErrors(n *yaml.Node, path keyPath, err error) {
-	for _, err := range all(err) {
-		var ce *rules.CompileError
-		switch {
-		case errors.As(err, &ce) && n != nil:
-			line, column := d.inside(n, ce.Line, ce.Column)
-			message := ce.Message
-			if ce.Hint != "" {
-				message += "; " + ce.Hint
-			}
-			d.addAt(line, column, path, d.mask(n, message), false)
-		default:
-			d.report(n, path, err.Error())
-		}
+func (d *document) compile(r *Rule, n *yaml.Node, path keyPath, w *ruleSettings) {
+	r.Matcher = d.filter(r, n, path, w)
+	if w.Transform != nil {
+		var err error
+		r.Transform, err = transform.Compile(d.loader.Rules, w.Transform.node)
+		d.transformErrors(w.Transform.node, path.down("transform"), err)
 	}
 }
 

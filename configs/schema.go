@@ -178,6 +178,10 @@ func specialSchema(t reflect.Type) map[string]any {
 		return transformSchema()
 	case reflect.TypeFor[fixtureEvent]():
 		return map[string]any{"type": "object"}
+	case reflect.TypeFor[patternNode]():
+		return map[string]any{"type": []string{"object", "null"}}
+	case reflect.TypeFor[filtersNode]():
+		return map[string]any{"type": []string{"array", "null"}, "items": map[string]any{"type": "object"}}
 	case reflect.TypeFor[fixtureExpect]():
 		return map[string]any{"anyOf": []any{map[string]any{"enum": []string{expectMatch, expectNoMatch}}, map[string]any{"type": "object"}}}
 	}

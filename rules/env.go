@@ -90,6 +90,7 @@ func newCEL(variables ...cel.EnvOption) (*cel.Env, error) {
 		cel.EnableIdentifierEscapeSyntax(),
 		cel.EnableMacroCallTracking(), // so that has and exists can be shown as they were written
 		cel.OptionalTypes(),
+		cel.EnableMacroCallTracking(), // so that a part of an expression can be shown
 		ext.Strings(ext.StringsValidateFormatCalls(true), ext.StringsMaxPrecision(maxPrecision)),
 		ext.Math(),
 		ext.Lists(ext.ListsMaxRangeSize(maxRange)),

@@ -33,6 +33,10 @@ const (
 	stopAttempts = 5500 * time.Millisecond
 )
 
+// lintedAtStart is how many filters a start and a reload look at for what they
+// cannot mean, which compiles each again. validate looks at all of them.
+const lintedAtStart = 1000
+
 // collectAt is the garbage collector's target in percent of what lives: little
 // does, for events pass through, so collecting less often costs some megabytes
 // and saves a tenth of the work. GOGC in the environment wins.
@@ -61,7 +65,7 @@ func newApp(ctx context.Context, f serveFlags, log *slog.Logger, out, errOut io.
 		return nil, err
 	}
 	compiled := &compiledFilters{env: env, log: log, flag: f.data}
-	loader := &configs.Loader{Kinds: components(), Rules: env, Listen: f.listen, Prepare: compiled.load}
+	loader := &configs.Loader{Kinds: components(), Rules: env, Listen: f.listen, Prepare: compiled.load, MostLinted: lintedAtStart}
 	content := contentOf(f.config)
 	file, err := loadFile(loader, f.config, errOut)
 	if err != nil {

@@ -67,7 +67,7 @@ func (m *manager) start(ctx context.Context, file *configs.Config) error {
 		}
 		for _, o := range stored {
 			m.versions[objectKey{kind, o.Name}] = o.Version
-			parsed, found := m.loader.ParseObject(kind, o.Name, o.Value)
+			parsed, found := m.loader.ParseStored(kind, o.Name, o.Value)
 			if found.HasErrors() {
 				m.leaveOut(kind, o.Name, found)
 				continue

@@ -37,15 +37,29 @@ type validation struct {
 
 func newValidate() *cobra.Command {
 	var out output
+	var strict bool
+	var server string
 	cmd := &cobra.Command{
 		Use: "validate FILE|DIR", Short: "Check a configuration; every problem at once",
+		Long: "Check a configuration and print every problem with its place, errors and warnings.\n" +
+			"Exit code 2 says that there are errors. Warnings, such as of a filter that never matches, are no failure unless --strict is given.\n" +
+			"With --server, filters are also held against the newest stored events of their buses: a type or a path that none of them has draws a warning.",
+		Example: "  switchyard validate configs/quickstart.yaml\n" +
+			"  switchyard validate configs/quickstart.yaml --server http://127.0.0.1:8080 --strict",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			loader, err := newLoader()
 			if err != nil {
 				return err
 			}
+			s := sample{client: client{server: server}, ctx: cmd.Context(), taken: map[string]taken{}}
+			if server != "" {
+				loader.Stored = s.of
+			}
 			cfg, found := loader.LoadPath(args[0])
+			if s.err != nil {
+				return s.err
+			}
 			if out.json() {
 				v := validation{Valid: !found.HasErrors(), Diagnostics: []diagnosticJSON{}}
 				for _, d := range found {
@@ -65,10 +79,15 @@ func newValidate() *cobra.Command {
 					counted(len(cfg.Buses), "bus", "buses"), counted(len(cfg.Sources), "source", "sources"),
 					counted(len(cfg.Rules), "rule", "rules"), counted(len(cfg.Targets), "target", "targets"))
 			}
+			if strict && len(found) > 0 {
+				return errors.Join(errors.New("there are warnings"), errReported)
+			}
 			return nil
 		},
 	}
 	out.flag(cmd)
+	cmd.Flags().StringVar(&server, "server", "", "hold filters against the events that this server has stored")
+	cmd.Flags().BoolVar(&strict, "strict", false, "exit with code 1 if there are warnings")
 	return cmd
 }
 

@@ -209,3 +209,49 @@ func (r *receiver) through(e *environment, clients []*client) func(context.Conte
 		return m, nil
 	}
 }
+
+// The rules of the bus of through/rules.
+const (
+	fewRules    = 10
+	fewContends = "10 rules"
+)
+
+// rulesScenario is in and out together with many rules on the bus, of which one
+// matches, beside the same with few.
+func rulesScenario() *scenario {
+	return &scenario{
+		name:  "through/rules",
+		about: "in and out together as in through, with 100,000 rules on the bus, beside the same with 10 rules",
+		rows: []row{
+			{measure: perSecond, limit: fewContends, bar: bar{value: 0.9}},
+			{measure: p99, limit: fewContends},
+			{measure: cpuAnEvent, limit: fewContends},
+		},
+		open: func(ctx context.Context, e *environment, c *closer) ([]contender, error) {
+			var all []contender
+			for _, n := range []struct {
+				name  string
+				rules int
+			}{{ours, e.settings.rules}, {fewContends, fewRules}} {
+				r, err := newReceiver(c)
+				if err != nil {
+					return nil, err
+				}
+				data, err := e.folder(c, "rules")
+				if err != nil {
+					return nil, err
+				}
+				server, err := startSwitchyard(ctx, e, c, data, withRules(r.url, n.rules))
+				if err != nil {
+					return nil, err
+				}
+				clients, err := newClients(c, server.addr, throughClients, 1)
+				if err != nil {
+					return nil, err
+				}
+				all = append(all, withCPU(contender{n.name, r.through(e, clients)}, server.cpu))
+			}
+			return all, nil
+		},
+	}
+}

@@ -32,7 +32,7 @@ type process struct {
 // How long a child may take to start (a million events are replayed at most),
 // how often it is asked whether it is ready, and how long it may take to stop.
 const (
-	startTime = time.Minute
+	startTime = 3 * time.Minute
 	pollTime  = 2 * time.Millisecond
 	stopTime  = 30 * time.Second
 )
@@ -49,6 +49,18 @@ const (
 func withTarget(url string) string {
 	return busOnly + "rules:\n  placed:\n    bus: bench\n    when: '" + whenPlaced + "'\n    targets: [receiver]\n" +
 		"targets:\n  receiver: {http: {url: '" + url + "'}, concurrency: " + strconv.Itoa(deliverers) + "}\n"
+}
+
+// withRules is withTarget with more rules, n in all, that ask for other events.
+func withRules(url string, n int) string {
+	var b strings.Builder
+	at := strings.Index(withTarget(url), "targets:\n  receiver")
+	b.WriteString(withTarget(url)[:at])
+	for i := 1; i < n; i++ {
+		fmt.Fprintf(&b, "  other-%d:\n    bus: bench\n    when: event.type == \"com.example.other.t%d\" && event.data.total > 100\n    targets: [receiver]\n", i, i)
+	}
+	b.WriteString(withTarget(url)[at:])
+	return b.String()
 }
 
 // startSwitchyard starts the real program on a data folder and waits until it

@@ -15,6 +15,7 @@ func scenarios() []*scenario {
 		batchScenario(),
 		deliveryScenario(),
 		throughScenario(),
+		rulesScenario(),
 		latencyScenario(),
 		idleScenario(),
 		backlogScenario(),

@@ -89,7 +89,7 @@ func TestSQL(t *testing.T) {
 
 func TestSQLErrorsSayWhereAndWhatToDo(t *testing.T) {
 	tests := []struct{ name, sql, want string }{
-		{"an unknown function has the nearest name", "LENGHT(subject) = 1", "1:1: there is no function LENGHT; did you mean LENGTH?"},
+		{"an unknown function has the nearest name", "LENGT(subject) = 1", "1:1: there is no function LENGT; did you mean LENGTH?"},
 		{"a shortened name has the whole one", "SUBSTR(subject, 1) = 'a'", "1:1: there is no function SUBSTR; did you mean SUBSTRING?"},
 		{"a function far from all names lists them", "FIND(subject) = 1", "1:1: there is no function FIND; the functions are ABS, BOOL, CONCAT, CONCAT_WS, INT, IS_BOOL, IS_INT, LEFT, LENGTH, LOWER, RIGHT, STRING, SUBSTRING, TRIM, UPPER"},
 		{"a wrong number of arguments says how it is called", "hop = 1 AND LEFT(subject) = 'a'", "1:13: there is no function LEFT of one argument; it is LEFT(text, length)"},

@@ -2,8 +2,10 @@ package rules
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/switchyard-dev/switchyard/bus/event"
@@ -56,6 +58,60 @@ func TestASetIsSafeForConcurrentUse(t *testing.T) {
 	if evaluated, matched, failed, _, _ := entries[2].Matcher.Stats(); evaluated != 401 || matched != 401 || failed != 0 {
 		t.Errorf("stats: %d %d %d", evaluated, matched, failed)
 	}
+}
+
+// TestRulesChangeWhileEventsAreMatched adds and removes rules in many steps, as
+// an engine does, while others match events against whatever set is in force.
+func TestRulesChangeWhileEventsAreMatched(t *testing.T) {
+	env := mustEnv(t)
+	const rules, steps = 300, 200
+	var all []Entry
+	for i := range rules {
+		m, err := env.Compile(Filter{When: fmt.Sprintf(`event.type == "t%d" && event.data.id >= %d`, i%10, i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, Entry{ID: ID(i), Rule: "r", Matcher: m})
+	}
+	always := all[:20]
+	var current atomic.Pointer[Set]
+	current.Store(NewSet(always))
+	var done atomic.Bool
+	var wg sync.WaitGroup
+	for reader := range 4 {
+		ev := mustEvent(t, fmt.Sprintf(`{"specversion":"1.0","id":"1","source":"/s","type":"t%d","data":{"id":1000}}`, reader))
+		wg.Go(func() {
+			for !done.Load() {
+				got := current.Load().Match(ev, nil)
+				slices.Sort(got)
+				for i := reader; i < len(always); i += 10 {
+					if _, ok := slices.BinarySearch(got, ID(i)); !ok {
+						t.Errorf("rule %d, which was always there, did not match", i)
+						return
+					}
+				}
+				for _, id := range got {
+					if int(id)%10 != reader {
+						t.Errorf("rule %d matched an event of another type", id)
+						return
+					}
+				}
+			}
+		})
+	}
+	r := rand.New(rand.NewPCG(1, 1))
+	for range steps {
+		some := slices.Clone(always)
+		for _, e := range all[len(always):] {
+			if r.IntN(2) == 0 {
+				some = append(some, e)
+			}
+		}
+		next := current.Load().Update(some[:len(always)+r.IntN(len(some)-len(always))])
+		current.Store(next)
+	}
+	done.Store(true)
+	wg.Wait()
 }
 
 func TestEqualFiltersAreEvaluatedOnceAndCountedApart(t *testing.T) {

@@ -58,13 +58,15 @@ type filterParser struct {
 	problems []*CompileError
 }
 
-func (p *filterParser) problem(at int, pointer, message, hint string) *CompileError {
-	e := problemAt(p.json.text, at, message, hint)
+func (p *filterParser) problem(at int, pointer, message, hint string) {
+	p.report(problemAt(p.json.text, at, message, hint), pointer)
+}
+
+func (p *filterParser) report(e *CompileError, pointer string) {
 	e.Pointer = pointer
 	if len(p.problems) < maxProblems {
 		p.problems = append(p.problems, e)
 	}
-	return e
 }
 
 // list is an array of filters that is not empty; negated is whether it stands
@@ -207,7 +209,9 @@ func (p *filterParser) sql(pointer string, negated bool) node {
 	n, problems := p.env.sqlCondition(source)
 	for _, e := range problems {
 		inside := p.json.within(at, offsetOf(source, e.Line, e.Column))
-		p.problem(inside, pointer, e.Message, e.Hint).Offending = e.Offending
+		inText := problemAt(p.json.text, inside, e.Message, e.Hint)
+		inText.Offending = e.Offending
+		p.report(inText, pointer)
 	}
 	if negated && len(problems) == 0 {
 		return n.decided(source)

@@ -95,7 +95,7 @@ func TestFilterErrorsSayWhereAndWhatToDo(t *testing.T) {
 		{"a value is not a list", `[{"exact": {"type": ["a"]}}]`, "/0/exact/type", "1:21: the value of an attribute is not text; write text"},
 		{"a value is not empty", `[{"exact": {"subject": ""}}]`, "/0/exact/subject", `1:24: the text is empty; no attribute is; for one that is not set use {"not": {"sql": "EXISTS ..."}}`},
 		{"sql is text", `[{"sql": {}}]`, "/0/sql", `1:10: sql is not text; such as {"sql": "type LIKE '%.placed'"}`},
-		{"a fault in sql has its place", `[{"all": [{"sql": "hot AND LENGHT(id) = 1"}]}]`, "/0/all/0/sql", "1:28: there is no function LENGHT; did you mean LENGTH?"},
+		{"a fault in sql has its place", `[{"all": [{"sql": "hot AND LENGT(id) = 1"}]}]`, "/0/all/0/sql", "1:28: there is no function LENGT; did you mean LENGTH?"},
 		{"a fault in sql has its place behind escapes", `[{"sql": "city = \"\u00c5\ud83d\ude00\\\"\" AND FOO() = 1"}]`, "/0/sql", "1:49: there is no function FOO; the functions are ABS, BOOL, CONCAT, CONCAT_WS, INT, IS_BOOL, IS_INT, LEFT, LENGTH, LOWER, RIGHT, STRING, SUBSTRING, TRIM, UPPER"},
 		{"sql is not empty", `[{"sql": " "}]`, "/0/sql", "1:11: the filter is empty"},
 		{"the text is JSON", "[{\"exact\":\n {\"id\": }}]", "", "2:9: the filters cannot be read: "},
@@ -120,11 +120,11 @@ func TestFilterErrorsSayWhereAndWhatToDo(t *testing.T) {
 			}
 		})
 	}
-	_, err := env.Compile(Filter{Filters: "[{\"exakt\": {}},\n {\"exact\": {\"A\": 1}},\n {\"sql\": \"LENGHT(id) = data\"}]"})
+	_, err := env.Compile(Filter{Filters: "[{\"exakt\": {}},\n {\"exact\": {\"A\": 1}},\n {\"sql\": \"LENGT(id) = data\"}]"})
 	want := "1:3: there is no filter dialect \"exakt\"; did you mean exact?\n" +
 		"2:13: \"A\" is not an attribute; did you mean a? names of attributes are lower-case letters and digits\n" +
 		"2:18: the value of an attribute is not text; write it as text: \"1\"\n" +
-		"3:11: there is no function LENGHT; did you mean LENGTH?\n" +
+		"3:11: there is no function LENGT; did you mean LENGTH?\n" +
 		"3:24: sql does not see the data; use when or pattern for it"
 	if err == nil || err.Error() != want {
 		t.Errorf("all at once:\n%v\nwant\n%s", err, want)

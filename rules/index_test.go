@@ -130,6 +130,25 @@ func (g grammar) compare(t *testing.T, set *Set, all []ruled, counts map[outcome
 	}
 }
 
+// FuzzConditionsAgainstCEL compares sets of filters with plain cel-go, from any
+// seed of the grammar.
+func FuzzConditionsAgainstCEL(f *testing.F) {
+	env := mustEnv(f)
+	oracle, err := newCEL(cel.Variable("event", cel.MapType(cel.StringType, cel.DynType)))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(uint64(1), uint64(2))
+	f.Fuzz(func(t *testing.T, a, b uint64) {
+		g := grammar{rand.New(rand.NewPCG(a, b))}
+		all := g.rules(t, env, oracle, leafSize+4)
+		set := NewSet(entriesOf(all))
+		for range 20 {
+			g.compare(t, set, all, map[outcome]int{})
+		}
+	})
+}
+
 // TestIndexLooksAtFewFilters keeps a silent scan from passing: for each shape of
 // 2,000 filters, a bounded number is evaluated beyond those that match.
 func TestIndexLooksAtFewFilters(t *testing.T) {

@@ -14,7 +14,6 @@ import (
 type lowering struct {
 	env    *Env
 	source string
-	whole  *ast.AST
 	count  int        // of residuals
 	parts  []ast.Expr // the residuals, when keep
 	keep   bool

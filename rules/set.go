@@ -194,6 +194,7 @@ func (b *block) match(ev *event.Event, dst []ID, dead []uint64) []ID {
 		v.failed = nil
 		dst, kept = b.settle(g, g.filter.root.eval(v), v, dst, dead)
 		keep = keep || kept
+		v.arena.rewind()
 	}
 	if keep {
 		v.keepTree()

@@ -162,8 +162,8 @@ func TestMatchItselfAllocatesNothing(t *testing.T) {
 		``:                              0,
 		`event.hot`:                     0,
 		`has(event.data.nested.a)`:      0,
-		`event.data.nested.a.b == null`: 1,
-		`event.type == "x" || event.id == "nope"`: 2, // the two texts
+		`event.data.nested.a.b == null`: 0,
+		`event.type == "x" || event.id == "nope"`: 0,
 	} {
 		m, err := env.Compile(Filter{When: when})
 		if err != nil {
@@ -171,7 +171,7 @@ func TestMatchItselfAllocatesNothing(t *testing.T) {
 		}
 		s := NewSet([]Entry{{ID: 1, Rule: "r", Matcher: m}})
 		dst := make([]ID, 0, 1)
-		if got := testing.AllocsPerRun(200, func() { dst = s.Match(ev, dst[:0]) }); got > most {
+		if got := testing.AllocsPerRun(200, func() { dst = s.Match(ev, dst[:0]) }); got > most && !raceEnabled {
 			t.Errorf("%s: %v allocations, want at most %v", when, got, most)
 		}
 	}

@@ -22,7 +22,7 @@ var dialects = [...]string{"when", "pattern", "filters", "sql"}
 
 // filter compiles the filter of a rule, which has at most one. Of more than one,
 // each is compiled all the same, so that all errors come at once.
-func (d *document) filter(r *Rule, n *yaml.Node, path keyPath, w *ruleSettings) *rules.Matcher {
+func (d *document) filter(name string, r *Rule, n *yaml.Node, path keyPath, w *ruleSettings) *rules.Matcher {
 	var matcher *rules.Matcher
 	var first *yaml.Node
 	for _, dialect := range d.dialectsOf(n) {
@@ -49,10 +49,14 @@ func (d *document) filter(r *Rule, n *yaml.Node, path keyPath, w *ruleSettings) 
 			d.report(value, p, "it is empty; take it out if every event is to match")
 			continue
 		}
-		m, err := d.loader.Rules.Compile(f)
-		d.filterErrors(value, p, err)
-		if err == nil {
-			d.lint(r.Bus, value, p, f)
+		m := d.loader.inForce(name, f, r)
+		if m == nil {
+			var err error
+			m, err = d.loader.Rules.Compile(f)
+			d.filterErrors(value, p, err)
+			if err == nil {
+				d.lint(r.Bus, value, p, f)
+			}
 		}
 		if key == first {
 			r.Filter, matcher = f, m
@@ -65,6 +69,20 @@ func (d *document) filter(r *Rule, n *yaml.Node, path keyPath, w *ruleSettings) 
 		}
 	}
 	return matcher
+}
+
+// inForce is the matcher of the rule of this name that is in force, if its
+// filter is f. A rule with secrets is compiled anew, for what must not be shown
+// of it may have changed.
+func (l *Loader) inForce(name string, f rules.Filter, r *Rule) *rules.Matcher {
+	if l.Current == nil {
+		return nil
+	}
+	old, ok := l.Current.Rules[name]
+	if !ok || old.Filter != f || old.Bus != r.Bus || len(old.secrets)+len(r.secrets) > 0 {
+		return nil
+	}
+	return old.Matcher
 }
 
 // dialectsOf are the filters that a rule has, in the order that they were

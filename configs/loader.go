@@ -42,6 +42,10 @@ type Loader struct {
 	// Listen is the listen address of the command line, which wins over the
 	// file's in warnings about addresses; "" leaves the file's.
 	Listen string
+	// Current is the configuration in force; rules that have the same filters in
+	// it take its matchers over, with their counts, instead of compiling them
+	// again. nil is none.
+	Current *Config
 	// Prepare is called by LoadPath and LoadBytes once the server's settings are
 	// known, before any filter is compiled; nil does nothing.
 	Prepare func(Server)

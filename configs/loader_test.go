@@ -285,3 +285,25 @@ func write(t *testing.T, dir, name, text string) string {
 	}
 	return path
 }
+
+func TestRulesThatDidNotChangeKeepTheirMatchers(t *testing.T) {
+	l := testLoader(t)
+	read := func(second string) *Config {
+		t.Helper()
+		cfg, found := l.LoadBytes("a.yaml", []byte("version: 1\nbuses: {b: {}}\ntargets: {t: {log: {}}}\nrules:\n"+
+			"  same: {bus: b, when: event.type == \"a\", targets: [t]}\n  other: {bus: b, when: '"+second+"', targets: [t]}\n"))
+		if found.HasErrors() {
+			t.Fatal(found)
+		}
+		return cfg
+	}
+	first := read(`event.type == "b"`)
+	l.Current = first
+	again := read(`event.type == "c"`)
+	if again.Rules["same"].Matcher != first.Rules["same"].Matcher {
+		t.Error("a rule that did not change was compiled again")
+	}
+	if again.Rules["other"].Matcher == first.Rules["other"].Matcher {
+		t.Error("a rule that changed kept its matcher")
+	}
+}

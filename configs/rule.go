@@ -26,7 +26,7 @@ func (d *document) rule(o *object, n *yaml.Node, path keyPath) Rule {
 		d.mention(o, n, path, Buses, r.Bus, "bus")
 	}
 	d.ruleTargets(o, n, path, r.Targets)
-	d.compile(&r, n, path, &w)
+	d.compile(o.name, &r, n, path, &w)
 	_, tests := child(n, "tests")
 	for i, f := range w.Tests {
 		if fixture, ok := d.fixture(f, tests.Content[i], path.down("tests").at(i)); ok {
@@ -63,8 +63,8 @@ func (d *document) ruleTargets(o *object, n *yaml.Node, path keyPath, names []st
 }
 
 // compile compiles the filter and the transform.
-func (d *document) compile(r *Rule, n *yaml.Node, path keyPath, w *ruleSettings) {
-	r.Matcher = d.filter(r, n, path, w)
+func (d *document) compile(name string, r *Rule, n *yaml.Node, path keyPath, w *ruleSettings) {
+	r.Matcher = d.filter(name, r, n, path, w)
 	if w.Transform != nil {
 		var err error
 		r.Transform, err = transform.Compile(d.loader.Rules, w.Transform.node)

@@ -226,7 +226,9 @@ func guardedDial(n configs.Network, listen string) func(context.Context, string,
 func (m *manager) reload(ctx context.Context) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.loader.Current = m.file
 	file, found := m.loader.LoadPath(m.path)
+	m.loader.Current = nil
 	if !found.HasErrors() {
 		var merged *configs.Config
 		if merged, found = m.loader.Merge(file, m.objects); !found.HasErrors() {

@@ -125,7 +125,7 @@ func TestFilterErrorsSayWhereAndWhatToDo(t *testing.T) {
 		"2:13: \"A\" is not an attribute; did you mean a? names of attributes are lower-case letters and digits\n" +
 		"2:18: the value of an attribute is not text; write it as text: \"1\"\n" +
 		"3:11: there is no function LENGT; did you mean LENGTH?\n" +
-		"3:24: sql does not see the data; use when or pattern for it"
+		"3:23: sql does not see the data; use when or pattern for it"
 	if err == nil || err.Error() != want {
 		t.Errorf("all at once:\n%v\nwant\n%s", err, want)
 	}

@@ -66,6 +66,8 @@ const (
 	maxPairs = 250_000
 	// maxRegexSteps bounds the length of the text times the size of the program.
 	maxRegexSteps = 4 << 20
+	// maxRegexWork bounds the same times the number of matches.
+	maxRegexWork = 8 << 20
 
 	// maxSearch bounds the product of the lengths of a text and what indexOf looks
 	// for in it.

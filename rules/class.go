@@ -71,7 +71,7 @@ func (f *filter) suggestion() string {
 }
 
 func classOf(root *node) Class {
-	c := root.cover(yes, counting{})
+	c := root.cover(counting{})
 	switch {
 	case !c.known:
 		return Scan

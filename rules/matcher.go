@@ -85,8 +85,8 @@ func (f *filter) suspended() bool {
 	return false
 }
 
-// count takes note of one evaluation.
-func (m *Matcher) count(o outcome, v *view) {
+// count takes note of one evaluation of f, which equals the Matcher's filter.
+func (m *Matcher) count(f *filter, o outcome, v *view) {
 	m.evaluated.Add(1)
 	switch o {
 	case yes:
@@ -94,7 +94,7 @@ func (m *Matcher) count(o outcome, v *view) {
 	case failure:
 		// To format each error would cost more than the evaluation.
 		if n := m.failed.Add(1); n <= 16 || n%64 == 0 {
-			s := m.filter.root.failed(v).Error()
+			s := f.root.failed(v).Error()
 			m.lastError.Store(&s)
 		}
 	}

@@ -31,8 +31,8 @@ func keyOf(d dialect, source string) (k memoryKey) {
 const memoryMagic = "switchyard filters 1\n"
 
 // AppendCompiled appends the filters of matchers to dst in a form that Remember
-// reads. Only those are written that take long to compile again. build tells
-// builds of the program apart.
+// reads. Only those are written that take long to compile again, and none that
+// have something to redact. build tells builds of the program apart.
 func AppendCompiled(dst []byte, build string, matchers []*Matcher) []byte {
 	start := len(dst)
 	dst = appendText(append(dst, memoryMagic...), build)
@@ -40,7 +40,7 @@ func AppendCompiled(dst []byte, build string, matchers []*Matcher) []byte {
 	seen := map[*filter]bool{}
 	for _, m := range matchers {
 		f := m.filter
-		if f == nil || f.dialect != inCEL || seen[f] {
+		if f == nil || f.dialect != inCEL || m.redact != nil || seen[f] {
 			continue
 		}
 		seen[f] = true

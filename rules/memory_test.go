@@ -86,7 +86,7 @@ func FuzzRecall(f *testing.F) {
 			return
 		}
 		_ = n.eval(&view{ev: ev})
-		_ = n.cover(yes, counting{})
+		_ = n.cover(counting{})
 	})
 }
 

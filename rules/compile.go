@@ -67,11 +67,11 @@ func (env *Env) Compile(f Filter) (*Matcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Matcher{filter: shared}, nil
+	return &Matcher{filter: shared, env: env}, nil
 }
 
 func (env *Env) compile(d dialect, source string) (f *filter, err error) {
-	f = &filter{env: env, dialect: d, source: source}
+	f = &filter{dialect: d, source: source}
 	switch d {
 	case inCEL:
 		var ok bool

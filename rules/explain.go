@@ -61,11 +61,11 @@ type Explainer struct {
 
 // Explainer makes one for the Matcher's filter.
 func (m *Matcher) Explainer() *Explainer {
-	x := &Explainer{filter: m.filter, redact: m.redact, block: &block{}}
+	x := &Explainer{filter: m.filter, redact: m.redaction(), block: &block{}}
 	if m.filter == nil {
 		return x
 	}
-	x.root = m.filter.clauses(m.redact)
+	x.root = m.filter.clauses(m.env, x.redact)
 	x.leaves = x.root.all(nil)
 	known := map[*place]struct{}{}
 	x.block.slots.addAll(&m.filter.root, known)

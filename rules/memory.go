@@ -40,7 +40,7 @@ func AppendCompiled(dst []byte, build string, matchers []*Matcher) []byte {
 	seen := map[*filter]bool{}
 	for _, m := range matchers {
 		f := m.filter
-		if f == nil || f.dialect != inCEL || m.redact != nil || seen[f] {
+		if f == nil || f.dialect != inCEL || m.redaction() != nil || seen[f] {
 			continue
 		}
 		seen[f] = true

@@ -26,7 +26,7 @@ func (n *node) reason(v *view) error {
 		}
 		return n.testReason(v)
 	case patternNode:
-		if v.failed == any(n.more) {
+		if v.failed == n.more {
 			return v.failure
 		}
 		return nil

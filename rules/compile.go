@@ -75,8 +75,8 @@ func (env *Env) compile(d dialect, source string) (f *filter, err error) {
 	switch d {
 	case inCEL:
 		var ok bool
-		if f.root, ok = env.recall(d, source); ok {
-			break
+		if f.root, f.class, ok = env.recall(d, source); ok {
+			return f, nil
 		}
 		env.compiled.Add(1)
 		f.root, err = env.compileCEL(source)

@@ -77,35 +77,55 @@ func single(a anchor) cover { return cover{[]anchor{a}, true} }
 
 // cover finds the cheapest anchors for where the condition says yes.
 func (n *node) cover(by costs) cover {
-	c, _ := n.covers(by)
+	c, _ := n.covers(by, true, false)
 	return c
 }
 
 // covers finds the cheapest anchors for where the condition says yes, and those
-// for where it says no.
-func (n *node) covers(by costs) (onYes, onNo cover) {
+// for where it says no, as far as they are wanted.
+func (n *node) covers(by costs, wantYes, wantNo bool) (onYes, onNo cover) {
 	switch n.kind {
 	case constNode:
 		return cover{known: n.value != yes}, cover{known: n.value != no}
 	case testNode:
-		return n.coverTest(by), n.coverOpposite()
+		if wantYes {
+			onYes = n.coverTest(by)
+		}
+		if wantNo {
+			onNo = n.coverOpposite()
+		}
+		return onYes, onNo
 	case patternNode:
 		return n.more.(*pattern).shadow.cover(by), cover{}
 	case residualNode:
 		return cover{}, cover{}
+	case notNode:
+		onNo, onYes = n.kids()[0].covers(by, wantNo, wantYes)
+		return onYes, onNo
 	}
 	k := n.kids()
 	yeses, noes := make([]cover, len(k)), make([]cover, len(k))
 	for i := range k {
-		yeses[i], noes[i] = k[i].covers(by)
+		both := n.kind == ifNode && i == 0
+		yeses[i], noes[i] = k[i].covers(by, wantYes || both, wantNo || both)
 	}
 	switch n.kind {
-	case notNode:
-		return noes[0], yeses[0]
 	case andNode, andThenNode:
-		return k.coverAll(yeses, by), coverOne(noes)
+		if wantYes {
+			onYes = k.coverAll(yeses, by)
+		}
+		if wantNo {
+			onNo = coverOne(noes)
+		}
+		return onYes, onNo
 	case orNode, orElseNode:
-		return coverOne(yeses), k.coverAll(noes, by)
+		if wantYes {
+			onYes = coverOne(yeses)
+		}
+		if wantNo {
+			onNo = k.coverAll(noes, by)
+		}
+		return onYes, onNo
 	}
 	return union(cheaper(yeses[0], yeses[1], by), cheaper(noes[0], yeses[2], by)),
 		union(cheaper(yeses[0], noes[1], by), cheaper(noes[0], noes[2], by))

@@ -16,11 +16,11 @@ func (f *filter) clauses(env *Env, redact func(string) string) clause {
 	case inSQL:
 		return f.sqlClauses(env, w)
 	default:
-		return w.clause(&f.root, false)
+		return w.clause(f.root, false)
 	}
 	checked, err := env.check(f.source, "the filter")
 	if err != nil { // it was compiled before
-		return w.clause(&f.root, false)
+		return w.clause(f.root, false)
 	}
 	e := checked.NativeRep().Expr()
 	c := celClauses{writer: w, info: checked.NativeRep().SourceInfo(), lower: lowering{env: env, source: f.source, known: map[int32]*residue{}}}
@@ -37,7 +37,7 @@ func (f *filter) clauses(env *Env, redact func(string) string) clause {
 		}
 	})
 	if c.lower.known[wholeFilter] != nil {
-		return c.leaf(e, f.root, false)
+		return c.leaf(e, *f.root, false)
 	}
 	return c.clause(e, false)
 }
@@ -96,7 +96,7 @@ func (f *filter) sqlClauses(env *Env, w *writer) clause {
 	r, whole := f.root.more.(*sqlResidual)
 	whole = whole && r.source == f.source[e.start:e.end]
 	if len(problems) > 0 || e.op == sqlAttribute || whole && e.op != sqlAnd && e.op != sqlOr && e.op != sqlNot {
-		return w.clause(&f.root, false)
+		return w.clause(f.root, false)
 	}
 	e.fold()
 	c := sqlClauses{writer: w, lower: sqlLowering{env: env, source: f.source}}

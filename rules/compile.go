@@ -61,36 +61,39 @@ func (env *Env) Compile(f Filter) (*Matcher, error) {
 		return nil, err
 	}
 	if source == "" {
-		return &Matcher{}, nil
+		return &Matcher{counts: env.counts.next()}, nil
 	}
 	shared, err := env.cache.get(cacheKey{d, source}, func() (*filter, error) { return env.compile(d, source) })
 	if err != nil {
 		return nil, err
 	}
-	return &Matcher{filter: shared, env: env}, nil
+	return &Matcher{filter: shared, env: env, counts: env.counts.next()}, nil
 }
 
 func (env *Env) compile(d dialect, source string) (f *filter, err error) {
 	f = &filter{dialect: d, source: source}
+	var root node
 	switch d {
 	case inCEL:
 		var ok bool
-		if f.root, f.class, ok = env.recall(d, source); ok {
+		if root, f.class, ok = env.recall(d, source); ok {
+			f.root = root.together(&env.nodes)
 			return f, nil
 		}
 		env.compiled.Add(1)
-		f.root, err = env.compileCEL(source)
+		root, err = env.compileCEL(source)
 	case inPattern:
-		f.root, err = env.compilePattern(source)
+		root, err = env.compilePattern(source)
 	case inFilters:
-		f.root, err = env.compileFilters(source)
+		root, err = env.compileFilters(source)
 	case inSQL:
-		f.root, err = env.compileSQL(source)
+		root, err = env.compileSQL(source)
 	}
 	if err != nil {
 		return nil, err
 	}
-	f.class = classOf(&f.root)
+	f.root = root.together(&env.nodes)
+	f.class = classOf(f.root)
 	return f, nil
 }
 

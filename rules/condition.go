@@ -1,6 +1,9 @@
 package rules
 
-import "unsafe"
+import (
+	"sync"
+	"unsafe"
+)
 
 // outcome is what a condition says of an event. A failure stands until
 // something decides without it, as in CEL.
@@ -76,6 +79,45 @@ func parent(kind nodeKind, k ...node) node {
 		k = append(make(kids, 0, len(k)), k...)
 	}
 	return node{kind: kind, count: uint16(len(k)), more: &k[0]}
+}
+
+// nodeSlab gives room for conditions that are compiled one after the other, one
+// after the other: a set with many filters goes through them in turn. A filter
+// keeps what is beside it from being freed, but that is little.
+type nodeSlab struct {
+	mu   sync.Mutex
+	rest []node
+}
+
+func (s *nodeSlab) next(n int) []node {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n > len(s.rest) {
+		if n > slabNodes/4 {
+			return make([]node, 0, n)
+		}
+		s.rest = make([]node, slabNodes)
+	}
+	room := s.rest[:0:n]
+	s.rest = s.rest[n:]
+	return room
+}
+
+const slabNodes = 64
+
+// together is a copy of the condition that stands in one piece of memory, level by
+// level.
+func (n *node) together(room *nodeSlab) *node {
+	total := 0
+	n.walk(func(*node) { total++ })
+	all := append(room.next(total), *n)
+	for i := 0; i < len(all); i++ {
+		if k := all[i].kids(); len(k) > 0 {
+			all = append(all, k...)
+			all[i].more = &all[len(all)-len(k)]
+		}
+	}
+	return &all[0]
 }
 
 // residual is what only a dialect's own evaluator can say.

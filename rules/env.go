@@ -56,6 +56,9 @@ type Env struct {
 	cache  *filterCache
 	places *places
 	shelf  *shelf
+	counts countsSlab
+	nodes  nodeSlab
+	texts  sharedTexts
 
 	memory   atomic.Pointer[memory]
 	compiled atomic.Uint64

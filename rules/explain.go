@@ -68,7 +68,7 @@ func (m *Matcher) Explainer() *Explainer {
 	x.root = m.filter.clauses(m.env, x.redact)
 	x.leaves = x.root.all(nil)
 	known := map[*place]struct{}{}
-	x.block.slots.addAll(&m.filter.root, known)
+	x.block.slots.addAll(m.filter.root, known)
 	for _, c := range x.leaves {
 		x.block.slots.addAll(&c.test, known)
 	}

@@ -121,12 +121,12 @@ func (b *block) newIndex(groups []int32) *index {
 	b.work -= len(groups)
 	by := newCensus()
 	for _, g := range groups {
-		by.add(&b.groups[g].filter.root)
+		by.add(b.groups[g].root)
 	}
 	x := &index{}
 	tables := map[*place]*anchors{}
 	for _, g := range groups {
-		c := b.groups[g].filter.root.cover(by)
+		c := b.groups[g].root.cover(by)
 		if c.cost(by) > float64(len(groups))/2 {
 			x.loose = append(x.loose, g)
 			continue

@@ -3,6 +3,7 @@ package rules
 import (
 	"slices"
 	"strings"
+	"sync"
 
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/operators"
@@ -309,9 +310,29 @@ func (l *lowering) literal(e ast.Expr) (scalar, bool) {
 	case types.Double:
 		return scalar{kind: numberValue, num: float64(v)}, true
 	case types.String:
-		return scalar{kind: textValue, text: within(l.source, string(v))}, true
+		return scalar{kind: textValue, text: l.env.texts.within(l.source, string(v))}, true
 	}
 	return scalar{}, false
+}
+
+// sharedTexts are literals that were seen lately. One that comes again is shared,
+// so that what many filters ask for stands in one place.
+type sharedTexts struct {
+	mu   sync.Mutex
+	seen [256]string
+}
+
+// within is text as one that was seen before, or as a part of source, if it is
+// one.
+func (s *sharedTexts) within(source, text string) string {
+	at := textKey(text) % uint64(len(s.seen))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.seen[at] == text {
+		return s.seen[at]
+	}
+	s.seen[at] = strings.Clone(text)
+	return within(source, text)
 }
 
 // within is text as a part of source, if it is one.

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"cel.dev/cel-go/common/types"
@@ -15,8 +16,29 @@ type Matcher struct {
 	filter *filter // nil matches everything
 	env    *Env
 
-	evaluated, matched, failed atomic.Uint64
-	more                       atomic.Pointer[matcherMore]
+	counts *counts
+	more   atomic.Pointer[matcherMore]
+}
+
+// counts are of one matcher.
+type counts struct{ evaluated, matched, failed atomic.Uint64 }
+
+// countsSlab makes counts of matchers that are compiled one after the other
+// stand one after the other, for a set that matches many goes through them.
+type countsSlab struct {
+	mu   sync.Mutex
+	rest []counts
+}
+
+func (s *countsSlab) next() *counts {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.rest) == 0 {
+		s.rest = make([]counts, 64)
+	}
+	c := &s.rest[0]
+	s.rest = s.rest[1:]
+	return c
 }
 
 // matcherMore is what few matchers have.
@@ -30,7 +52,7 @@ type filter struct {
 	dialect dialect
 	class   Class
 	source  string
-	root    node
+	root    *node // with all that is below it behind it
 }
 
 // Result is what a filter says about one event.
@@ -85,7 +107,7 @@ func (m *Matcher) Stats() (evaluated, matched, failed uint64, lastError string, 
 	if m.filter != nil {
 		suspended = m.filter.suspended()
 	}
-	return m.evaluated.Load(), m.matched.Load(), m.failed.Load(), lastError, suspended
+	return m.counts.evaluated.Load(), m.counts.matched.Load(), m.counts.failed.Load(), lastError, suspended
 }
 
 func (f *filter) suspended() bool {
@@ -97,16 +119,18 @@ func (f *filter) suspended() bool {
 	return false
 }
 
-// count takes note of one evaluation of f, which equals the Matcher's filter.
-func (m *Matcher) count(f *filter, o outcome, v *view) {
-	m.evaluated.Add(1)
+// count takes note of one evaluation of the condition root, which is that of an
+// equal filter.
+func (e *setEntry) count(root *node, o outcome, v *view) {
+	e.counts.evaluated.Add(1)
 	switch o {
 	case yes:
-		m.matched.Add(1)
+		e.counts.matched.Add(1)
 	case failure:
 		// To format each error would cost more than the evaluation.
-		if n := m.failed.Add(1); n <= 16 || n%64 == 0 {
-			m.more.Store(&matcherMore{redact: m.redaction(), lastError: f.root.failed(v).Error()})
+		if n := e.counts.failed.Add(1); n <= 16 || n%64 == 0 {
+			m := e.matcher
+			m.more.Store(&matcherMore{redact: m.redaction(), lastError: root.failed(v).Error()})
 		}
 	}
 }

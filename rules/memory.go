@@ -247,7 +247,7 @@ func (r *reader) scalar() (s scalar) {
 			r.bad = true
 			return s
 		}
-		s.text = r.source[at-1 : at-1+n]
+		s.text = r.env.texts.within(r.source[at-1:at-1+n], r.source[at-1:at-1+n])
 	}
 	return s
 }

@@ -46,16 +46,19 @@ type block struct {
 // group is the entries of one filter, which is evaluated once for an event. They
 // end where those of the next group begin.
 type group struct {
-	filter *filter
-	from   int32
-	multi  bool // the index may bring it up more than once for an event
+	root  *node
+	from  int32
+	multi bool // the index may bring it up more than once for an event
 }
 
 type setEntry struct {
 	matcher   *Matcher
+	counts    *counts // the matcher's, close to those of its neighbours
 	id        ID
 	readsData bool
 }
+
+func (e Entry) inSet() setEntry { return setEntry{e.Matcher, e.Matcher.counts, e.ID, e.ReadsData} }
 
 // NewSet makes a Set. It keeps nothing of the slice.
 func NewSet(entries []Entry) *Set {
@@ -70,7 +73,7 @@ func (s *Set) Update(entries []Entry) *Set {
 	}
 	now := make(map[setEntry]int, len(entries))
 	for i, e := range entries {
-		now[setEntry{e.Matcher, e.ID, e.ReadsData}] = i
+		now[e.inSet()] = i
 	}
 	dead, gone := make([]uint64, (len(s.base.entries)+63)/64), 0
 	for i, e := range s.base.entries {
@@ -120,14 +123,14 @@ func newBlock(entries []Entry) *block {
 		if !ok {
 			g = len(b.groups)
 			places[f.key()] = g
-			b.groups = append(b.groups, group{filter: f})
+			b.groups = append(b.groups, group{root: f.root})
 		}
 		b.groups[g].from++ // how many, for now
 		order = append(order, int32(g))
 	}
 	for i, e := range entries {
 		if order[i] < 0 {
-			b.entries = append(b.entries, setEntry{e.Matcher, e.ID, e.ReadsData})
+			b.entries = append(b.entries, e.inSet())
 		}
 	}
 	b.all = len(b.entries)
@@ -142,7 +145,7 @@ func newBlock(entries []Entry) *block {
 	b.entries = b.entries[:at]
 	for i, e := range entries {
 		if g := order[i]; g >= 0 {
-			b.entries[next[g]] = setEntry{e.Matcher, e.ID, e.ReadsData}
+			b.entries[next[g]] = e.inSet()
 			next[g]++
 		}
 	}
@@ -152,7 +155,7 @@ func newBlock(entries []Entry) *block {
 	together(b.entries[:b.all])
 	known := map[*place]struct{}{}
 	for g := range b.groups {
-		b.slots.addAll(&b.groups[g].filter.root, known)
+		b.slots.addAll(b.groups[g].root, known)
 	}
 	b.slots.number()
 	b.build()
@@ -199,7 +202,7 @@ func (b *block) match(ev *event.Event, dst []ID, dead []uint64) []ID {
 		}
 		var kept bool
 		v.failed = nil
-		dst, kept = b.settle(int(g.from), to, g.filter, g.filter.root.eval(v), v, dst, dead)
+		dst, kept = b.settle(int(g.from), to, g.root, g.root.eval(v), v, dst, dead)
 		keep = keep || kept
 		v.arena.rewind()
 	}
@@ -214,7 +217,7 @@ func (b *block) match(ev *event.Event, dst []ID, dead []uint64) []ID {
 // settle counts the outcome of a filter for its entries, those from from to to,
 // and takes them up when it is yes; readsData says that one of these will read
 // the data.
-func (b *block) settle(from, to int, f *filter, o outcome, v *view, dst []ID, dead []uint64) (_ []ID, readsData bool) {
+func (b *block) settle(from, to int, root *node, o outcome, v *view, dst []ID, dead []uint64) (_ []ID, readsData bool) {
 	var last *Matcher
 	for i := from; i < to; i++ {
 		e := &b.entries[i]
@@ -222,7 +225,7 @@ func (b *block) settle(from, to int, f *filter, o outcome, v *view, dst []ID, de
 			continue
 		}
 		if e.matcher != last {
-			e.matcher.count(f, o, v)
+			e.count(root, o, v)
 			last = e.matcher
 		}
 		if o == yes {

@@ -9,9 +9,7 @@ package http
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"fmt"
-	"hash"
 	"io"
 	"log/slog"
 	"net"
@@ -20,11 +18,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
-
-	"crypto/hmac"
-	"crypto/sha256"
 
 	"golang.org/x/net/http/httpguts"
 
@@ -47,7 +41,8 @@ type target struct {
 	mode      string
 	timeout   time.Duration
 	static    nethttp.Header // set on every request; never changed
-	macs      *sync.Pool     // of hash.Hash keyed with the secret; nil without one
+	names     SignatureHeaders
+	signer    *signer // nil without a secret
 	transport *nethttp.Transport
 	handshake *handshake // nil without one
 	log       *slog.Logger
@@ -90,9 +85,7 @@ func (c *Config) build(env targets.Env) (*target, error) {
 		t.handshake = newHandshake(originOf(c.Origin))
 		t.static[originHeader] = []string{t.handshake.origin}
 	}
-	if key, _ := signingKey(c.Secret); key != nil {
-		t.macs = &sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}
-	}
+	t.names, t.signer = canonicalNames(c.Signature.Headers), newSigner(c)
 	t.transport, t.end = newTransport(env.Dial, c.Timeout)
 	return t, nil
 }
@@ -200,12 +193,7 @@ func (t *target) encode(d *targets.Delivery, now time.Time) ([]byte, nethttp.Hea
 	if !httpguts.ValidHeaderFieldValue(header.Get("Content-Type")) {
 		return nil, nil, targets.Permanentf("the content type %q cannot be sent as a header", e.DataContentType())
 	}
-	seconds := strconv.FormatInt(now.Unix(), 10)
-	own := [2]string{d.ID, seconds}
-	header["Webhook-Id"], header["Webhook-Timestamp"] = own[:1:1], own[1:]
-	if t.macs != nil {
-		header["Webhook-Signature"] = []string{t.sign(d.ID, seconds, body)}
-	}
+	t.setSignature(header, d.ID, strconv.FormatInt(now.Unix(), 10), body)
 	if d.Redriven {
 		header["Switchyard-Redriven"] = []string{"true"}
 	}
@@ -239,20 +227,4 @@ func printable(s string) bool {
 		}
 	}
 	return true
-}
-
-// sign is the value of webhook-signature (Standard Webhooks, "Signature
-// scheme").
-func (t *target) sign(id, seconds string, body []byte) string {
-	mac := t.macs.Get().(hash.Hash)
-	defer t.macs.Put(mac)
-	mac.Reset()
-	var space [128]byte
-	content := append(append(append(append(space[:0], id...), '.'), seconds...), '.')
-	mac.Write(content)
-	mac.Write(body)
-	var sum [sha256.Size]byte
-	const version = "v1,"
-	out := append(make([]byte, 0, len(version)+44), version...)
-	return string(base64.StdEncoding.AppendEncode(out, mac.Sum(sum[:0])))
 }

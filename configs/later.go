@@ -11,8 +11,6 @@ func laterKeys(place keyPlace) []string {
 		return []string{"enrich"}
 	case placeTarget:
 		return []string{"batch", "breaker", "function", "pull"}
-	case placeHTTPTarget:
-		return []string{"auth"}
 	}
 	return nil
 }

@@ -42,15 +42,30 @@ func (d *document) target(o *object, n *yaml.Node, path keyPath) Target {
 		if _, name := child(settings, "name"); t.Kind == "bus" && !isNull(name) {
 			d.mention(o, n, path, Buses, name.Value, "bus", "name")
 		}
-		if _, u := child(settings, "url"); u != nil && u.Kind == yaml.ScalarNode {
-			for one := range strings.SplitSeq(u.Value, ",") {
-				if parsed, err := url.Parse(one); err == nil && parsed.Host != "" && len(d.taint(u)) == 0 {
-					o.hosts = append(o.hosts, host{parsed.Hostname(), path.down(t.Kind).down("url"), u.Line, u.Column})
-				}
-			}
-		}
+		d.noteHosts(o, settings, path.down(t.Kind), "url")
+		d.noteHosts(o, settings, path.down(t.Kind), "auth", "oauth2", "tokenURL")
 	}
 	return t
+}
+
+// noteHosts notes the hosts of the addresses that stand at keys in settings; they
+// are separated by commas.
+func (d *document) noteHosts(o *object, settings *yaml.Node, path keyPath, keys ...string) {
+	n := settings
+	for _, key := range keys {
+		if _, n = child(n, key); n == nil {
+			return
+		}
+		path = path.down(key)
+	}
+	if n.Kind != yaml.ScalarNode || len(d.taint(n)) > 0 {
+		return
+	}
+	for one := range strings.SplitSeq(n.Value, ",") {
+		if u, err := url.Parse(one); err == nil && u.Host != "" {
+			o.hosts = append(o.hosts, host{u.Hostname(), path, n.Line, n.Column})
+		}
+	}
 }
 
 // checkSchedule checks delays and preset, and lifts the limit on the age that

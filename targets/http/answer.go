@@ -37,18 +37,20 @@ func finish(body io.ReadCloser) {
 }
 
 // readAnswer is the start of an answer, as text, and finishes it.
-func readAnswer(res *nethttp.Response) string {
+func (t *target) readAnswer(res *nethttp.Response) string {
 	if res.StatusCode == nethttp.StatusSwitchingProtocols {
 		res.Body.Close()
 		return ""
 	}
-	start, err := io.ReadAll(io.LimitReader(res.Body, targets.MaxAnswer))
+	// Twice as much as is kept, so that no secret is cut in two before it is
+	// taken out.
+	start, err := io.ReadAll(io.LimitReader(res.Body, 2*targets.MaxAnswer))
 	if err == nil {
 		finish(res.Body)
 	} else {
 		res.Body.Close()
 	}
-	return shorten(strings.ToValidUTF8(string(start), "\uFFFD"), targets.MaxAnswer)
+	return shorten(t.auth.Scrub(strings.ToValidUTF8(string(start), "\uFFFD")), targets.MaxAnswer)
 }
 
 // shorten cuts s to at most n bytes between two characters.
@@ -64,8 +66,8 @@ func shorten(s string, n int) string {
 
 // outcome is what an answer other than 2xx means (CONTRACT.md, "Delivery over
 // HTTP").
-func outcome(res *nethttp.Response, body string, now time.Time) error {
-	err := statusError(res, body)
+func (t *target) outcome(res *nethttp.Response, body string, now time.Time) error {
+	err := t.statusError(res, body)
 	status := res.StatusCode
 	switch {
 	case status == nethttp.StatusRequestTimeout, status == nethttp.StatusTooEarly,
@@ -81,11 +83,11 @@ func outcome(res *nethttp.Response, body string, now time.Time) error {
 }
 
 // statusError describes an answer in one line.
-func statusError(res *nethttp.Response, body string) error {
+func (t *target) statusError(res *nethttp.Response, body string) error {
 	status := strings.TrimSpace(strconv.Itoa(res.StatusCode) + " " + nethttp.StatusText(res.StatusCode))
 	switch location := res.Header.Get("Location"); {
 	case res.StatusCode >= 300 && res.StatusCode <= 399 && location != "":
-		return fmt.Errorf("%s: redirects are not followed; it points to %q", status, shorten(location, maxExcerpt))
+		return fmt.Errorf("%s: redirects are not followed; it points to %q", status, shorten(t.auth.Scrub(location), maxExcerpt))
 	case strings.TrimSpace(body) == "":
 		return errors.New(status)
 	}

@@ -1,6 +1,7 @@
 package http
 
 import (
+	nethttp "net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/switchyard-dev/switchyard/bus/component"
 	"github.com/switchyard-dev/switchyard/targets"
+	"github.com/switchyard-dev/switchyard/targets/auth"
 )
 
 // The modes of Config.Mode.
@@ -36,6 +38,7 @@ type Config struct {
 	Headers   map[string]component.Secret `yaml:"headers" doc:"Headers to add to every request; their values are never shown."`
 	Secret    component.Secrets           `yaml:"secret" doc:"Signs requests as Standard Webhooks has it: whsec_ and the base64 of 24 to 64 bytes, or any other text of at least 16 bytes, which is used as it is; or whsk_ and the base64 of an ed25519 key. All of a list sign, the first one first."`
 	Signature Signature                   `yaml:"signature" doc:"How requests are signed, for receivers that expect something else than Standard Webhooks."`
+	Auth      *auth.Config                `yaml:"auth" doc:"How requests are authenticated: one of basic, bearer, apiKey, oauth2, mtls and sigv4."`
 	Handshake bool                        `yaml:"handshake" doc:"Ask the receiver for its consent, as the CloudEvents webhook specification has it, before the first delivery."`
 	Origin    string                      `yaml:"origin" doc:"The name of this sender in the handshake, such as events.example.com; the machine's host name if absent."`
 }
@@ -69,9 +72,10 @@ const doc = "Each event is one `POST` with a `Content-Length`. It carries `webho
 	"A 2xx answer ends the delivery. 408, 425, 429, 5xx and failures to connect or to answer in time are tried again, no " +
 	"sooner than `Retry-After` says (up to 24 hours). Any other answer is final: the delivery becomes a dead letter, and " +
 	"410 also pauses the subscription. Redirects are not followed and proxies are not used.\n\n" +
+	auth.Doc + "\n\n" +
 	"In `binary` mode, an event whose own content type is `application/cloudevents…` is sent in structured mode, because " +
 	"a receiver could not tell its data from an event.\n\n" +
-	"With `handshake: true`, an `OPTIONS` request with `WebHook-Request-Origin` and the `headers` comes before the first " +
+	"With `handshake: true`, an `OPTIONS` request with `WebHook-Request-Origin`, the `headers` and what `auth` adds comes before the first " +
 	"delivery (after a start or a change of the target). The receiver consents with a 2xx answer that has " +
 	"`WebHook-Allowed-Origin`: the origin, or `*`. Until then deliveries fail and are tried again, and it is asked again " +
 	"with the next attempt, but no sooner than after 3 seconds. After that every delivery carries `WebHook-Request-Origin`, " +
@@ -108,6 +112,27 @@ func (c *Config) Validate(p *component.Problems) {
 		p.Warn("is not used without handshake: true", "origin")
 	}
 	c.validateSignature(p)
+	c.validateAuth(p)
+}
+
+// validateAuth reports what is wrong with auth, also beside the other settings.
+func (c *Config) validateAuth(p *component.Problems) {
+	c.Auth.Validate(p, "auth")
+	if c.Auth == nil {
+		return
+	}
+	if key := c.Auth.APIKey; key != nil && reserved(strings.ToLower(key.Header)) {
+		p.Add("is set by Switchyard and cannot be changed", "auth", "apiKey", "header")
+	}
+	sets := c.Auth.Headers()
+	for _, name := range sortedNames(c.Headers) {
+		if slices.Contains(sets, nethttp.CanonicalHeaderKey(name)) {
+			p.Add("is set by auth already; keep one of the two", "headers", name)
+		}
+	}
+	if u, err := url.Parse(c.URL); c.Auth.MTLS != nil && err == nil && u.Scheme == "http" {
+		p.Add("a client certificate needs TLS; use https in url", "auth", "mtls")
+	}
 }
 
 // LiteralHost is the address that the settings' URL names, when its host is a
@@ -134,7 +159,7 @@ func checkURL(text string) string {
 	case u.Hostname() == "":
 		return "has no host"
 	case u.User != nil:
-		return "must not hold a username or password; send them in headers"
+		return "must not hold a username or password; give them in auth.basic"
 	case u.Fragment != "":
 		return "must not have a fragment (#…)"
 	}

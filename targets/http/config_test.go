@@ -23,7 +23,7 @@ func TestValidate(t *testing.T) {
 		{"no scheme", `url: example.com/in`, `url: scheme "" is not supported; use http or https`},
 		{"no host", `url: "http:///in"`, "url: has no host"},
 		{"not a URL", `url: "http://a:b:c"`, "url: is not a URL"},
-		{"userinfo", `url: http://user:secret@example.com`, "url: must not hold a username or password; send them in headers"},
+		{"userinfo", `url: http://user:secret@example.com`, "url: must not hold a username or password; give them in auth.basic"},
 		{"fragment", `url: http://example.com/#a`, "url: must not have a fragment (#…)"},
 		{"batched", `{url: "http://a", mode: batched}`, "mode: batched is not available in this version; use binary, structured or data"},
 		{"mode", `{url: "http://a", mode: Binary}`, `mode: "Binary" is not a mode; use binary, structured or data`},

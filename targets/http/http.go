@@ -7,14 +7,11 @@
 package http
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	nethttp "net/http"
-	"net/http/httptrace"
 	"net/url"
 	"strconv"
 	"strings"
@@ -25,6 +22,7 @@ import (
 	"github.com/switchyard-dev/switchyard/bus/component"
 	"github.com/switchyard-dev/switchyard/bus/event"
 	"github.com/switchyard-dev/switchyard/targets"
+	"github.com/switchyard-dev/switchyard/targets/auth"
 )
 
 const (
@@ -42,7 +40,8 @@ type target struct {
 	timeout   time.Duration
 	static    nethttp.Header // set on every request; never changed
 	names     SignatureHeaders
-	signer    *signer // nil without a secret
+	signer    *signer    // nil without a secret
+	auth      *auth.Auth // nil without
 	transport *nethttp.Transport
 	handshake *handshake // nil without one
 	log       *slog.Logger
@@ -85,8 +84,12 @@ func (c *Config) build(env targets.Env) (*target, error) {
 		t.handshake = newHandshake(originOf(c.Origin))
 		t.static[originHeader] = []string{t.handshake.origin}
 	}
+	t.auth = c.Auth.Build(auth.Env{Dial: env.Dial, Timeout: c.Timeout, UserAgent: t.static.Get("User-Agent"), Logger: t.log})
 	t.names, t.signer = canonicalNames(c.Signature.Headers), newSigner(c)
 	t.transport, t.end = newTransport(env.Dial, c.Timeout)
+	if t.auth.Mutual() {
+		secureWith(t.transport, t.auth, c.Timeout)
+	}
 	return t, nil
 }
 
@@ -121,6 +124,20 @@ func newTransport(dial func(context.Context, string, string) (net.Conn, error), 
 	}, end
 }
 
+// secureWith has the transport make connections with a client certificate.
+func secureWith(tr *nethttp.Transport, a *auth.Auth, timeout time.Duration) {
+	dial := tr.DialContext
+	tr.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		c, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return a.Secure(ctx, c, address)
+	}
+}
+
 // Start implements targets.Target. Connections are made when they are needed.
 func (t *target) Start(context.Context) error { return nil }
 
@@ -128,6 +145,7 @@ func (t *target) Start(context.Context) error { return nil }
 func (t *target) Close() error {
 	t.transport.CloseIdleConnections()
 	t.end()
+	t.auth.Close()
 	return nil
 }
 
@@ -145,21 +163,9 @@ func (t *target) Deliver(ctx context.Context, d *targets.Delivery) error {
 	if err != nil {
 		return err
 	}
-	trace := httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { d.Answer.Address = remote(info.Conn) }}
-	req := (&nethttp.Request{
-		Method: nethttp.MethodPost, URL: t.url, Host: t.url.Host, Header: header,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-	}).WithContext(httptrace.WithClientTrace(limited, &trace))
-	if len(body) > 0 {
-		req.ContentLength = int64(len(body))
-		req.Body = io.NopCloser(bytes.NewReader(body))
-		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-	} else {
-		req.Body = nethttp.NoBody
-	}
-	res, err := t.transport.RoundTrip(req)
+	res, err := t.send(ctx, limited, d, nethttp.MethodPost, header, body)
 	if err != nil {
-		return t.failure(ctx, limited, d, err)
+		return err
 	}
 	d.Answer.Status = res.StatusCode
 	if res.StatusCode == nethttp.StatusOK && d.WantReply {
@@ -169,8 +175,8 @@ func (t *target) Deliver(ctx context.Context, d *targets.Delivery) error {
 		finish(res.Body)
 		return nil
 	}
-	d.Answer.Body = readAnswer(res)
-	return outcome(res, d.Answer.Body, time.Now())
+	d.Answer.Body = t.readAnswer(res)
+	return t.outcome(res, d.Answer.Body, time.Now())
 }
 
 // encode makes the body and the headers of a request.

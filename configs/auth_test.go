@@ -1,0 +1,48 @@
+package configs
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestAuthProblemsHaveTheirPlaces(t *testing.T) {
+	_, diags := realLoader(t, nil).LoadBytes("a.yaml", []byte(`version: 1
+buses: {b: {}}
+rules: {r: {bus: b, targets: [two, token, plain]}}
+targets:
+  two:
+    http:
+      url: https://example.com
+      auth:
+        bearer: hunter2hunter2
+        basic: {username: u, password: hunter2hunter2}
+  token: {http: {url: "https://example.com", auth: {oauth2: {tokenURL: "http://169.254.169.254/t", clientID: i, clientSecret: s}}}}
+  plain: {http: {url: "http://example.com", auth: {mtls: {cert: a.pem, key: b.pem}}}}
+`))
+	want := `a.yaml:9:17: targets.two.http.auth.bearer: requests are authenticated in one way, and there is basic, too; keep one
+a.yaml:10:16: targets.two.http.auth.basic: requests are authenticated in one way, and there is bearer, too; keep one
+a.yaml:11:72: warning: targets.token.http.auth.oauth2.tokenURL: targets may not reach 169.254.169.254, which is not a public address; deliveries will fail unless network.allow has it, such as 169.254.169.254/32
+a.yaml:12:58: targets.plain.http.auth.mtls: a client certificate needs TLS; use https in url`
+	if got := strings.TrimSpace(diags.String()); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestAuthIsNotShown(t *testing.T) {
+	l := realLoader(t, nil)
+	for _, kind := range []string{
+		`{"bearer":"hunter2"}`, `{"basic":{"username":"u","password":"hunter2"}}`, `{"apiKey":{"header":"A","value":"hunter2"}}`,
+		`{"oauth2":{"tokenURL":"https://a/t","clientID":"i","clientSecret":"hunter2"}}`,
+		`{"sigv4":{"region":"r","service":"s","accessKey":"a","secretKey":"hunter2","sessionToken":"hunter2"}}`,
+	} {
+		o, diags := l.ParseObject(Targets, "t", []byte(`{"http":{"url":"https://example.com","auth":`+kind+`}}`))
+		want := `{"http":{"url":"https://example.com","auth":` + strings.ReplaceAll(kind, "hunter2", "[redacted]") + `}}`
+		if got := string(o.View()); len(diags) > 0 || got != want {
+			t.Errorf("it is shown as %s, %v", got, diags)
+		}
+	}
+	_, diags := l.ParseObject(Targets, "t", []byte(`{"http":{"url":"https://example.com","auth":{"mtls":{"cert":"/etc/a","key":"b"}}}}`))
+	if got := diags.String(); strings.Count(got, "paths of files work in configuration files only") != 2 {
+		t.Errorf("files in an object of the API: %s", got)
+	}
+}

@@ -28,6 +28,32 @@ a.yaml:12:58: targets.plain.http.auth.mtls: a client certificate needs TLS; use 
 	}
 }
 
+func TestAddressesOfFunctionsAreChecked(t *testing.T) {
+	_, diags := realLoader(t, nil).LoadBytes("a.yaml", []byte(`version: 1
+buses: {b: {}}
+rules: {r: {bus: b, targets: [k, o, u, i, none]}}
+targets:
+  k: {function: {knative: {url: "http://169.254.169.254/"}}, replyTo: b}
+  o: {function: {openfaas: {url: "http://169.254.169.254/", function: f}}}
+  u: {function: {lambda: {url: "http://169.254.169.254/"}}}
+  i: {function: {lambda: {invoke: {function: f, endpoint: "http://169.254.169.254/"}}}}
+  none: {function: {timeout: 5s}}
+`))
+	var got strings.Builder
+	for _, d := range diags {
+		got.WriteString(d.Path + ": " + d.Message[:20] + "\n")
+	}
+	want := `targets.k.function.knative.url: targets may not reac
+targets.o.function.openfaas.url: targets may not reac
+targets.u.function.lambda.url: targets may not reac
+targets.i.function.lambda.invoke.endpoint: targets may not reac
+targets.none.function: needs a platform: on
+`
+	if got.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", got.String(), want)
+	}
+}
+
 func TestAuthIsNotShown(t *testing.T) {
 	l := realLoader(t, nil)
 	for _, kind := range []string{

@@ -30,8 +30,8 @@ func (d *document) target(o *object, n *yaml.Node, path keyPath) Target {
 	d.checkPolicy(n, path, t)
 	d.checkSchedule(n, path, &t.Retry)
 	if t.ReplyTo != "" {
-		if t.Kind != "" && t.Kind != "http" {
-			d.reportBelow(n, path, "a "+t.Kind+" target gets no replies; only http targets can have replyTo", "replyTo")
+		if t.Kind != "" && t.Kind != "http" && t.Kind != "function" {
+			d.reportBelow(n, path, "a "+t.Kind+" target gets no replies; only http and function targets can have replyTo", "replyTo")
 		}
 		d.mention(o, n, path, Buses, t.ReplyTo, "replyTo")
 	}
@@ -42,8 +42,12 @@ func (d *document) target(o *object, n *yaml.Node, path keyPath) Target {
 		if _, name := child(settings, "name"); t.Kind == "bus" && !isNull(name) {
 			d.mention(o, n, path, Buses, name.Value, "bus", "name")
 		}
-		d.noteHosts(o, settings, path.down(t.Kind), "url")
-		d.noteHosts(o, settings, path.down(t.Kind), "auth", "oauth2", "tokenURL")
+		for _, keys := range [...][]string{
+			{"url"}, {"auth", "oauth2", "tokenURL"},
+			{"lambda", "url"}, {"lambda", "invoke", "endpoint"}, {"knative", "url"}, {"openfaas", "url"},
+		} {
+			d.noteHosts(o, settings, path.down(t.Kind), keys...)
+		}
 	}
 	return t
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	nethttp "net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -71,7 +72,8 @@ func (t *target) outcome(res *nethttp.Response, body string, now time.Time) erro
 	status := res.StatusCode
 	switch {
 	case status == nethttp.StatusRequestTimeout, status == nethttp.StatusTooEarly,
-		status == nethttp.StatusTooManyRequests, status >= 500, status < 200:
+		status == nethttp.StatusTooManyRequests, status >= 500, status < 200,
+		slices.Contains(t.variant.Retried, status):
 		if after := retryAfter(res.Header.Get("Retry-After"), now); after > 0 {
 			return &targets.RetryAfter{Err: err, After: after}
 		}

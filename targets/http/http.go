@@ -44,6 +44,7 @@ type target struct {
 	auth      *auth.Auth // nil without
 	transport *nethttp.Transport
 	handshake *handshake // nil without one
+	variant   Variant
 	log       *slog.Logger
 	end       context.CancelFunc // ends dials and connections
 }
@@ -168,6 +169,11 @@ func (t *target) Deliver(ctx context.Context, d *targets.Delivery) error {
 		return err
 	}
 	d.Answer.Status = res.StatusCode
+	if succeeded(res.StatusCode) {
+		if err := t.failed(d, res); err != nil {
+			return err
+		}
+	}
 	if res.StatusCode == nethttp.StatusOK && d.WantReply {
 		return t.reply(ctx, limited, d, res)
 	}

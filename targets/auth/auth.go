@@ -50,7 +50,7 @@ type APIKey struct {
 // Doc describes the settings, for the pages of targets that have them.
 const Doc = "`auth` has one kind. With `oauth2`, an access token is got from `tokenURL` (RFC 6749, client credentials) when it is " +
 	"first needed, shared by all deliveries of the target, and renewed shortly before it expires. A receiver that answers 401 " +
-	"is asked once more with a new token, within the same attempt. While there is no token, attempts fail and are tried " +
+	"is asked once more with a new token, within the same attempt (unless it has just refused a new one). While there is no token, attempts fail and are tried " +
 	"again, whatever the reason, a wrong secret included: it should not cost events. The token server is then left alone for " +
 	"2 seconds, or 15 after a refusal (longer if it says so in `Retry-After`). It is reached by the same network rules as " +
 	"the target; redirects are not followed.\n\n" +
@@ -162,6 +162,9 @@ func (c *Config) Headers() []string {
 
 const authorization = "Authorization"
 
+// minHidden is the length from which a text counts as a secret in other texts.
+const minHidden = 4
+
 // Env is what an Auth works with.
 type Env struct {
 	// Dial opens connections, by the network rules in force.
@@ -216,7 +219,7 @@ func (c *Config) Build(env Env) *Auth {
 // no secrets, and would make a mess of other texts.
 func (a *Auth) hide(texts ...string) {
 	for _, text := range texts {
-		if len(text) < 4 {
+		if len(text) < minHidden {
 			continue
 		}
 		a.secrets = append(a.secrets, text)
@@ -276,9 +279,7 @@ func (a *Auth) Scrub(text string) string {
 	if a == nil || text == "" {
 		return text
 	}
-	for _, s := range a.secrets {
-		text = strings.ReplaceAll(text, s, component.Redacted)
-	}
+	text = without(text, a.secrets)
 	if a.tokens != nil {
 		text = a.tokens.scrub(text)
 	}

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,7 +30,7 @@ const (
 	renewBefore      = 30 * time.Second // the end of a token's life, or a tenth of it
 	pauseFailed      = 2 * time.Second  // after no answer or an error of the server
 	pauseRefused     = 15 * time.Second // after a refusal, which somebody has to mend
-	pauseFruitless   = 5 * time.Second  // after a new token was refused like the old one
+	pauseFruitless   = time.Second      // after a new token was refused like the old one
 	maxTokenPause    = 10 * time.Minute
 	maxTokenErrorLen = 200
 )
@@ -99,7 +100,7 @@ type tokens struct {
 	host    string
 	request func() *http.Request
 	timeout time.Duration
-	secret  string
+	secrets []string // how the client's secret looks in requests
 
 	transport *http.Transport
 	life      context.Context
@@ -142,7 +143,9 @@ func newTokens(o *OAuth2, env Env) *tokens {
 		form.Set("client_secret", secret)
 	}
 	body := form.Encode()
-	m := &tokens{host: u.Host, life: life, end: end, secret: secret, timeout: min(env.Timeout, maxTokenTimeout)}
+	m := &tokens{host: u.Host, life: life, end: end, timeout: min(env.Timeout, maxTokenTimeout)}
+	escaped := url.QueryEscape(secret)
+	m.secrets = []string{secret, escaped, base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(id) + ":" + escaped))}
 	if m.timeout <= 0 {
 		m.timeout = maxTokenTimeout
 	}
@@ -257,8 +260,13 @@ func (m *tokens) refused(token string, again bool) bool {
 func (m *tokens) scrub(text string) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, s := range [...]string{m.token, m.last, m.secret} {
-		if len(s) >= 4 {
+	return without(text, append([]string{m.token, m.last}, m.secrets...))
+}
+
+// without takes secrets out of a text.
+func without(text string, secrets []string) string {
+	for _, s := range secrets {
+		if len(s) >= minHidden {
 			text = strings.ReplaceAll(text, s, component.Redacted)
 		}
 	}
@@ -300,8 +308,8 @@ func (m *tokens) fetch() (token string, lifetime, pause time.Duration, err error
 	return token, lifetime, pauseRefused, err
 }
 
-// describe says why there was no answer, without the request, which may be
-// repeated in errors.
+// describe says why there was no answer. An error may repeat what the server
+// sent, and that may repeat the request.
 func (m *tokens) describe(ctx context.Context, err error) error {
 	switch {
 	case targets.IsPermanent(err):
@@ -311,7 +319,7 @@ func (m *tokens) describe(ctx context.Context, err error) error {
 	case ctx.Err() != nil:
 		return fmt.Errorf("timeout after %v", m.timeout)
 	}
-	return err
+	return errors.New(without(err.Error(), m.secrets))
 }
 
 // statusError says what the server answered in place of a token: what it says
@@ -328,7 +336,7 @@ func (m *tokens) statusError(res *http.Response) error {
 	body, _ := io.ReadAll(io.LimitReader(res.Body, maxTokenErrorLen*20))
 	if json.Unmarshal(body, &answer) == nil {
 		for _, text := range [...]string{answer.Error, answer.Description} {
-			if text = printable(strings.ReplaceAll(text, m.secret, component.Redacted)); text != "" {
+			if text = printable(without(text, m.secrets)); text != "" {
 				status += ": " + text
 			}
 		}

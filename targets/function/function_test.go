@@ -58,7 +58,6 @@ func TestValidate(t *testing.T) {
 		{"a bad endpoint", `lambda: {invoke: {function: f, endpoint: "ftp://a"}}`, `lambda.invoke.endpoint: scheme "ftp" is not supported; use http or https`},
 		{"no service", `knative: {}`, "knative.url: is required; give the URL of the function"},
 		{"no gateway", `openfaas: {function: f}`, "openfaas.url: is required; give the URL of the function"},
-		{"a gateway without a function", `openfaas: {url: "http://gateway:8080/"}`, "openfaas.function: is required beside the address of a gateway; give the function's name"},
 		{"async without a function", `openfaas: {url: "http://gateway:8080/function/f", async: true}`, "openfaas.async: needs function, the function's name; a whole address says itself whether it is asynchronous"},
 		{"a callback of a synchronous call", `openfaas: {url: "http://gateway:8080", function: f, callback: a}`,
 			"openfaas.callback: is not an http or https URL\nopenfaas.callback: is of asynchronous calls; set async: true"},
@@ -88,6 +87,14 @@ func TestValidate(t *testing.T) {
 				target.Close()
 			}
 		})
+	}
+}
+
+func TestGatewayWithoutAFunctionDrawsAWarning(t *testing.T) {
+	var p component.Problems
+	parseConfig(t, `openfaas: {url: "http://gateway:8080/"}`).Validate(&p)
+	if len(p.All) != 1 || !p.All[0].Warning || !strings.Contains(p.All[0].Message, "gateway") {
+		t.Errorf("%+v", p.All)
 	}
 }
 

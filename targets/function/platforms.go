@@ -132,7 +132,7 @@ func (o *OpenFaaS) validate(p *component.Problems) {
 	case o.Function == "" && o.Async:
 		p.Add("needs function, the function's name; a whole address says itself whether it is asynchronous", "openfaas", "async")
 	case o.Function == "" && err == nil && u.Host != "" && strings.Trim(u.Path, "/") == "":
-		p.Add("is required beside the address of a gateway; give the function's name", "openfaas", "function")
+		p.Warn("looks like the address of a gateway; give function, too, or the function's whole address", "openfaas", "url")
 	case o.Function != "" && err == nil && u.RawQuery != "":
 		p.Add("must not have a query beside function", "openfaas", "url")
 	case strings.ContainsFunc(o.Function, func(r rune) bool { return !plain(r) && r != '.' }):

@@ -166,7 +166,7 @@ func (t *target) failure(ctx, limited context.Context, d *targets.Delivery, err 
 	case limited.Err() != nil:
 		return &transportError{fmt.Sprintf("timeout after %v", t.timeout), limited.Err()}
 	}
-	return &transportError{describe(err), err}
+	return &transportError{t.auth.Scrub(describe(err)), err}
 }
 
 func dialled(err error) string {

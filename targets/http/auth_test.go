@@ -336,6 +336,48 @@ func TestSecretsThatAReceiverRepeatsAreNotKept(t *testing.T) {
 	}
 }
 
+// Both servers answer with what they were sent, which is no answer.
+func TestSecretsThatAServerEchoesAreNotShown(t *testing.T) {
+	echo := func(t *testing.T) string {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				buf := make([]byte, 64<<10)
+				n, _ := c.Read(buf)
+				for line := range strings.SplitSeq(string(buf[:n]), "\r\n") {
+					if strings.HasPrefix(line, "Authorization") || strings.HasPrefix(line, "POST") && strings.Contains(line, "?") {
+						io.WriteString(c, strings.ReplaceAll(line, " ", "_")+"\r\n\r\n")
+					}
+				}
+				c.Close()
+			}
+		}()
+		return "http://" + l.Addr().String()
+	}
+	const encoded = "dTp0b3Atc2VjcmV0LXZhbHVl"
+	for name, a := range map[string]*auth.Config{
+		"bearer": {Bearer: component.NewSecret("top-secret-value")},
+		"basic":  {Basic: &auth.Basic{Username: "u", Password: component.NewSecret("top-secret-value")}},
+		"query":  {APIKey: &auth.APIKey{Query: "k", Value: component.NewSecret("top-secret-value")}},
+		"oauth2": {OAuth2: &auth.OAuth2{TokenURL: echo(t), ClientID: "u", ClientSecret: component.NewSecret("top-secret-value")}},
+	} {
+		c := NewConfig()
+		c.URL, c.Auth = echo(t), a
+		err := newTarget(t, c, targets.Env{}).Deliver(t.Context(), deliveryOf(order(t)))
+		if err == nil || strings.Contains(err.Error(), "top-secret") || strings.Contains(err.Error(), encoded) || !strings.Contains(err.Error(), "[redacted]") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestAuthBesideOtherSettings(t *testing.T) {
 	for _, c := range []struct {
 		name   string

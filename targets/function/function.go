@@ -6,6 +6,7 @@ package function
 
 import (
 	"fmt"
+	nethttp "net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -55,7 +56,7 @@ const doc = "A function gets what an `http` target sends, `webhook-id` and `webh
 	"same: 2xx ends the delivery; 408, 425, 429, 5xx and failures to connect or to answer in time are tried again, no sooner " +
 	"than `Retry-After` says; anything else is final. Besides, 404 and 409 of `knative` are tried again, as Knative's " +
 	"delivery contract has it, and 409 of `lambda.invoke`, which is a function that is being changed. A 200 answer that is a " +
-	"CloudEvent is published to the target's `replyTo`.\n\n" +
+	"CloudEvent is published to the target's `replyTo`; `knative` is told by `Prefer: reply` that it would be.\n\n" +
 	"The default `timeout` of 60s leaves room for a cold start. An attempt that a longer one outlasts fails and is tried " +
 	"again; the function has usually started by then.\n\n" +
 	"`lambda.url` is a function URL: the function sees the structured event as the `body` of its payload. " +
@@ -81,7 +82,11 @@ func (c *Config) call() call {
 	case c.Lambda != nil:
 		return c.Lambda.call(c.region())
 	case c.Knative != nil:
-		return call{url: c.Knative.URL, mode: http.Binary, variant: http.Variant{Retried: []int{404, 409}}}
+		return call{url: c.Knative.URL, mode: http.Binary, variant: http.Variant{
+			// Knative Eventing Data Plane Contract, "Event Acknowledgement and
+			// Delivery Retry" and "Derived (Reply) Events".
+			Retried: []int{nethttp.StatusNotFound, nethttp.StatusConflict}, AskForReply: true,
+		}}
 	case c.OpenFaaS != nil:
 		return c.OpenFaaS.call()
 	}

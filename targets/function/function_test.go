@@ -219,20 +219,20 @@ func TestPlatformsAndTheirReplies(t *testing.T) {
 		io.WriteString(w, `{"n":1}`)
 	}
 	for _, c := range []struct {
-		name, config, uri, contentType, callback string
+		name, config, uri, contentType, callback, prefer string
 	}{
-		{"knative", `knative: {url: "SERVER"}`, "/", "application/json", ""},
-		{"knative, structured", `{mode: structured, knative: {url: "SERVER/a"}}`, "/a", "application/cloudevents+json; charset=utf-8", ""},
-		{"openfaas", `openfaas: {url: "SERVER", function: f}`, "/function/f", "application/json", ""},
-		{"openfaas, async", `openfaas: {url: "SERVER", function: f, async: true, callback: "http://a/done"}`, "/async-function/f", "application/json", "http://a/done"},
-		{"a function URL", `lambda: {url: "SERVER/"}`, "/", "application/cloudevents+json; charset=utf-8", ""},
+		{"knative", `knative: {url: "SERVER"}`, "/", "application/json", "", "reply"},
+		{"knative, structured", `{mode: structured, knative: {url: "SERVER/a"}}`, "/a", "application/cloudevents+json; charset=utf-8", "", "reply"},
+		{"openfaas", `openfaas: {url: "SERVER", function: f}`, "/function/f", "application/json", "", ""},
+		{"openfaas, async", `openfaas: {url: "SERVER", function: f, async: true, callback: "http://a/done"}`, "/async-function/f", "application/json", "http://a/done", ""},
+		{"a function URL", `lambda: {url: "SERVER/"}`, "/", "application/cloudevents+json; charset=utf-8", "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r, _, d, err := called(t, c.config, answer)
 			if err != nil || d.Reply == nil || d.Reply.Type() != "made" {
 				t.Fatalf("%v, %v", err, d.Reply)
 			}
-			if r.RequestURI != c.uri || r.Header.Get("Content-Type") != c.contentType || r.Header.Get("X-Callback-Url") != c.callback || r.Header.Get("webhook-id") != d.ID {
+			if r.RequestURI != c.uri || r.Header.Get("Content-Type") != c.contentType || r.Header.Get("X-Callback-Url") != c.callback || r.Header.Get("Prefer") != c.prefer || r.Header.Get("webhook-id") != d.ID {
 				t.Errorf("called %s with %v", r.RequestURI, r.Header)
 			}
 		})

@@ -164,6 +164,9 @@ func (t *target) Deliver(ctx context.Context, d *targets.Delivery) error {
 	if err != nil {
 		return err
 	}
+	if t.variant.AskForReply && d.WantReply {
+		header["Prefer"] = []string{"reply"}
+	}
 	res, err := t.send(ctx, limited, d, nethttp.MethodPost, header, body)
 	if err != nil {
 		return err

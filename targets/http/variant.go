@@ -21,6 +21,9 @@ type Variant struct {
 	// JSONReplies is whether a 200 answer of JSON that is an event in the JSON
 	// format counts as a reply although its content type does not say so.
 	JSONReplies bool
+	// AskForReply is whether Prefer: reply is sent when a reply would be
+	// published.
+	AskForReply bool
 }
 
 // BuildVariant makes a target that differs from what Build makes.

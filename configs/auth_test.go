@@ -1,8 +1,15 @@
 package configs
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/switchyard-dev/switchyard/bus/component"
+	"github.com/switchyard-dev/switchyard/targets/auth"
+	"github.com/switchyard-dev/switchyard/targets/function"
+	httptarget "github.com/switchyard-dev/switchyard/targets/http"
 )
 
 func TestAuthProblemsHaveTheirPlaces(t *testing.T) {
@@ -25,6 +32,31 @@ a.yaml:11:72: warning: targets.token.http.auth.oauth2.tokenURL: targets may not 
 a.yaml:12:58: targets.plain.http.auth.mtls: a client certificate needs TLS; use https in url`
 	if got := strings.TrimSpace(diags.String()); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestCertificatesAreBesideTheirConfiguration(t *testing.T) {
+	dir := t.TempDir()
+	text := `version: 1
+buses: {b: {}}
+rules: {r: {bus: b, targets: [t, f]}}
+targets:
+  t: {http: {url: "https://example.com", auth: {mtls: {cert: tls/cert.pem, key: /etc/key.pem}}}}
+  f: {function: {knative: {url: "https://example.com"}, auth: {mtls: {cert: c.pem, key: k.pem, ca: ca.pem}}}}
+`
+	if err := os.WriteFile(filepath.Join(dir, "a.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, diags := realLoader(t, nil).LoadPath(dir)
+	if len(diags) > 0 {
+		t.Fatal(diags)
+	}
+	want := auth.MTLS{Cert: component.File(filepath.Join(dir, "tls", "cert.pem")), Key: "/etc/key.pem"}
+	if got := *cfg.Targets["t"].Config.(*httptarget.Config).Auth.MTLS; got != want {
+		t.Errorf("%+v", got)
+	}
+	if got := cfg.Targets["f"].Config.(*function.Config).Auth.MTLS; got.CA != component.File(filepath.Join(dir, "ca.pem")) {
+		t.Errorf("%+v", got)
 	}
 }
 

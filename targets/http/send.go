@@ -19,6 +19,9 @@ func (t *target) send(ctx, limited context.Context, d *targets.Delivery, method 
 	trace := httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { d.Answer.Address = remote(info.Conn) }}
 	traced := httptrace.WithClientTrace(limited, &trace)
 	for again := false; ; again = true {
+		if again { // the first one may still be written
+			header = header.Clone()
+		}
 		req := (&nethttp.Request{
 			Method: method, URL: t.url, Host: t.url.Host, Header: header,
 			Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: nethttp.NoBody,

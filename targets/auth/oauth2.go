@@ -194,7 +194,7 @@ func (m *tokens) get(ctx context.Context) (string, error) {
 	if a == nil {
 		if wait := m.again.Sub(now); m.no != nil && wait > 0 {
 			defer m.mu.Unlock()
-			return "", m.failure(m.no, wait)
+			return "", m.outcome(m.no, wait)
 		}
 		a = &asking{done: make(chan struct{})}
 		m.asking = a
@@ -209,9 +209,9 @@ func (m *tokens) get(ctx context.Context) (string, error) {
 	}
 }
 
-// failure is an error that is tried again no sooner than it makes sense, unless
+// outcome is an error that is tried again no sooner than it makes sense, unless
 // the network rules forbid the server's address.
-func (m *tokens) failure(err error, wait time.Duration) error {
+func (m *tokens) outcome(err error, wait time.Duration) error {
 	if targets.IsPermanent(err) {
 		return err
 	}
@@ -228,7 +228,7 @@ func (m *tokens) ask(a *asking) {
 	if err != nil {
 		err = &TokenError{m.host, err}
 		m.no, m.again = err, time.Now().Add(pause)
-		a.err = m.failure(err, pause)
+		a.err = m.outcome(err, pause)
 	} else {
 		m.last, m.token, m.no = m.token, token, nil
 		m.due = begun.Add(lifetime - min(renewBefore, lifetime/10))
@@ -317,10 +317,20 @@ func (m *tokens) describe(ctx context.Context, err error) error {
 	case m.life.Err() != nil:
 		return errors.New("the target was closed")
 	case ctx.Err() != nil:
-		return fmt.Errorf("timeout after %v", m.timeout)
+		return &failure{fmt.Sprintf("timeout after %v", m.timeout), ctx.Err()}
 	}
-	return errors.New(without(err.Error(), m.secrets))
+	return &failure{without(err.Error(), m.secrets), err}
 }
+
+// failure is an error with a text of its own.
+type failure struct {
+	text string
+	err  error
+}
+
+func (e *failure) Error() string { return e.text }
+
+func (e *failure) Unwrap() error { return e.err }
 
 // statusError says what the server answered in place of a token: what it says
 // in an error as RFC 6749 §5.2 has it, and nothing else of its body.

@@ -289,6 +289,22 @@ func TestTokenServerBehindTheNetworkRules(t *testing.T) {
 	}
 }
 
+// What kept a token from coming can still be told apart.
+func TestTokenErrorsKeepTheirCause(t *testing.T) {
+	c := NewConfig()
+	c.URL = "http://127.0.0.1:1/"
+	c.Auth = &auth.Config{OAuth2: &auth.OAuth2{TokenURL: "http://tokens.example", ClientID: "i", ClientSecret: component.NewSecret("secret")}}
+	target := newTarget(t, c, targets.Env{Dial: func(context.Context, string, string) (net.Conn, error) {
+		return nil, &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "tokens.example", IsNotFound: true}}
+	}})
+	err := target.Deliver(t.Context(), deliveryOf(order(t)))
+	var lookup *net.DNSError
+	var token *auth.TokenError
+	if !errors.As(err, &lookup) || !errors.As(err, &token) || token.Host != "tokens.example" || targets.IsPermanent(err) {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestAttemptEndsWhileItWaitsForAToken(t *testing.T) {
 	t.Cleanup(func() { goleak.VerifyNone(t) })
 	address, asked := rawServer(t, func(c net.Conn) { io.Copy(io.Discard, c) })

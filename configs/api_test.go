@@ -48,6 +48,9 @@ func TestParseObjectPointsIntoTheRequest(t *testing.T) {
 		"a wrong type":                       {Targets, "t", `{"log": {}, "retry": {"attempts": "many"}}`, "/retry/attempts", `1:35: targets.t.retry.attempts: expected a whole number, not the text "many"`},
 		"a reference to the environment":     {Targets, "t", `{"http": {"url": "http://a", "secret": "${env:SECRET}"}}`, "/http/secret", `1:40: targets.t.http.secret: "${env:SECRET}": references to the environment and to files work in configuration files only; send the value itself`},
 		"a path of a file":                   {Targets, "t", `{"http": {"url": "http://a", "credsFile": "/etc/passwd"}}`, "/http/credsFile", `1:43: targets.t.http.credsFile: paths of files work in configuration files only`},
+		"a path of a file by its type":       {Targets, "t", `{"http": {"url": "http://a", "certPath": "a.pem"}}`, "/http/certPath", `1:42: targets.t.http.certPath: paths of files work in configuration files only`},
+		"one of several secrets as shown":    {Targets, "t", `{"http": {"url": "http://a", "secret": ["a", "[redacted]"]}}`, "/http/secret/1", `1:46: targets.t.http.secret[1]: "[redacted]" is how secrets are shown; give the secret itself`},
+		"no secrets":                         {Targets, "t", `{"http": {"url": "http://a", "secret": []}}`, "/http/secret", `1:40: targets.t.http.secret: it is empty; give a secret, or take it out`},
 		"a secret as it is shown":            {Targets, "t", `{"http": {"url": "http://a", "secret": "[redacted]"}}`, "/http/secret", `1:40: targets.t.http.secret: "[redacted]" is how secrets are shown; give the secret itself`},
 		"a bad name":                         {Buses, "system.x", `{}`, "", `buses["system.x"]: names that begin with "system." are reserved`},
 		"a kind that is none":                {"bus", "x", `{}`, "", `"bus" is not a kind of object; the kinds are buses, rules, sources, targets`},
@@ -138,6 +141,10 @@ func TestViewHidesSecrets(t *testing.T) {
 	want := `{"http":{"url":"https://[redacted]@example.com/a@b,https://[redacted]@example.org","secret":"[redacted]","headers":{"A":"[redacted]"}}}`
 	if string(o.View()) != want {
 		t.Errorf("View = %s; want %s", o.View(), want)
+	}
+	list, diags := l.ParseObject(Targets, "t", []byte(`{"http": {"url": "https://example.com", "secret": ["hunter2", "hunter3"]}}`))
+	if got := string(list.View()); len(diags) > 0 || got != `{"http":{"url":"https://example.com","secret":["[redacted]","[redacted]"]}}` {
+		t.Errorf("View = %s, %v", got, diags)
 	}
 	if !strings.Contains(string(o.Raw), `"secret":"hunter2"`) {
 		t.Errorf("Raw = %s; want the secret in it", o.Raw)

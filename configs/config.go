@@ -150,7 +150,7 @@ type Target struct {
 	Concurrency int        `yaml:"concurrency" doc:"The most attempts under way at the same time."`
 	Rate        Rate       `yaml:"rate" doc:"The most attempts in a time, such as 500/s, 30/m or 1000/h; absent, there is no limit."`
 	Order       string     `yaml:"order" enum:"none,key,strict" doc:"none: as fast as possible. key: events with the same partitionkey (else subject) one after another. strict: all events one after another."`
-	ReplyTo     string     `yaml:"replyTo" doc:"A bus for replies, of http targets only: a 200 answer that is itself a CloudEvent is published to it, once for each delivery."`
+	ReplyTo     string     `yaml:"replyTo" doc:"A bus for replies, of http and function targets only: a 200 answer that is itself a CloudEvent is published to it, once for each delivery."`
 	DeadLetter  DeadLetter `yaml:"deadLetter" doc:"What happens to a delivery that was given up, beside being kept as a dead letter."`
 
 	Kind   string         `yaml:"-"`

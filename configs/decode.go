@@ -86,6 +86,8 @@ func (d *document) decodeSpecial(n *yaml.Node, v reflect.Value, path keyPath) bo
 		target.node = n
 	case *component.Secret:
 		d.decodeSecret(n, target, path)
+	case *component.Secrets:
+		d.decodeSecrets(n, target, path)
 	case *time.Duration:
 		var c component.Duration
 		d.unmarshal(n, &c, path)
@@ -106,8 +108,6 @@ func (d *document) decodeSpecial(n *yaml.Node, v reflect.Value, path keyPath) bo
 
 func (d *document) decodeSecret(n *yaml.Node, s *component.Secret, path keyPath) {
 	switch {
-	case n.Kind == yaml.SequenceNode:
-		d.report(n, path, "a list of secrets is not available in this version of Switchyard; give one")
 	case n.Kind != yaml.ScalarNode:
 		d.wrongType(n, path, "a text")
 	case strings.Contains(n.Value, component.Redacted):
@@ -116,6 +116,22 @@ func (d *document) decodeSecret(n *yaml.Node, s *component.Secret, path keyPath)
 		d.report(n, path, "expected a text; put it in quotes")
 	default:
 		*s = component.NewSecret(n.Value)
+	}
+}
+
+// decodeSecrets reads one secret or a list of them.
+func (d *document) decodeSecrets(n *yaml.Node, s *component.Secrets, path keyPath) {
+	if n.Kind != yaml.SequenceNode {
+		*s = make(component.Secrets, 1)
+		d.decodeSecret(n, &(*s)[0], path)
+		return
+	}
+	if len(n.Content) == 0 {
+		d.report(n, path, "it is empty; give a secret, or take it out")
+	}
+	*s = make(component.Secrets, len(n.Content))
+	for i, c := range n.Content {
+		d.decodeSecret(c, &(*s)[i], path.at(i))
 	}
 }
 
@@ -162,7 +178,7 @@ func (d *document) decodeStruct(n *yaml.Node, v reflect.Value, path keyPath, pla
 		if f.enum != nil {
 			d.checkEnum(value, p, place, f)
 		}
-		if strings.HasSuffix(f.key, "File") && f.typ.Kind() == reflect.String {
+		if strings.HasSuffix(f.key, "File") && f.typ.Kind() == reflect.String || f.typ == reflect.TypeFor[component.File]() {
 			d.localFile(value, v.FieldByIndex(f.index), p)
 		}
 	}
@@ -177,8 +193,8 @@ func (d *document) checkEnum(n *yaml.Node, path keyPath, place keyPlace, f field
 	}
 }
 
-// localFile handles the settings that name a file, whose keys end in File: the
-// path is relative to the configuration file, and of no meaning in the API.
+// localFile handles the settings that name a file, whose keys end in File or
+// which have the type component.File: the path is relative to the configuration file, and of no meaning in the API.
 func (d *document) localFile(n *yaml.Node, v reflect.Value, path keyPath) {
 	switch name := v.String(); {
 	case name == "":

@@ -198,6 +198,10 @@ func typeWords(t reflect.Type) string {
 	switch t {
 	case reflect.TypeFor[component.Secret]():
 		return "secret text"
+	case reflect.TypeFor[component.Secrets]():
+		return "secret text, or a list"
+	case reflect.TypeFor[component.File]():
+		return "path of a file"
 	case reflect.TypeFor[component.Duration](), reflect.TypeFor[time.Duration]():
 		return "length of time"
 	case reflect.TypeFor[component.Size]():

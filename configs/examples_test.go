@@ -12,6 +12,7 @@ import (
 	"github.com/switchyard-dev/switchyard/sources/webhook"
 	"github.com/switchyard-dev/switchyard/targets"
 	bustarget "github.com/switchyard-dev/switchyard/targets/bus"
+	"github.com/switchyard-dev/switchyard/targets/function"
 	httptarget "github.com/switchyard-dev/switchyard/targets/http"
 	logtarget "github.com/switchyard-dev/switchyard/targets/log"
 	natstarget "github.com/switchyard-dev/switchyard/targets/nats"
@@ -21,7 +22,7 @@ import (
 func realKinds() Kinds {
 	return Kinds{
 		Sources: []sources.Spec{cron.Spec(), natssource.Spec(), webhook.Spec()},
-		Targets: []targets.Spec{bustarget.Spec(), httptarget.Spec(), logtarget.Spec(), natstarget.Spec()},
+		Targets: []targets.Spec{bustarget.Spec(), function.Spec(), httptarget.Spec(), logtarget.Spec(), natstarget.Spec()},
 	}
 }
 

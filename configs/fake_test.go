@@ -43,7 +43,8 @@ type sendConfig struct {
 	Mode      string                      `yaml:"mode" enum:"binary,structured" doc:"The mode."`
 	Timeout   component.Duration          `yaml:"timeout" doc:"The timeout."`
 	Headers   map[string]component.Secret `yaml:"headers" doc:"Headers."`
-	Secret    component.Secret            `yaml:"secret" doc:"The secret."`
+	Secret    component.Secrets           `yaml:"secret" doc:"The secret."`
+	CertPath  component.File              `yaml:"certPath" doc:"Another file."`
 	CredsFile string                      `yaml:"credsFile" doc:"A file."`
 	Tags      []string                    `yaml:"tags" doc:"Tags."`
 }

@@ -10,9 +10,7 @@ func laterKeys(place keyPlace) []string {
 	case placeRule:
 		return []string{"enrich"}
 	case placeTarget:
-		return []string{"batch", "breaker", "function", "pull"}
-	case placeHTTPTarget:
-		return []string{"auth"}
+		return []string{"batch", "breaker", "pull"}
 	}
 	return nil
 }

@@ -143,7 +143,7 @@ sources:
 rules:
   r: {bus: orders, targets: [t]}
 targets:
-  t: {http: {url: http://example.com, credsFile: nats.creds}}
+  t: {http: {url: http://example.com, credsFile: nats.creds, certPath: a/b.pem}}
 `)
 	cfg, diags := l.LoadPath(path)
 	if len(diags) > 0 {
@@ -159,6 +159,9 @@ targets:
 	}
 	if got := cfg.Server.Data; got != filepath.Join(dir, "state") {
 		t.Errorf("data = %s; want it in the file's folder", got)
+	}
+	if got := cfg.Targets["t"].Config.(*sendConfig).CertPath; string(got) != filepath.Join(dir, "a", "b.pem") {
+		t.Errorf("certPath = %s; want it in the file's folder", got)
 	}
 	if got := cfg.Targets["t"].Config.(*sendConfig).CredsFile; got != filepath.Join(dir, "nats.creds") {
 		t.Errorf("credsFile = %s; want it in the file's folder", got)

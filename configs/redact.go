@@ -55,7 +55,7 @@ func findSecrets(n *yaml.Node, t reflect.Type, found map[*yaml.Node]bool) {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	if t == reflect.TypeFor[component.Secret]() {
+	if t == reflect.TypeFor[component.Secret]() || t == reflect.TypeFor[component.Secrets]() {
 		markAll(n, found)
 		return
 	}

@@ -161,6 +161,9 @@ func specialSchema(t reflect.Type) map[string]any {
 	switch t {
 	case reflect.TypeFor[component.Secret](), reflect.TypeFor[netip.Prefix]():
 		return map[string]any{"type": "string"}
+	case reflect.TypeFor[component.Secrets]():
+		text := map[string]any{"type": "string"}
+		return map[string]any{"anyOf": []any{text, map[string]any{"type": "array", "items": text, "minItems": 1}}}
 	case reflect.TypeFor[component.Duration](), reflect.TypeFor[time.Duration]():
 		// The number 0 needs no unit.
 		return map[string]any{

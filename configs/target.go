@@ -30,8 +30,8 @@ func (d *document) target(o *object, n *yaml.Node, path keyPath) Target {
 	d.checkPolicy(n, path, t)
 	d.checkSchedule(n, path, &t.Retry)
 	if t.ReplyTo != "" {
-		if t.Kind != "" && t.Kind != "http" {
-			d.reportBelow(n, path, "a "+t.Kind+" target gets no replies; only http targets can have replyTo", "replyTo")
+		if t.Kind != "" && t.Kind != "http" && t.Kind != "function" {
+			d.reportBelow(n, path, "a "+t.Kind+" target gets no replies; only http and function targets can have replyTo", "replyTo")
 		}
 		d.mention(o, n, path, Buses, t.ReplyTo, "replyTo")
 	}
@@ -42,15 +42,34 @@ func (d *document) target(o *object, n *yaml.Node, path keyPath) Target {
 		if _, name := child(settings, "name"); t.Kind == "bus" && !isNull(name) {
 			d.mention(o, n, path, Buses, name.Value, "bus", "name")
 		}
-		if _, u := child(settings, "url"); u != nil && u.Kind == yaml.ScalarNode {
-			for one := range strings.SplitSeq(u.Value, ",") {
-				if parsed, err := url.Parse(one); err == nil && parsed.Host != "" && len(d.taint(u)) == 0 {
-					o.hosts = append(o.hosts, host{parsed.Hostname(), path.down(t.Kind).down("url"), u.Line, u.Column})
-				}
-			}
+		for _, keys := range [...][]string{
+			{"url"}, {"auth", "oauth2", "tokenURL"},
+			{"lambda", "url"}, {"lambda", "invoke", "endpoint"}, {"knative", "url"}, {"openfaas", "url"},
+		} {
+			d.noteHosts(o, settings, path.down(t.Kind), keys...)
 		}
 	}
 	return t
+}
+
+// noteHosts notes the hosts of the addresses that stand at keys in settings; they
+// are separated by commas.
+func (d *document) noteHosts(o *object, settings *yaml.Node, path keyPath, keys ...string) {
+	n := settings
+	for _, key := range keys {
+		if _, n = child(n, key); n == nil {
+			return
+		}
+		path = path.down(key)
+	}
+	if n.Kind != yaml.ScalarNode || len(d.taint(n)) > 0 {
+		return
+	}
+	for one := range strings.SplitSeq(n.Value, ",") {
+		if u, err := url.Parse(one); err == nil && u.Host != "" {
+			o.hosts = append(o.hosts, host{u.Hostname(), path, n.Line, n.Column})
+		}
+	}
 }
 
 // checkSchedule checks delays and preset, and lifts the limit on the age that

@@ -8,6 +8,7 @@ import (
 	"github.com/switchyard-dev/switchyard/sources/webhook"
 	"github.com/switchyard-dev/switchyard/targets"
 	bustarget "github.com/switchyard-dev/switchyard/targets/bus"
+	"github.com/switchyard-dev/switchyard/targets/function"
 	httptarget "github.com/switchyard-dev/switchyard/targets/http"
 	logtarget "github.com/switchyard-dev/switchyard/targets/log"
 	natstarget "github.com/switchyard-dev/switchyard/targets/nats"
@@ -24,6 +25,7 @@ func components() configs.Kinds {
 		},
 		Targets: []targets.Spec{
 			bustarget.Spec(),
+			function.Spec(),
 			httptarget.Spec(),
 			logtarget.Spec(),
 			natstarget.Spec(),

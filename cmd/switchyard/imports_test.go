@@ -32,7 +32,8 @@ func mayImport() map[string][]string {
 		"sources/webhook":     {"bus/event", "bus/component", "sources", "rules"},
 		"sources/":            {"bus/event", "bus/component", "sources"},
 		"targets":             {"bus/event", "bus/component"},
-		"targets/":            {"bus/event", "bus/component", "targets"},
+		"targets/":            {"bus/event", "bus/component", "targets", "targets/auth"},
+		"targets/function":    {"bus/event", "bus/component", "targets", "targets/auth", "targets/http"},
 	}
 }
 

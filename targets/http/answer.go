@@ -9,6 +9,7 @@ import (
 	"net"
 	nethttp "net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -37,18 +38,20 @@ func finish(body io.ReadCloser) {
 }
 
 // readAnswer is the start of an answer, as text, and finishes it.
-func readAnswer(res *nethttp.Response) string {
+func (t *target) readAnswer(res *nethttp.Response) string {
 	if res.StatusCode == nethttp.StatusSwitchingProtocols {
 		res.Body.Close()
 		return ""
 	}
-	start, err := io.ReadAll(io.LimitReader(res.Body, targets.MaxAnswer))
+	// Twice as much as is kept, so that no secret is cut in two before it is
+	// taken out.
+	start, err := io.ReadAll(io.LimitReader(res.Body, 2*targets.MaxAnswer))
 	if err == nil {
 		finish(res.Body)
 	} else {
 		res.Body.Close()
 	}
-	return shorten(strings.ToValidUTF8(string(start), "\uFFFD"), targets.MaxAnswer)
+	return shorten(t.auth.Scrub(strings.ToValidUTF8(string(start), "\uFFFD")), targets.MaxAnswer)
 }
 
 // shorten cuts s to at most n bytes between two characters.
@@ -64,12 +67,13 @@ func shorten(s string, n int) string {
 
 // outcome is what an answer other than 2xx means (CONTRACT.md, "Delivery over
 // HTTP").
-func outcome(res *nethttp.Response, body string, now time.Time) error {
-	err := statusError(res, body)
+func (t *target) outcome(res *nethttp.Response, body string, now time.Time) error {
+	err := t.statusError(res, body)
 	status := res.StatusCode
 	switch {
 	case status == nethttp.StatusRequestTimeout, status == nethttp.StatusTooEarly,
-		status == nethttp.StatusTooManyRequests, status >= 500, status < 200:
+		status == nethttp.StatusTooManyRequests, status >= 500, status < 200,
+		slices.Contains(t.variant.Retried, status):
 		if after := retryAfter(res.Header.Get("Retry-After"), now); after > 0 {
 			return &targets.RetryAfter{Err: err, After: after}
 		}
@@ -81,11 +85,11 @@ func outcome(res *nethttp.Response, body string, now time.Time) error {
 }
 
 // statusError describes an answer in one line.
-func statusError(res *nethttp.Response, body string) error {
+func (t *target) statusError(res *nethttp.Response, body string) error {
 	status := strings.TrimSpace(strconv.Itoa(res.StatusCode) + " " + nethttp.StatusText(res.StatusCode))
 	switch location := res.Header.Get("Location"); {
 	case res.StatusCode >= 300 && res.StatusCode <= 399 && location != "":
-		return fmt.Errorf("%s: redirects are not followed; it points to %q", status, shorten(location, maxExcerpt))
+		return fmt.Errorf("%s: redirects are not followed; it points to %q", status, shorten(t.auth.Scrub(location), maxExcerpt))
 	case strings.TrimSpace(body) == "":
 		return errors.New(status)
 	}
@@ -162,7 +166,7 @@ func (t *target) failure(ctx, limited context.Context, d *targets.Delivery, err 
 	case limited.Err() != nil:
 		return &transportError{fmt.Sprintf("timeout after %v", t.timeout), limited.Err()}
 	}
-	return &transportError{describe(err), err}
+	return &transportError{t.auth.Scrub(describe(err)), err}
 }
 
 func dialled(err error) string {

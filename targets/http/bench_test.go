@@ -40,7 +40,7 @@ func BenchmarkDeliver(b *testing.B) {
 	} {
 		deliver := func(b *testing.B) (*target, *event.Event) {
 			config := NewConfig()
-			config.URL, config.Mode, config.Secret = benchServer(b), c.mode, component.NewSecret(c.secret)
+			config.URL, config.Mode, config.Secret = benchServer(b), c.mode, component.NewSecrets(c.secret)
 			return newTarget(b, config, targets.Env{}), benchEvent(b)
 		}
 		b.Run(c.name, func(b *testing.B) {

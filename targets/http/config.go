@@ -1,7 +1,7 @@
 package http
 
 import (
-	"encoding/base64"
+	nethttp "net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/switchyard-dev/switchyard/bus/component"
 	"github.com/switchyard-dev/switchyard/targets"
+	"github.com/switchyard-dev/switchyard/targets/auth"
 )
 
 // The modes of Config.Mode.
@@ -27,10 +28,6 @@ const (
 const (
 	defaultTimeout = 10 * time.Second
 	maxTimeout     = 15 * time.Minute
-	minRawSecret   = 16
-	minSecret      = 24 // Standard Webhooks, "Signature scheme"
-	maxSecret      = 64
-	secretPrefix   = "whsec_"
 )
 
 // Config is the settings of an HTTP target.
@@ -39,14 +36,16 @@ type Config struct {
 	Mode      string                      `yaml:"mode" enum:"binary,structured,data" doc:"How an event is sent: binary (attributes in headers, data as the body), structured (one JSON body) or data (the data alone)."`
 	Timeout   time.Duration               `yaml:"timeout" doc:"How long one attempt may take, from connecting to the end of the answer."`
 	Headers   map[string]component.Secret `yaml:"headers" doc:"Headers to add to every request; their values are never shown."`
-	Secret    component.Secret            `yaml:"secret" doc:"Signs requests as Standard Webhooks has it: whsec_ and the base64 of 24 to 64 bytes, or any other text of at least 16 bytes, which is used as it is."`
+	Secret    component.Secrets           `yaml:"secret" doc:"Signs requests as Standard Webhooks has it: whsec_ and the base64 of 24 to 64 bytes, or any other text of at least 16 bytes, which is used as it is; or whsk_ and the base64 of an ed25519 key. All of a list sign, the first one first."`
+	Signature Signature                   `yaml:"signature" doc:"How requests are signed, for receivers that expect something else than Standard Webhooks."`
+	Auth      *auth.Config                `yaml:"auth" doc:"How requests are authenticated: one of basic, bearer, apiKey, oauth2, mtls and sigv4."`
 	Handshake bool                        `yaml:"handshake" doc:"Ask the receiver for its consent, as the CloudEvents webhook specification has it, before the first delivery."`
 	Origin    string                      `yaml:"origin" doc:"The name of this sender in the handshake, such as events.example.com; the machine's host name if absent."`
 }
 
 // NewConfig makes settings with the defaults filled in.
 func NewConfig() *Config {
-	return &Config{Mode: Binary, Timeout: defaultTimeout}
+	return &Config{Mode: Binary, Timeout: defaultTimeout, Signature: Signature{Form: Standard}}
 }
 
 // Spec describes the kind.
@@ -63,14 +62,20 @@ func Spec() targets.Spec {
 
 const doc = "Each event is one `POST` with a `Content-Length`. It carries `webhook-id` (the delivery's id, the same on " +
 	"every attempt, so that a receiver can drop repeats), `webhook-timestamp` and, with a `secret`, `webhook-signature` " +
-	"(Standard Webhooks, HMAC-SHA256). The extensions `traceparent` and `tracestate` are also sent as the plain headers. " +
+	"(Standard Webhooks, HMAC-SHA256, or ed25519 for a secret that begins with `whsk_`). The extensions `traceparent` and `tracestate` are also sent as the plain headers. " +
 	"A delivery that was redriven has `switchyard-redriven: true`.\n\n" +
+	"To change a secret, list the new one first and the old one after it, wait until every receiver knows the new one, and " +
+	"take the old one out: all of them sign, in their order, separated by spaces. `signature` is for receivers that were " +
+	"written for another sender. Its form `timestamped` (as Stripe signs) has one `v1` for each secret; `hex` (as GitHub " +
+	"signs, with `prefix: sha256=`) holds one signature only. In these two, the text of a secret is the key as it is, also " +
+	"if it begins with `whsec_`.\n\n" +
 	"A 2xx answer ends the delivery. 408, 425, 429, 5xx and failures to connect or to answer in time are tried again, no " +
 	"sooner than `Retry-After` says (up to 24 hours). Any other answer is final: the delivery becomes a dead letter, and " +
 	"410 also pauses the subscription. Redirects are not followed and proxies are not used.\n\n" +
+	auth.Doc + "\n\n" +
 	"In `binary` mode, an event whose own content type is `application/cloudevents…` is sent in structured mode, because " +
 	"a receiver could not tell its data from an event.\n\n" +
-	"With `handshake: true`, an `OPTIONS` request with `WebHook-Request-Origin` and the `headers` comes before the first " +
+	"With `handshake: true`, an `OPTIONS` request with `WebHook-Request-Origin`, the `headers` and what `auth` adds comes before the first " +
 	"delivery (after a start or a change of the target). The receiver consents with a 2xx answer that has " +
 	"`WebHook-Allowed-Origin`: the origin, or `*`. Until then deliveries fail and are tried again, and it is asked again " +
 	"with the next attempt, but no sooner than after 3 seconds. After that every delivery carries `WebHook-Request-Origin`, " +
@@ -106,8 +111,27 @@ func (c *Config) Validate(p *component.Problems) {
 	case c.Origin != "" && !c.Handshake:
 		p.Warn("is not used without handshake: true", "origin")
 	}
-	if _, reason := signingKey(c.Secret); reason != "" {
-		p.Add(reason, "secret")
+	c.validateSignature(p)
+	c.validateAuth(p)
+}
+
+// validateAuth reports what is wrong with auth, also beside the other settings.
+func (c *Config) validateAuth(p *component.Problems) {
+	c.Auth.Validate(p, "auth")
+	if c.Auth == nil {
+		return
+	}
+	if key := c.Auth.APIKey; key != nil && reserved(strings.ToLower(key.Header)) {
+		p.Add("is set by Switchyard and cannot be changed", "auth", "apiKey", "header")
+	}
+	sets := c.Auth.Headers()
+	for _, name := range sortedNames(c.Headers) {
+		if slices.Contains(sets, nethttp.CanonicalHeaderKey(name)) {
+			p.Add("is set by auth already; keep one of the two", "headers", name)
+		}
+	}
+	if u, err := url.Parse(c.URL); c.Auth.MTLS != nil && err == nil && u.Scheme == "http" {
+		p.Add("a client certificate needs TLS; use https in url", "auth", "mtls")
 	}
 }
 
@@ -135,7 +159,7 @@ func checkURL(text string) string {
 	case u.Hostname() == "":
 		return "has no host"
 	case u.User != nil:
-		return "must not hold a username or password; send them in headers"
+		return "must not hold a username or password; give them in auth.basic"
 	case u.Fragment != "":
 		return "must not have a fragment (#…)"
 	}
@@ -169,31 +193,6 @@ func reserved(name string) bool {
 		return true
 	}
 	return false
-}
-
-// signingKey is the key that a secret stands for, nil for no secret, or why it
-// is none.
-func signingKey(s component.Secret) (key []byte, reason string) {
-	text := s.Reveal()
-	switch {
-	case text == "":
-		return nil, ""
-	case strings.HasPrefix(text, "whsk_"), strings.HasPrefix(text, "whpk_"):
-		return nil, "asymmetric keys are not available in this version; use a whsec_ secret"
-	case !strings.HasPrefix(text, secretPrefix):
-		if len(text) < minRawSecret {
-			return nil, "is too short; use at least 16 bytes, or whsec_ and the base64 of 24 to 64 bytes"
-		}
-		return []byte(text), ""
-	}
-	key, err := base64.StdEncoding.DecodeString(text[len(secretPrefix):])
-	if err != nil {
-		return nil, "does not go on in base64 after whsec_"
-	}
-	if len(key) < minSecret || len(key) > maxSecret {
-		return nil, "must hold 24 to 64 bytes after whsec_"
-	}
-	return key, ""
 }
 
 func sortedNames(headers map[string]component.Secret) []string {

@@ -8,7 +8,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/switchyard-dev/switchyard/bus/component"
 	"github.com/switchyard-dev/switchyard/bus/event"
+	"github.com/switchyard-dev/switchyard/targets/auth"
 	"github.com/switchyard-dev/switchyard/targets/targettest"
 )
 
@@ -77,6 +79,21 @@ func TestConformance(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestConformanceWithAnAccessToken(t *testing.T) {
+	targettest.Run(t, targettest.Harness{
+		CarriesID: true,
+		New: func(t *testing.T) *targettest.Receiver {
+			tokens := httptest.NewServer(nethttp.HandlerFunc(func(w nethttp.ResponseWriter, _ *nethttp.Request) {
+				io.WriteString(w, `{"access_token":"a-token","expires_in":60}`)
+			}))
+			t.Cleanup(tokens.Close)
+			r := newReceiver(t, Binary)
+			r.Config.(*Config).Auth = &auth.Config{OAuth2: &auth.OAuth2{TokenURL: tokens.URL, ClientID: "i", ClientSecret: component.NewSecret("secret")}}
+			return r
+		},
+	})
 }
 
 func newReceiver(t *testing.T, mode string) *targettest.Receiver {

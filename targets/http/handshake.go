@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	nethttp "net/http"
-	"net/http/httptrace"
 	"os"
 	"strconv"
 	"strings"
@@ -130,21 +129,15 @@ func later(err error, wait time.Duration) error {
 
 // ask makes the request of the handshake.
 func (t *target) ask(ctx, limited context.Context, d *targets.Delivery) (*consent, error) {
-	trace := httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { d.Answer.Address = remote(info.Conn) }}
-	req := (&nethttp.Request{
-		Method: nethttp.MethodOptions, URL: t.url, Host: t.url.Host, Header: t.static.Clone(), Body: nethttp.NoBody,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-	}).WithContext(httptrace.WithClientTrace(limited, &trace))
-	res, err := t.transport.RoundTrip(req)
+	res, err := t.send(ctx, limited, d, nethttp.MethodOptions, t.static.Clone(), nil)
 	if err != nil {
-		err = t.failure(ctx, limited, d, err)
 		return nil, fmt.Errorf("the receiver could not be asked whether it allows deliveries: %w", err)
 	}
-	d.Answer.Status, d.Answer.Body = res.StatusCode, readAnswer(res)
+	d.Answer.Status, d.Answer.Body = res.StatusCode, t.readAnswer(res)
 	if !succeeded(res.StatusCode) {
-		err := notAllowed("OPTIONS was answered " + statusError(res, d.Answer.Body).Error())
+		err := notAllowed("OPTIONS was answered " + t.statusError(res, d.Answer.Body).Error())
 		var after *targets.RetryAfter
-		if errors.As(outcome(res, d.Answer.Body, time.Now()), &after) {
+		if errors.As(t.outcome(res, d.Answer.Body, time.Now()), &after) {
 			return nil, &targets.RetryAfter{Err: err, After: after.After}
 		}
 		return nil, err

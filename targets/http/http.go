@@ -7,30 +7,22 @@
 package http
 
 import (
-	"bytes"
 	"context"
-	"encoding/base64"
 	"fmt"
-	"hash"
-	"io"
 	"log/slog"
 	"net"
 	nethttp "net/http"
-	"net/http/httptrace"
 	"net/url"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
-
-	"crypto/hmac"
-	"crypto/sha256"
 
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/switchyard-dev/switchyard/bus/component"
 	"github.com/switchyard-dev/switchyard/bus/event"
 	"github.com/switchyard-dev/switchyard/targets"
+	"github.com/switchyard-dev/switchyard/targets/auth"
 )
 
 const (
@@ -47,9 +39,12 @@ type target struct {
 	mode      string
 	timeout   time.Duration
 	static    nethttp.Header // set on every request; never changed
-	macs      *sync.Pool     // of hash.Hash keyed with the secret; nil without one
+	names     SignatureHeaders
+	signer    *signer    // nil without a secret
+	auth      *auth.Auth // nil without
 	transport *nethttp.Transport
 	handshake *handshake // nil without one
+	variant   Variant
 	log       *slog.Logger
 	end       context.CancelFunc // ends dials and connections
 }
@@ -90,10 +85,12 @@ func (c *Config) build(env targets.Env) (*target, error) {
 		t.handshake = newHandshake(originOf(c.Origin))
 		t.static[originHeader] = []string{t.handshake.origin}
 	}
-	if key, _ := signingKey(c.Secret); key != nil {
-		t.macs = &sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}
-	}
+	t.auth = c.Auth.Build(auth.Env{Dial: env.Dial, Timeout: c.Timeout, UserAgent: t.static.Get("User-Agent"), Logger: t.log})
+	t.names, t.signer = canonicalNames(c.Signature.Headers), newSigner(c)
 	t.transport, t.end = newTransport(env.Dial, c.Timeout)
+	if t.auth.Mutual() {
+		secureWith(t.transport, t.auth, c.Timeout)
+	}
 	return t, nil
 }
 
@@ -128,6 +125,20 @@ func newTransport(dial func(context.Context, string, string) (net.Conn, error), 
 	}, end
 }
 
+// secureWith has the transport make connections with a client certificate.
+func secureWith(tr *nethttp.Transport, a *auth.Auth, timeout time.Duration) {
+	dial := tr.DialContext
+	tr.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		c, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return a.Secure(ctx, c, address)
+	}
+}
+
 // Start implements targets.Target. Connections are made when they are needed.
 func (t *target) Start(context.Context) error { return nil }
 
@@ -135,6 +146,7 @@ func (t *target) Start(context.Context) error { return nil }
 func (t *target) Close() error {
 	t.transport.CloseIdleConnections()
 	t.end()
+	t.auth.Close()
 	return nil
 }
 
@@ -152,23 +164,19 @@ func (t *target) Deliver(ctx context.Context, d *targets.Delivery) error {
 	if err != nil {
 		return err
 	}
-	trace := httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { d.Answer.Address = remote(info.Conn) }}
-	req := (&nethttp.Request{
-		Method: nethttp.MethodPost, URL: t.url, Host: t.url.Host, Header: header,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-	}).WithContext(httptrace.WithClientTrace(limited, &trace))
-	if len(body) > 0 {
-		req.ContentLength = int64(len(body))
-		req.Body = io.NopCloser(bytes.NewReader(body))
-		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-	} else {
-		req.Body = nethttp.NoBody
+	if t.variant.AskForReply && d.WantReply {
+		header["Prefer"] = []string{"reply"}
 	}
-	res, err := t.transport.RoundTrip(req)
+	res, err := t.send(ctx, limited, d, nethttp.MethodPost, header, body)
 	if err != nil {
-		return t.failure(ctx, limited, d, err)
+		return err
 	}
 	d.Answer.Status = res.StatusCode
+	if succeeded(res.StatusCode) {
+		if err := t.failed(d, res); err != nil {
+			return err
+		}
+	}
 	if res.StatusCode == nethttp.StatusOK && d.WantReply {
 		return t.reply(ctx, limited, d, res)
 	}
@@ -176,8 +184,8 @@ func (t *target) Deliver(ctx context.Context, d *targets.Delivery) error {
 		finish(res.Body)
 		return nil
 	}
-	d.Answer.Body = readAnswer(res)
-	return outcome(res, d.Answer.Body, time.Now())
+	d.Answer.Body = t.readAnswer(res)
+	return t.outcome(res, d.Answer.Body, time.Now())
 }
 
 // encode makes the body and the headers of a request.
@@ -200,12 +208,7 @@ func (t *target) encode(d *targets.Delivery, now time.Time) ([]byte, nethttp.Hea
 	if !httpguts.ValidHeaderFieldValue(header.Get("Content-Type")) {
 		return nil, nil, targets.Permanentf("the content type %q cannot be sent as a header", e.DataContentType())
 	}
-	seconds := strconv.FormatInt(now.Unix(), 10)
-	own := [2]string{d.ID, seconds}
-	header["Webhook-Id"], header["Webhook-Timestamp"] = own[:1:1], own[1:]
-	if t.macs != nil {
-		header["Webhook-Signature"] = []string{t.sign(d.ID, seconds, body)}
-	}
+	t.setSignature(header, d.ID, strconv.FormatInt(now.Unix(), 10), body)
 	if d.Redriven {
 		header["Switchyard-Redriven"] = []string{"true"}
 	}
@@ -239,20 +242,4 @@ func printable(s string) bool {
 		}
 	}
 	return true
-}
-
-// sign is the value of webhook-signature (Standard Webhooks, "Signature
-// scheme").
-func (t *target) sign(id, seconds string, body []byte) string {
-	mac := t.macs.Get().(hash.Hash)
-	defer t.macs.Put(mac)
-	mac.Reset()
-	var space [128]byte
-	content := append(append(append(append(space[:0], id...), '.'), seconds...), '.')
-	mac.Write(content)
-	mac.Write(body)
-	var sum [sha256.Size]byte
-	const version = "v1,"
-	out := append(make([]byte, 0, len(version)+44), version...)
-	return string(base64.StdEncoding.AppendEncode(out, mac.Sum(sum[:0])))
 }

@@ -171,7 +171,7 @@ func TestSignatureIsVerifiedByTheStandardLibrary(t *testing.T) {
 			t.Run(c.name+" "+mode, func(t *testing.T) {
 				url, requests := recorder(t)
 				config := NewConfig()
-				config.URL, config.Mode, config.Secret = url, mode, component.NewSecret(c.secret)
+				config.URL, config.Mode, config.Secret = url, mode, component.NewSecrets(c.secret)
 				target := newTarget(t, config, targets.Env{})
 				hook, err := c.verifier()
 				if err != nil {

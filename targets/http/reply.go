@@ -18,7 +18,8 @@ const maxReply = 1 << 20
 // that is none, or that cannot be read as one, is no failure of the delivery;
 // one that breaks off is, or the event in it would be lost.
 func (t *target) reply(ctx, limited context.Context, d *targets.Delivery, res *nethttp.Response) error {
-	if !announcesEvent(res.Header) {
+	announced := announcesEvent(res.Header)
+	if !announced && !t.variant.JSONReplies {
 		finish(res.Body)
 		return nil
 	}
@@ -34,14 +35,23 @@ func (t *target) reply(ctx, limited context.Context, d *targets.Delivery, res *n
 	}
 	finish(res.Body)
 	if len(body) > maxReply {
+		if !announced {
+			return nil
+		}
 		t.dropped(d, "it is larger than 1 MiB")
 		return nil
+	}
+	if !announced {
+		if !isEvent(body) {
+			return nil
+		}
+		res.Header.Set("Content-Type", structuredType)
 	}
 	// The bound is on the body; the bus that it goes to has its own.
 	events, mode, err := event.FromHTTP(res.Header, body, event.Limits{MaxEventSize: 2 * maxReply})
 	switch {
 	case err != nil:
-		t.dropped(d, err.Error())
+		t.dropped(d, t.auth.Scrub(err.Error()))
 	case mode == event.ModeBatched || len(events) != 1:
 		t.dropped(d, "it is a batch; reply with one event")
 	default:

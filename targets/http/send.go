@@ -1,0 +1,58 @@
+package http
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	nethttp "net/http"
+	"net/http/httptrace"
+
+	"github.com/switchyard-dev/switchyard/targets"
+)
+
+// send makes a request of an attempt and returns the answer, whose body the
+// caller has to finish. A receiver that no longer accepts the access token is
+// asked once more, with a new one.
+func (t *target) send(ctx, limited context.Context, d *targets.Delivery, method string, header nethttp.Header, body []byte) (*nethttp.Response, error) {
+	trace := httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { d.Answer.Address = remote(info.Conn) }}
+	traced := httptrace.WithClientTrace(limited, &trace)
+	for again := false; ; again = true {
+		if again { // the first one may still be written
+			header = header.Clone()
+		}
+		req := (&nethttp.Request{
+			Method: method, URL: t.url, Host: t.url.Host, Header: header,
+			Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: nethttp.NoBody,
+		}).WithContext(traced)
+		if len(body) > 0 {
+			req.ContentLength = int64(len(body))
+			req.Body = io.NopCloser(bytes.NewReader(body))
+			req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		}
+		token, err := t.auth.Authorize(limited, req, body)
+		if err != nil {
+			return nil, t.unauthorized(ctx, limited, err)
+		}
+		res, err := t.transport.RoundTrip(req)
+		if err != nil {
+			return nil, t.failure(ctx, limited, d, err)
+		}
+		if res.StatusCode != nethttp.StatusUnauthorized || !t.auth.Refused(token, again) {
+			return res, nil
+		}
+		finish(res.Body)
+	}
+}
+
+// unauthorized is the outcome of an attempt that got no access token.
+func (t *target) unauthorized(ctx, limited context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		return &transportError{"no access token before the attempt was ended", ctx.Err()}
+	case limited.Err() != nil && errors.Is(err, limited.Err()):
+		return &transportError{fmt.Sprintf("no access token: timeout after %v", t.timeout), limited.Err()}
+	}
+	return err
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/switchyard-dev/switchyard/bus/store"
@@ -51,6 +52,8 @@ type TargetPlan struct {
 	Timeout       time.Duration // of one attempt; 0 is DefaultAttemptTimeout
 	Concurrency   int           // ceiling of attempts at the same time; 0 is DefaultConcurrency
 	Rate          float64       // attempts a second; 0 is unlimited
+	Burst         int           // attempts that Rate lets through at once; 0 is those of a tenth of a second
+	Breaker       BreakerPolicy // the zero value is none
 	Order         store.Order
 	DeadLetterBus string // "" keeps dead letters on the subscription only
 	ReplyTo       string // the bus that replies are published to; "" does not look at replies
@@ -83,6 +86,7 @@ func (e *Engine) Apply(ctx context.Context, plan Plan) error {
 	if e.closed.Load() {
 		return errors.New("bus: engine is closed")
 	}
+	plan = plan.withSystem()
 	if err := plan.check(); err != nil {
 		return err
 	}
@@ -111,6 +115,17 @@ func (e *Engine) Apply(ctx context.Context, plan Plan) error {
 	err = e.orphan(ctx, next)
 	e.kick()
 	return err
+}
+
+// withSystem is the plan with the system bus in it.
+func (p Plan) withSystem() Plan {
+	if _, ok := p.Buses[SystemBus]; !ok {
+		buses := make(map[string]BusPlan, len(p.Buses)+1)
+		maps.Copy(buses, p.Buses)
+		buses[SystemBus] = SystemPlan()
+		p.Buses = buses
+	}
+	return p
 }
 
 // check refuses a plan whose names do not fit together.
@@ -206,6 +221,7 @@ func (e *Engine) swap(ctx context.Context, next *state, fresh map[string]*target
 		}
 	}
 	e.deliverer.adopt(next.plan.Targets, fresh)
+	next.targets = e.deliverer.targets
 	byName := make(map[string]*subscription, len(next.subs))
 	for _, s := range next.subs {
 		byName[s.name] = s

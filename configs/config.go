@@ -39,6 +39,10 @@ const (
 	Targets = "targets"
 )
 
+// SystemBus is the bus that Switchyard itself publishes to. It is always there,
+// and rules may read it.
+const SystemBus = "system.events"
+
 // Config is a whole configuration, checked.
 type Config struct {
 	Server  Server
@@ -148,7 +152,8 @@ type ruleSettings struct {
 type Target struct {
 	Retry       Retry      `yaml:"retry" doc:"When a failed delivery is tried again: exponential back-off with full jitter, or by delays or a preset."`
 	Concurrency int        `yaml:"concurrency" doc:"The most attempts under way at the same time."`
-	Rate        Rate       `yaml:"rate" doc:"The most attempts in a time, such as 500/s, 30/m or 1000/h; absent, there is no limit."`
+	Rate        Rate       `yaml:"rate" doc:"The most attempts in a time, such as 500/s, 30/m or 1000/h; 500/s burst 1000 lets through as many at once (without it, what a tenth of a second brings). Absent, there is no limit."`
+	Breaker     Breaker    `yaml:"breaker" doc:"When a target that fails is given a rest: no attempts are made, and deliveries wait without using up theirs."`
 	Order       string     `yaml:"order" enum:"none,key,strict" doc:"none: as fast as possible. key: events with the same partitionkey (else subject) one after another. strict: all events one after another."`
 	ReplyTo     string     `yaml:"replyTo" doc:"A bus for replies, of http targets only: a 200 answer that is itself a CloudEvent is published to it, once for each delivery."`
 	DeadLetter  DeadLetter `yaml:"deadLetter" doc:"What happens to a delivery that was given up, beside being kept as a dead letter."`
@@ -163,6 +168,13 @@ type Target struct {
 // DeadLetterBus is the bus that dead letters are published to as well, "" for
 // none.
 func (t Target) DeadLetterBus() string { return t.DeadLetter.Bus }
+
+// Breaker is the settings of a circuit breaker.
+type Breaker struct {
+	Failures   int                `yaml:"failures" doc:"How many failures in a row (no connection, timeouts, 5xx) open the breaker; 0 is no breaker. 4xx, and 429 and 503 with Retry-After, do not count."`
+	Open       component.Duration `yaml:"open" doc:"How long it stays open before one delivery tries the target; it doubles with each that fails, up to 10m, or to this if it is longer."`
+	PauseAfter component.Duration `yaml:"pauseAfter" doc:"After so long with nothing but failures, of any kind, the subscriptions of the target are paused; 0s never does."`
+}
 
 // Retry is a schedule of attempts.
 type Retry struct {
@@ -224,7 +236,12 @@ func defaultTarget() Target {
 			Max:      component.Duration(10 * time.Minute),
 		},
 		Concurrency: 32,
-		Order:       OrderNone,
+		Breaker: Breaker{
+			Failures:   10,
+			Open:       component.Duration(30 * time.Second),
+			PauseAfter: component.Duration(5 * 24 * time.Hour),
+		},
+		Order: OrderNone,
 	}
 }
 

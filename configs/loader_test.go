@@ -261,7 +261,7 @@ func TestListenOfTheCommandLineDecidesWarnings(t *testing.T) {
 }
 
 func TestRates(t *testing.T) {
-	for text, want := range map[string]float64{"500/s": 500, "30/m": 0.5, "3600/h": 1, "5 / s": 5} {
+	for text, want := range map[string]float64{"500/s": 500, "30/m": 0.5, "3600/h": 1, "5 / s": 5, "500/s burst 1000": 500} {
 		r, err := ParseRate(text)
 		if err != nil || r.PerSecond() != want {
 			t.Errorf("ParseRate(%q) = %v, %v", text, r, err)
@@ -270,7 +270,7 @@ func TestRates(t *testing.T) {
 			t.Errorf("ParseRate(%q) = %v, %v", r, back, err)
 		}
 	}
-	for _, text := range []string{"", "5", "/s", "0/s", "-1/s", "5/d", "5/s/s", "1.5/s"} {
+	for _, text := range []string{"", "5", "/s", "0/s", "-1/s", "5/d", "5/s/s", "1.5/s", "5/s burst", "5/s burst 0", "5/s burst 1.5", "5/s burst 9999999", "burst 5"} {
 		if r, err := ParseRate(text); err == nil {
 			t.Errorf("ParseRate(%q) = %v; want an error", text, r)
 		}

@@ -111,7 +111,7 @@ func TestSchemaAgreesWithTheLoader(t *testing.T) {
 		"version: 1\ntargets: {t: {log: {}, rate: 5/s, order: key, concurrency: 3, retry: {attempts: 1, age: 1h, initial: 1s, max: 2s}}}":                      true,
 		"version: 1\ntargets: {t: {log: {}, rate: 5}}":                                                                                                         false,
 		"version: 1\ntargets: {t: {log: {}, order: keys}}":                                                                                                     false,
-		"version: 1\ntargets: {t: {log: {}, breaker: {}}}":                                                                                                     false,
+		"version: 1\ntargets: {t: {log: {}, batch: {}}}":                                                                                                       false,
 		"version: 1\ntargets: {t: {log: {}, retry: {preset: x}}}":                                                                                              false,
 		"version: 1\ntargets: {t: {http: {url: \"http://a\", mode: structured, headers: {A: b}, tags: []}}}":                                                   true,
 		"version: 1\ntargets: {t: {http: {url: \"http://a\", mode: other}}}":                                                                                   false,

@@ -103,6 +103,9 @@ func (d *document) checkPolicy(n *yaml.Node, path keyPath, t Target) {
 		{t.Retry.Initial <= 0, "it must be more than 0, such as 1s", []string{"retry", "initial"}},
 		{t.Retry.Max < t.Retry.Initial, "it must not be less than initial", []string{"retry", "max"}},
 		{t.Concurrency < 1, "it must be 1 or more", []string{"concurrency"}},
+		{t.Breaker.Failures < 0, "it cannot be negative; 0 is no breaker", []string{"breaker", "failures"}},
+		{t.Breaker.Open <= 0, "it must be more than 0, such as 30s; failures: 0 is no breaker", []string{"breaker", "open"}},
+		{t.Breaker.PauseAfter < 0, "it cannot be negative; 0s never pauses", []string{"breaker", "pauseAfter"}},
 	} {
 		if c.bad {
 			d.reportBelow(n, path, c.message, c.keys...)

@@ -163,8 +163,9 @@ func (m *manager) plan(cfg *configs.Config) (bus.Plan, error) {
 		p := bus.TargetPlan{
 			Retry: bus.RetryPolicy{Attempts: t.Retry.Attempts, Age: time.Duration(t.Retry.Age),
 				Initial: time.Duration(t.Retry.Initial), Max: time.Duration(t.Retry.Max), Delays: delays, Jitter: jitter},
-			Concurrency: t.Concurrency, Rate: t.Rate.PerSecond(), Order: orderOf(t.Order), DeadLetterBus: t.DeadLetterBus(),
+			Concurrency: t.Concurrency, Rate: t.Rate.PerSecond(), Burst: t.Rate.Burst, Order: orderOf(t.Order), DeadLetterBus: t.DeadLetterBus(),
 			ReplyTo: t.ReplyTo,
+			Breaker: bus.BreakerPolicy{Failures: t.Breaker.Failures, Open: t.Breaker.Open.Std(), PauseAfter: t.Breaker.PauseAfter.Std()},
 		}
 		p.Fingerprint = fmt.Sprintf("%s %s %+v %v", t.Kind, t.Fingerprint, p, cfg.Network.Allow)
 		if have, ok := old.Targets[name]; ok && have.Fingerprint == p.Fingerprint {
@@ -359,6 +360,10 @@ func (m *manager) status(kind, name string) any {
 		s.Evaluated, s.Matched, s.Errors, s.LastError, s.Suspended = matcher.Stats()
 		s.Class = matcher.IndexClass().String()
 		return s
+	case configs.Targets:
+		if s, ok := m.engine.TargetStatus(name); ok {
+			return s
+		}
 	case configs.Sources:
 		s := sourceStatus{Rejected: m.sources.refused(name)}
 		if m.sources.hook(name) != nil {

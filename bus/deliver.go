@@ -49,6 +49,7 @@ type subscriptionSpec struct {
 	transform *transform.Transform
 	target    *target
 	order     store.Order
+	retry     RetryPolicy // the rule's, else the target's
 }
 
 // deliverer runs attempts. A subscription with work has runners: goroutines

@@ -39,6 +39,7 @@ type RulePlan struct {
 	Matcher   *rules.Matcher
 	Transform *transform.Transform // nil delivers events as they are
 	Targets   []string
+	Retry     *RetryPolicy // in place of its targets' own; nil leaves those
 }
 
 // TargetPlan is one target, built but not started, with its delivery policy.
@@ -229,10 +230,15 @@ func (e *Engine) swap(ctx context.Context, next *state, fresh map[string]*target
 	for name, r := range next.plan.Rules {
 		for _, target := range r.Targets {
 			s := byName[name+"/"+target]
-			s.spec.Store(&subscriptionSpec{
+			spec := &subscriptionSpec{
 				rule: name, bus: next.buses[r.Bus], transform: r.Transform,
 				target: e.deliverer.targets[target], order: next.plan.Targets[target].Order,
-			})
+			}
+			spec.retry = spec.target.plan.Retry
+			if r.Retry != nil {
+				spec.retry = r.Retry.withDefaults()
+			}
+			s.spec.Store(spec)
 		}
 	}
 	e.state.Store(next)

@@ -122,10 +122,10 @@ func (w *settler) settle(s *subscription, spec *subscriptionSpec, c *claimed, r 
 // verdict is why a failed delivery is given up, or "" and how long to wait
 // before the next attempt.
 func (w *settler) verdict(spec *subscriptionSpec, dl *store.Delivery, r attemptResult) (reason string, delay time.Duration) {
-	policy := spec.target.plan.Retry
+	policy := spec.retry
 	var after *targets.RetryAfter
 	switch {
-	case targets.IsPermanent(r.err):
+	case !policy.again(r.err, r.answer.Status):
 		return r.err.Error(), 0
 	case dl.Attempt >= policy.Attempts:
 		return fmt.Sprintf("gave up after %d attempts; the last: %v", dl.Attempt, r.err), 0

@@ -130,6 +130,7 @@ type Rule struct {
 	Matcher   *rules.Matcher       // never nil
 	Transform *transform.Transform // nil: events are delivered as they are
 	Targets   []string
+	Retry     *Retry // nil: each target's own
 	Tests     []Fixture
 
 	Origin  Origin
@@ -145,6 +146,7 @@ type ruleSettings struct {
 	SQL       string          `yaml:"sql" doc:"The filter as a CloudEvents SQL expression, such as type = 'com.example.order.placed' AND subject LIKE 'eu/%'. It sees attributes, not the data."`
 	Transform *transformNode  `yaml:"transform" doc:"What the event becomes before it is delivered: CloudEvents attributes by name, and data, or one of jq, inputPath, input and inputTransformer in its place. A ${{ … }} in a text is a CEL expression over event. Attributes that are not named are kept."`
 	Targets   []string        `yaml:"targets" doc:"The names of the targets that get the event." required:"true"`
+	Retry     Retry           `yaml:"retry" doc:"When a failed delivery of this rule is tried again, in place of its targets' own retry: the same keys, with the same defaults."`
 	Tests     []fixtureFields `yaml:"tests" doc:"Examples that switchyard rules test checks: an event, and what is to become of it."`
 }
 
@@ -183,18 +185,39 @@ type Retry struct {
 	Initial  component.Duration   `yaml:"initial" doc:"The longest pause after the first attempt; it doubles with each."`
 	Max      component.Duration   `yaml:"max" doc:"The longest pause between attempts."`
 	Delays   []component.Duration `yaml:"delays" doc:"The pauses after the first, second, … attempt, exactly, such as [1s, 10s, 1m]; in place of initial and max."`
-	Preset   string               `yaml:"preset" enum:"standard-webhooks" doc:"A well-known list of delays, in place of one's own. standard-webhooks: 5s, 5m, 30m, 2h, 5h, 10h, 10h, each up to 20% shorter or longer at random."`
+	Preset   string               `yaml:"preset" enum:"standard-webhooks,aws,rocketmq,alibaba-decay" doc:"A well-known schedule, in place of one's own. standard-webhooks: 5s, 5m, 30m, 2h, 5h, 10h, 10h, each up to 20% shorter or longer at random. aws: back-off with jitter, 185 attempts in 24h, as here by default. rocketmq: 10s, 30s, each minute from 1m to 10m, 20m, 30m, 1h, 2h. alibaba-decay: 1s, 2s, 4s … 512s, 176 of them in a day."`
+	On       []RetryMatch         `yaml:"on" doc:"Answers that are tried again beside those that are anyway (408, 425, 429, 5xx and failures without an answer): status codes, such as 404 or 4xx."`
+	Not      []RetryMatch         `yaml:"not" doc:"What is not tried again but a dead letter at once: status codes, such as 501, 502-504 or 5xx, and failures without an answer: timeout, dns, connect, tls, reset, other. It wins over on."`
 }
 
-// PresetStandardWebhooks is a value of Retry.Preset.
-const PresetStandardWebhooks = "standard-webhooks"
+// The values of Retry.Preset.
+const (
+	PresetStandardWebhooks = "standard-webhooks"
+	PresetAWS              = "aws"
+	PresetRocketMQ         = "rocketmq"
+	PresetAlibabaDecay     = "alibaba-decay"
+)
 
 // Schedule is the list of waits that delays or a preset ask for, and the share
 // of each by which it varies at random; nil is exponential back-off.
 func (r Retry) Schedule() (delays []time.Duration, jitter float64) {
-	if r.Preset == PresetStandardWebhooks {
+	switch r.Preset {
+	case PresetStandardWebhooks:
 		return []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute,
 			2 * time.Hour, 5 * time.Hour, 10 * time.Hour, 10 * time.Hour}, 0.2
+	case PresetAWS:
+		return nil, 0
+	case PresetRocketMQ: // the delay levels from the third on
+		delays = []time.Duration{10 * time.Second, 30 * time.Second}
+		for m := range 10 {
+			delays = append(delays, time.Duration(m+1)*time.Minute)
+		}
+		return append(delays, 20*time.Minute, 30*time.Minute, time.Hour, 2*time.Hour), 0
+	case PresetAlibabaDecay:
+		for n := range 176 {
+			delays = append(delays, time.Second<<min(n, 9))
+		}
+		return delays, 0
 	}
 	for _, d := range r.Delays {
 		delays = append(delays, d.Std())
@@ -227,14 +250,18 @@ func defaultBus() Bus {
 	}
 }
 
+func defaultRetry() Retry {
+	return Retry{
+		Attempts: 185,
+		Age:      component.Duration(24 * time.Hour),
+		Initial:  component.Duration(time.Second),
+		Max:      component.Duration(10 * time.Minute),
+	}
+}
+
 func defaultTarget() Target {
 	return Target{
-		Retry: Retry{
-			Attempts: 185,
-			Age:      component.Duration(24 * time.Hour),
-			Initial:  component.Duration(time.Second),
-			Max:      component.Duration(10 * time.Minute),
-		},
+		Retry:       defaultRetry(),
 		Concurrency: 32,
 		Breaker: Breaker{
 			Failures:   10,

@@ -206,6 +206,8 @@ func typeWords(t reflect.Type) string {
 		return "size"
 	case reflect.TypeFor[Rate]():
 		return "rate"
+	case reflect.TypeFor[RetryMatch]():
+		return "status or class"
 	case reflect.TypeFor[netip.Prefix]():
 		return "network"
 	case reflect.TypeFor[transformNode](), reflect.TypeFor[fixtureEvent](), reflect.TypeFor[patternNode]():

@@ -307,3 +307,24 @@ func TestRulesThatDidNotChangeKeepTheirMatchers(t *testing.T) {
 		t.Error("a rule that changed kept its matcher")
 	}
 }
+
+func TestPresetsOfRetries(t *testing.T) {
+	for preset, want := range map[string]struct {
+		retries int
+		total   time.Duration
+	}{
+		PresetStandardWebhooks: {7, 27*time.Hour + 35*time.Minute + 5*time.Second},
+		PresetAWS:              {0, 0},
+		PresetRocketMQ:         {16, 4*time.Hour + 45*time.Minute + 40*time.Second},
+		PresetAlibabaDecay:     {176, 511*time.Second + 167*512*time.Second},
+	} {
+		delays, _ := Retry{Preset: preset}.Schedule()
+		var total time.Duration
+		for _, d := range delays {
+			total += d
+		}
+		if len(delays) != want.retries || total != want.total {
+			t.Errorf("%s: %d retries in %v, want %d in %v", preset, len(delays), total, want.retries, want.total)
+		}
+	}
+}

@@ -28,7 +28,7 @@ func (d *document) target(o *object, n *yaml.Node, path keyPath) Target {
 	part.decode(n, path)
 	t.Fingerprint = part.fingerprint
 	d.checkPolicy(n, path, t)
-	d.checkSchedule(n, path, &t.Retry)
+	d.checkRetry(n, path, &t.Retry)
 	if t.ReplyTo != "" {
 		if t.Kind != "" && t.Kind != "http" {
 			d.reportBelow(n, path, "a "+t.Kind+" target gets no replies; only http targets can have replyTo", "replyTo")
@@ -51,6 +51,30 @@ func (d *document) target(o *object, n *yaml.Node, path keyPath) Target {
 		}
 	}
 	return t
+}
+
+// checkRetry checks the retry of a target or a rule.
+func (d *document) checkRetry(n *yaml.Node, path keyPath, r *Retry) {
+	for _, c := range [...]struct {
+		bad     bool
+		message string
+		key     string
+	}{
+		{r.Attempts < 1, "it must be 1 or more; 1 means no retries", "attempts"},
+		{r.Age <= 0, "it must be more than 0, such as 24h", "age"},
+		{r.Initial <= 0, "it must be more than 0, such as 1s", "initial"},
+		{r.Max < r.Initial, "it must not be less than initial", "max"},
+	} {
+		if c.bad {
+			d.reportBelow(n, path, c.message, "retry", c.key)
+		}
+	}
+	for i, m := range r.On {
+		if m.Class != "" {
+			d.reportBelow(n, path, "failures without an answer are tried again anyway; on takes status codes", "retry", "on", strconv.Itoa(i))
+		}
+	}
+	d.checkSchedule(n, path, r)
 }
 
 // checkSchedule checks delays and preset, and lifts the limit on the age that
@@ -87,7 +111,7 @@ func (d *document) checkSchedule(n *yaml.Node, path keyPath, r *Retry) {
 			d.reportBelow(n, path, "it cannot be negative", "retry", "delays", strconv.Itoa(i))
 		}
 	}
-	if !given("age") {
+	if !given("age") && r.Preset != PresetAWS {
 		r.Age = 0
 	}
 }
@@ -98,10 +122,6 @@ func (d *document) checkPolicy(n *yaml.Node, path keyPath, t Target) {
 		message string
 		keys    []string
 	}{
-		{t.Retry.Attempts < 1, "it must be 1 or more; 1 means no retries", []string{"retry", "attempts"}},
-		{t.Retry.Age <= 0, "it must be more than 0, such as 24h", []string{"retry", "age"}},
-		{t.Retry.Initial <= 0, "it must be more than 0, such as 1s", []string{"retry", "initial"}},
-		{t.Retry.Max < t.Retry.Initial, "it must not be less than initial", []string{"retry", "max"}},
 		{t.Concurrency < 1, "it must be 1 or more", []string{"concurrency"}},
 		{t.Breaker.Failures < 0, "it cannot be negative; 0 is no breaker", []string{"breaker", "failures"}},
 		{t.Breaker.Open <= 0, "it must be more than 0, such as 30s; failures: 0 is no breaker", []string{"breaker", "open"}},

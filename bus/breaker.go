@@ -83,14 +83,15 @@ func (b *breaker) unprobe() { b.probing = false }
 
 // observe takes the outcome of an attempt; probe says that it was the trial.
 // What was under way when the breaker opened may still close it, but not open
-// it for longer.
+// it for longer; the trial counts like any other attempt then.
 func (b *breaker) observe(now time.Time, v verdict, probe bool) {
+	probe = probe && b.probing
 	if probe {
 		b.probing = false
 	}
 	switch v {
 	case worked, refused:
-		b.failures, b.opened, b.until = 0, 0, time.Time{}
+		b.failures, b.opened, b.until, b.probing = 0, 0, time.Time{}, false
 	case failed:
 		b.failures++
 		if b.policy.Failures > 0 && (probe || b.opened == 0 && b.failures >= b.policy.Failures) {

@@ -46,7 +46,7 @@ func TestABreakerKeepsItsPromises(t *testing.T) {
 			}
 			switch v {
 			case worked, refused:
-				inRow, last = 0, 0
+				inRow, last, probing = 0, 0, false
 				if b.state(now) != breakerClosed {
 					t.Fatalf("it is %v after the target answered", b.state(now))
 				}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -407,6 +408,32 @@ func TestABurstIsWhatARateLetsThroughAtOnce(t *testing.T) {
 					t.Fatalf("%d attempts in %v", j-i+1, m.at[j].Sub(m.at[i]))
 				}
 			}
+		}
+	})
+}
+
+func TestWhatWasClaimedAheadGoesBackWhenTheBreakerOpens(t *testing.T) {
+	within(t, func(w *world) {
+		var n atomic.Int32
+		tg := &target{deliver: func(context.Context, *targets.Delivery) error {
+			time.Sleep(10 * time.Microsecond) // so fast that many are claimed at once
+			if n := n.Add(1); n > 30 && n <= 40 {
+				return errors.New("down")
+			}
+			return nil
+		}}
+		w.to(tg, bus.TargetPlan{Breaker: tenFailures(), Concurrency: 1})
+		for i := range 200 {
+			w.publish(w.event(fmt.Sprint(i)))
+		}
+		w.run()
+		w.after(20 * time.Second)
+		if info := w.info("all/t"); n.Load() != 40 || info.InFlight != 0 || info.Depth != 170 {
+			t.Errorf("%d attempts before the rest, want 40; %+v", n.Load(), info)
+		}
+		w.after(time.Minute)
+		if info := w.info("all/t"); info.Depth != 0 {
+			t.Errorf("after it: %+v", info)
 		}
 	})
 }

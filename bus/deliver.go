@@ -33,6 +33,9 @@ type subscription struct {
 	claimed  []store.Delivery // claimed and not yet begun
 	claiming bool             // a runner is at the store
 	dirty    bool             // there may be more to claim than the last claim saw
+
+	arrived chan struct{}                 // not nil: a runner waits for more to fill a batch
+	alone   map[store.DeliveryID]struct{} // was refused in a batch and is to be sent alone
 }
 
 // claimed is a delivery with what its runner knows of it.
@@ -64,6 +67,7 @@ type deliverer struct {
 
 	mu      sync.Mutex
 	stopped bool
+	stop    chan struct{}   // closed when stopped becomes true
 	ctx     context.Context // of the attempts; done when draining took too long
 	cancel  context.CancelFunc
 	targets map[string]*target // guarded by Engine.applying
@@ -82,14 +86,17 @@ func (d *deliverer) start(ctx context.Context) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	d.stopped = false
+	d.stopped, d.stop = false, make(chan struct{})
 }
 
 // drain stops new attempts, waits for those under way, and cancels what is
 // left after timeout. What was claimed and not begun goes back to the store.
 func (d *deliverer) drain(timeout time.Duration) {
 	d.mu.Lock()
-	d.stopped = true
+	if d.stopped = true; d.stop != nil {
+		close(d.stop)
+		d.stop = nil
+	}
 	d.mu.Unlock()
 	d.wakes.stop()
 	timer := time.AfterFunc(timeout, d.cancel)
@@ -127,6 +134,13 @@ func (d *deliverer) wake(s *subscription) {
 	s.mu.Lock()
 	s.dirty = true
 	busy := s.claiming
+	if s.arrived != nil {
+		busy = true
+		select {
+		case s.arrived <- struct{}{}:
+		default:
+		}
+	}
 	s.mu.Unlock()
 	if !busy {
 		d.spawn(s)
@@ -195,6 +209,15 @@ func (d *deliverer) run(s *subscription, t *target) {
 			s.putBack(dl.Delivery)
 			d.wake(s)
 			return
+		}
+		if b := t.batcher(); b != nil {
+			d.deliverBatch(s, spec, b, dl, &out)
+			out.flush()
+			if t.limit.excess() {
+				d.wake(s)
+				return
+			}
+			continue
 		}
 		fast := t.mean() < fastTarget
 		if more && (!fast || out.len() == 0) {
@@ -285,6 +308,9 @@ func (d *deliverer) claim(s *subscription, t *target, buf []store.Delivery) (ds 
 	if t.mean() >= fastTarget {
 		want = min(want, t.limit.free()+1)
 	}
+	if t.batcher() != nil {
+		want = max(want, t.plan.Batch.Events)
+	}
 	if want, probe = t.gate.enter(s, want); want == 0 {
 		return buf, false, next, nil
 	}
@@ -296,6 +322,13 @@ func (d *deliverer) claim(s *subscription, t *target, buf []store.Delivery) (ds 
 	return ds, probe, next, err
 }
 
+// stopSignal is closed when the deliverer stops; nil: it has.
+func (d *deliverer) stopSignal() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.stop
+}
+
 func (d *deliverer) isStopped() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -304,33 +337,16 @@ func (d *deliverer) isStopped() bool {
 
 // deliver makes one attempt at dl and hands its outcome to out.
 func (d *deliverer) deliver(s *subscription, spec *subscriptionSpec, dl *claimed, out *settler) {
-	t, now := spec.target, time.Now()
-	if expired(dl.Record.Event, now) {
-		d.untried(t, dl)
-		out.expired(s, spec, &dl.Delivery)
+	t := spec.target
+	td, ok := d.prepare(s, spec, dl, out)
+	if !ok {
 		return
 	}
-	dl.waited = t.gate.waited(dl.Due, dl.probe)
-	ev := dl.Record.Event
-	if spec.transform != nil {
-		var err error
-		if ev, err = applyTransform(spec, dl.Record.Recorded, ev); err != nil {
-			d.untried(t, dl)
-			out.settle(s, spec, dl, attemptResult{started: now, took: time.Since(now),
-				err: &targets.Permanent{Err: err}})
-			return
-		}
-	}
-	td := targets.Delivery{
-		ID: d.e.DeliveryID(dl.ID), Subscription: s.name, Bus: spec.bus.name,
-		Sequence: dl.Record.Sequence, Recorded: dl.Record.Recorded,
-		Attempt: dl.Attempt, Redriven: dl.Redriven, Hops: dl.Record.Hops, Event: ev,
-		WantReply: t.plan.ReplyTo != "",
-	}
+	started := time.Now()
 	ctx, cancel := context.WithTimeout(d.ctx, t.plan.Timeout)
 	err := callTarget(ctx, t.plan.Target, &td)
 	cancel()
-	took := time.Since(now)
+	took := time.Since(started)
 	if d.cutOff(err) {
 		d.untried(t, dl)
 	} else {
@@ -343,7 +359,35 @@ func (d *deliverer) deliver(s *subscription, spec *subscriptionSpec, dl *claimed
 		out.release(&dl.Delivery)
 		return
 	}
-	out.settle(s, spec, dl, attemptResult{started: now, took: took, err: err, answer: td.Answer})
+	out.settle(s, spec, dl, attemptResult{started: started, took: took, err: err, answer: td.Answer})
+}
+
+// prepare makes of dl what its target is given. What expired or cannot be
+// transformed is settled instead, and a trial of the target is given back.
+func (d *deliverer) prepare(s *subscription, spec *subscriptionSpec, dl *claimed, out *settler) (td targets.Delivery, ok bool) {
+	t, now := spec.target, time.Now()
+	if expired(dl.Record.Event, now) {
+		d.untried(t, dl)
+		out.expired(s, spec, &dl.Delivery)
+		return td, false
+	}
+	dl.waited = t.gate.waited(dl.Due, dl.probe)
+	ev := dl.Record.Event
+	if spec.transform != nil {
+		var err error
+		if ev, err = applyTransform(spec, dl.Record.Recorded, ev); err != nil {
+			d.untried(t, dl)
+			out.settle(s, spec, dl, attemptResult{started: now, took: time.Since(now),
+				err: &targets.Permanent{Err: err}})
+			return td, false
+		}
+	}
+	return targets.Delivery{
+		ID: d.e.DeliveryID(dl.ID), Subscription: s.name, Bus: spec.bus.name,
+		Sequence: dl.Record.Sequence, Recorded: dl.Record.Recorded,
+		Attempt: dl.Attempt, Redriven: dl.Redriven, Hops: dl.Record.Hops, Event: ev,
+		WantReply: t.plan.ReplyTo != "",
+	}, true
 }
 
 // untried gives a trial of the target back that was not made with dl.

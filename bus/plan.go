@@ -55,6 +55,7 @@ type TargetPlan struct {
 	Rate          float64       // attempts a second; 0 is unlimited
 	Burst         int           // attempts that Rate lets through at once; 0 is those of a tenth of a second
 	Breaker       BreakerPolicy // the zero value is none
+	Batch         BatchPolicy   // for a targets.Batcher; the zero value is none
 	Order         store.Order
 	DeadLetterBus string // "" keeps dead letters on the subscription only
 	ReplyTo       string // the bus that replies are published to; "" does not look at replies

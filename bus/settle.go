@@ -81,6 +81,7 @@ func (w *settler) release(dl *store.Delivery) {
 
 // expired settles a delivery whose event's expirytime has passed.
 func (w *settler) expired(s *subscription, spec *subscriptionSpec, dl *store.Delivery) {
+	s.settled(spec, dl.ID)
 	w.d.e.metrics.expired(spec)
 	w.d.e.log.Debug("expired undelivered", logKeys(s, spec, dl)...)
 	w.add(store.Settlement{ID: dl.ID, Kind: store.Expired}, nil)
@@ -96,6 +97,7 @@ func (w *settler) settle(s *subscription, spec *subscriptionSpec, c *claimed, r 
 	}
 	m, log := w.d.e.metrics, w.d.e.log
 	if r.err == nil {
+		s.settled(spec, dl.ID)
 		m.delivered(spec, r.took, time.Since(dl.Record.Recorded))
 		if log.Enabled(w.d.ctx, -4) {
 			log.Debug("delivered", append(logKeys(s, spec, dl), "took", r.took)...)
@@ -114,6 +116,7 @@ func (w *settler) settle(s *subscription, spec *subscriptionSpec, c *claimed, r 
 	}
 	m.dead(spec)
 	log.Warn("delivery given up, now a dead letter", append(logKeys(s, spec, dl), "error", attempt.Error, "reason", reason)...)
+	s.settled(spec, dl.ID)
 	w.copyToDeadLetterBus(s, spec, dl, reason)
 	w.add(store.Settlement{ID: dl.ID, Kind: store.Dead, Reason: truncate(reason, 1<<10)}, &attempt)
 	w.pauseIfAsked(s, spec.target, r.err)

@@ -156,12 +156,14 @@ type Target struct {
 	Concurrency int        `yaml:"concurrency" doc:"The most attempts under way at the same time."`
 	Rate        Rate       `yaml:"rate" doc:"The most attempts in a time, such as 500/s, 30/m or 1000/h; 500/s burst 1000 lets through as many at once (without it, what a tenth of a second brings). Absent, there is no limit."`
 	Breaker     Breaker    `yaml:"breaker" doc:"When a target that fails is given a rest: no attempts are made, and deliveries wait without using up theirs."`
+	Batch       Batch      `yaml:"batch" doc:"Sends several events in one request; for http targets with mode: batched. Absent, each is sent alone."`
 	Order       string     `yaml:"order" enum:"none,key,strict" doc:"none: as fast as possible. key: events with the same partitionkey (else subject) one after another. strict: all events one after another."`
 	ReplyTo     string     `yaml:"replyTo" doc:"A bus for replies, of http targets only: a 200 answer that is itself a CloudEvent is published to it, once for each delivery."`
 	DeadLetter  DeadLetter `yaml:"deadLetter" doc:"What happens to a delivery that was given up, beside being kept as a dead letter."`
 
-	Kind   string         `yaml:"-"`
-	Config targets.Config `yaml:"-"`
+	Batched bool           `yaml:"-"` // Batch is set
+	Kind    string         `yaml:"-"`
+	Config  targets.Config `yaml:"-"`
 	// Fingerprint changes when the kind's settings in force do, secrets included.
 	Fingerprint string `yaml:"-"`
 	Origin      Origin `yaml:"-"`
@@ -170,6 +172,13 @@ type Target struct {
 // DeadLetterBus is the bus that dead letters are published to as well, "" for
 // none.
 func (t Target) DeadLetterBus() string { return t.DeadLetter.Bus }
+
+// Batch is the settings of batches.
+type Batch struct {
+	Events int                `yaml:"events" doc:"The most events in a request, of one rule; with order: key at most one of each key, with order: strict one in all."`
+	Wait   component.Duration `yaml:"wait" doc:"How long a batch that is not full waits for more; 0s sends what there is."`
+	Bytes  component.Size     `yaml:"bytes" doc:"The most that the events of a batch may take, about; a larger event goes alone."`
+}
 
 // Breaker is the settings of a circuit breaker.
 type Breaker struct {
@@ -268,6 +277,7 @@ func defaultTarget() Target {
 			Open:       component.Duration(30 * time.Second),
 			PauseAfter: component.Duration(5 * 24 * time.Hour),
 		},
+		Batch: Batch{Events: 100, Wait: component.Duration(50 * time.Millisecond), Bytes: 1 << 20},
 		Order: OrderNone,
 	}
 }

@@ -10,7 +10,7 @@ func laterKeys(place keyPlace) []string {
 	case placeRule:
 		return []string{"enrich"}
 	case placeTarget:
-		return []string{"batch", "function", "pull"}
+		return []string{"function", "pull"}
 	case placeHTTPTarget:
 		return []string{"auth"}
 	}

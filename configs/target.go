@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 
 	"gopkg.in/yaml.v3"
 
@@ -29,6 +30,7 @@ func (d *document) target(o *object, n *yaml.Node, path keyPath) Target {
 	t.Fingerprint = part.fingerprint
 	d.checkPolicy(n, path, t)
 	d.checkRetry(n, path, &t.Retry)
+	d.checkBatch(n, path, &t)
 	if t.ReplyTo != "" {
 		if t.Kind != "" && t.Kind != "http" {
 			d.reportBelow(n, path, "a "+t.Kind+" target gets no replies; only http targets can have replyTo", "replyTo")
@@ -51,6 +53,44 @@ func (d *document) target(o *object, n *yaml.Node, path keyPath) Target {
 		}
 	}
 	return t
+}
+
+// The most that a batch may be.
+const (
+	maxBatchEvents = 1000
+	maxBatchWait   = component.Duration(time.Minute)
+	maxBatchBytes  = 64 << 20
+)
+
+// checkBatch checks batch, which needs a target that sends batches.
+func (d *document) checkBatch(n *yaml.Node, path keyPath, t *Target) {
+	_, settings := child(n, t.Kind)
+	_, mode := child(settings, "mode")
+	batched := t.Kind == "http" && mode != nil && mode.Value == "batched"
+	if batched && t.ReplyTo != "" {
+		d.reportBelow(n, path, "there are no replies to batches; use mode: binary or structured", "replyTo")
+	}
+	_, batch := child(n, "batch")
+	if isNull(batch) {
+		return
+	}
+	t.Batched = true
+	if t.Kind != "" && !batched {
+		d.reportBelow(n, path, "it needs an http target with mode: batched", "batch")
+	}
+	for _, c := range [...]struct {
+		bad     bool
+		message string
+		key     string
+	}{
+		{t.Batch.Events < 1 || t.Batch.Events > maxBatchEvents, "it must be from 1 to 1000", "events"},
+		{t.Batch.Wait < 0 || t.Batch.Wait > maxBatchWait, "it must be from 0s to 1m", "wait"},
+		{t.Batch.Bytes < 1 || t.Batch.Bytes > maxBatchBytes, "it must be from 1 to 64MiB", "bytes"},
+	} {
+		if c.bad {
+			d.reportBelow(n, path, c.message, "batch", c.key)
+		}
+	}
 }
 
 // checkRetry checks the retry of a target or a rule.

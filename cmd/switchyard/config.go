@@ -170,6 +170,9 @@ func (m *manager) plan(cfg *configs.Config) (bus.Plan, error) {
 			ReplyTo: t.ReplyTo,
 			Breaker: bus.BreakerPolicy{Failures: t.Breaker.Failures, Open: t.Breaker.Open.Std(), PauseAfter: t.Breaker.PauseAfter.Std()},
 		}
+		if t.Batched {
+			p.Batch = bus.BatchPolicy{Events: t.Batch.Events, Wait: t.Batch.Wait.Std(), Bytes: int(t.Batch.Bytes)}
+		}
 		p.Fingerprint = fmt.Sprintf("%s %s %+v %v", t.Kind, t.Fingerprint, p, cfg.Network.Allow)
 		if have, ok := old.Targets[name]; ok && have.Fingerprint == p.Fingerprint {
 			plan.Targets[name] = have

@@ -140,6 +140,9 @@ func (t *target) Close() error {
 
 // Deliver implements targets.Target.
 func (t *target) Deliver(ctx context.Context, d *targets.Delivery) error {
+	if t.mode == Batched {
+		return t.DeliverBatch(ctx, []*targets.Delivery{d})[0]
+	}
 	if t.handshake != nil {
 		if err := t.admit(ctx, d); err != nil {
 			return err
@@ -152,23 +155,10 @@ func (t *target) Deliver(ctx context.Context, d *targets.Delivery) error {
 	if err != nil {
 		return err
 	}
-	trace := httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { d.Answer.Address = remote(info.Conn) }}
-	req := (&nethttp.Request{
-		Method: nethttp.MethodPost, URL: t.url, Host: t.url.Host, Header: header,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-	}).WithContext(httptrace.WithClientTrace(limited, &trace))
-	if len(body) > 0 {
-		req.ContentLength = int64(len(body))
-		req.Body = io.NopCloser(bytes.NewReader(body))
-		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-	} else {
-		req.Body = nethttp.NoBody
-	}
-	res, err := t.transport.RoundTrip(req)
+	res, err := t.post(limited, body, header, d)
 	if err != nil {
 		return t.failure(ctx, limited, d, err)
 	}
-	d.Answer.Status = res.StatusCode
 	if res.StatusCode == nethttp.StatusOK && d.WantReply {
 		return t.reply(ctx, limited, d, res)
 	}
@@ -178,6 +168,28 @@ func (t *target) Deliver(ctx context.Context, d *targets.Delivery) error {
 	}
 	d.Answer.Body = readAnswer(res)
 	return outcome(res, d.Answer.Body, time.Now())
+}
+
+// post sends a request and notes in d who answered what.
+func (t *target) post(ctx context.Context, body []byte, header nethttp.Header, d *targets.Delivery) (*nethttp.Response, error) {
+	trace := httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { d.Answer.Address = remote(info.Conn) }}
+	req := (&nethttp.Request{
+		Method: nethttp.MethodPost, URL: t.url, Host: t.url.Host, Header: header,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}).WithContext(httptrace.WithClientTrace(ctx, &trace))
+	if len(body) > 0 {
+		req.ContentLength = int64(len(body))
+		req.Body = io.NopCloser(bytes.NewReader(body))
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	} else {
+		req.Body = nethttp.NoBody
+	}
+	res, err := t.transport.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	d.Answer.Status = res.StatusCode
+	return res, nil
 }
 
 // encode makes the body and the headers of a request.
@@ -200,17 +212,22 @@ func (t *target) encode(d *targets.Delivery, now time.Time) ([]byte, nethttp.Hea
 	if !httpguts.ValidHeaderFieldValue(header.Get("Content-Type")) {
 		return nil, nil, targets.Permanentf("the content type %q cannot be sent as a header", e.DataContentType())
 	}
-	seconds := strconv.FormatInt(now.Unix(), 10)
-	own := [2]string{d.ID, seconds}
-	header["Webhook-Id"], header["Webhook-Timestamp"] = own[:1:1], own[1:]
-	if t.macs != nil {
-		header["Webhook-Signature"] = []string{t.sign(d.ID, seconds, body)}
-	}
-	if d.Redriven {
-		header["Switchyard-Redriven"] = []string{"true"}
-	}
+	t.mark(header, d.ID, d.Redriven, body, now)
 	passTrace(header, e)
 	return body, header, nil
+}
+
+// mark sets the headers that tell and prove what a request is.
+func (t *target) mark(header nethttp.Header, id string, redriven bool, body []byte, now time.Time) {
+	seconds := strconv.FormatInt(now.Unix(), 10)
+	own := [2]string{id, seconds}
+	header["Webhook-Id"], header["Webhook-Timestamp"] = own[:1:1], own[1:]
+	if t.macs != nil {
+		header["Webhook-Signature"] = []string{t.sign(id, seconds, body)}
+	}
+	if redriven {
+		header["Switchyard-Redriven"] = []string{"true"}
+	}
 }
 
 func structuredHeader() []string { return []string{structuredType} }

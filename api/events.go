@@ -327,6 +327,7 @@ type AttemptTrace struct {
 	Error    string    `json:"error,omitempty"`
 	Response string    `json:"response,omitempty" doc:"The start of the receiver's answer."`
 	Address  string    `json:"address,omitempty" doc:"What was dialled."`
+	Waited   string    `json:"waited,omitempty" doc:"Why it was made later than it was due: breaker (the target's circuit breaker was open) or retry-after (the receiver had asked for a pause)."`
 }
 
 // trace answers with the timeline of one event.
@@ -373,7 +374,7 @@ func attempts(in []store.Attempt) []AttemptTrace {
 	out := make([]AttemptTrace, len(in))
 	for i, a := range in {
 		out[i] = AttemptTrace{Number: a.Number, Trigger: a.Trigger.String(), Started: a.Started.UTC(),
-			Duration: a.Duration.Round(time.Microsecond).String(), Status: a.Status, Error: a.Error, Response: a.Response, Address: a.Address}
+			Duration: a.Duration.Round(time.Microsecond).String(), Status: a.Status, Error: a.Error, Response: a.Response, Address: a.Address, Waited: a.Waited.String()}
 	}
 	return out
 }

@@ -115,6 +115,8 @@ func publicationProblem(e *bus.PublicationError) *Problem {
 	switch e.Code {
 	case bus.UnknownBus:
 		return problem(http.StatusNotFound, "not-found", "%s", detail).with(pointer, e.Error())
+	case bus.Reserved:
+		return problem(http.StatusForbidden, "reserved", "%s", detail).with(pointer, e.Error())
 	case bus.TooLarge:
 		return problem(http.StatusRequestEntityTooLarge, "too-large", "%s", detail).with(pointer, e.Error())
 	}

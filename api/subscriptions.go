@@ -22,7 +22,7 @@ type Subscription struct {
 	Target        string     `json:"target"`
 	Bus           string     `json:"bus"`
 	State         string     `json:"state" doc:"active, paused or orphaned."`
-	Reason        string     `json:"reason" doc:"Why it is not active."`
+	Reason        string     `json:"reason" doc:"Why it is not active, or why an active one waits: the target's breaker is open, or the receiver asked for a pause."`
 	Since         *time.Time `json:"since,omitempty" doc:"When it was paused."`
 	Depth         int64      `json:"depth" doc:"Deliveries not settled: waiting, in flight and to be retried."`
 	InFlight      int64      `json:"inFlight" doc:"Deliveries claimed and not settled."`
@@ -49,6 +49,8 @@ func (s *Server) subscription(info store.SubscriptionInfo) Subscription {
 		}
 	case info.Paused:
 		out.State = "paused"
+	default:
+		out.Reason = s.opts.Engine.Waiting(out.Target)
 	}
 	if !info.Oldest.IsZero() {
 		out.OldestAge = max(0, time.Since(info.Oldest)).Round(time.Millisecond).String()
@@ -100,7 +102,7 @@ func (s *Server) pause(c *gin.Context) {
 // resume lifts a pause.
 func (s *Server) resume(c *gin.Context) {
 	s.change(c, nil, func(info store.SubscriptionInfo) error {
-		return s.opts.Engine.Store().Resume(c.Request.Context(), info.ID)
+		return s.opts.Engine.Resume(c.Request.Context(), info.ID)
 	})
 }
 

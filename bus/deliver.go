@@ -33,6 +33,16 @@ type subscription struct {
 	claimed  []store.Delivery // claimed and not yet begun
 	claiming bool             // a runner is at the store
 	dirty    bool             // there may be more to claim than the last claim saw
+
+	arrived chan struct{}                 // not nil: a runner waits for more to fill a batch
+	alone   map[store.DeliveryID]struct{} // was refused in a batch and is to be sent alone
+}
+
+// claimed is a delivery with what its runner knows of it.
+type claimed struct {
+	store.Delivery
+	probe  bool // it tries whether the target is well again
+	waited store.Wait
 }
 
 // subscriptionSpec is what the plan in force says of a subscription.
@@ -42,6 +52,7 @@ type subscriptionSpec struct {
 	transform *transform.Transform
 	target    *target
 	order     store.Order
+	retry     RetryPolicy // the rule's, else the target's
 }
 
 // deliverer runs attempts. A subscription with work has runners: goroutines
@@ -56,6 +67,7 @@ type deliverer struct {
 
 	mu      sync.Mutex
 	stopped bool
+	stop    chan struct{}   // closed when stopped becomes true
 	ctx     context.Context // of the attempts; done when draining took too long
 	cancel  context.CancelFunc
 	targets map[string]*target // guarded by Engine.applying
@@ -74,14 +86,17 @@ func (d *deliverer) start(ctx context.Context) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	d.stopped = false
+	d.stopped, d.stop = false, make(chan struct{})
 }
 
 // drain stops new attempts, waits for those under way, and cancels what is
 // left after timeout. What was claimed and not begun goes back to the store.
 func (d *deliverer) drain(timeout time.Duration) {
 	d.mu.Lock()
-	d.stopped = true
+	if d.stopped = true; d.stop != nil {
+		close(d.stop)
+		d.stop = nil
+	}
 	d.mu.Unlock()
 	d.wakes.stop()
 	timer := time.AfterFunc(timeout, d.cancel)
@@ -119,6 +134,13 @@ func (d *deliverer) wake(s *subscription) {
 	s.mu.Lock()
 	s.dirty = true
 	busy := s.claiming
+	if s.arrived != nil {
+		busy = true
+		select {
+		case s.arrived <- struct{}{}:
+		default:
+		}
+	}
 	s.mu.Unlock()
 	if !busy {
 		d.spawn(s)
@@ -132,19 +154,36 @@ func (d *deliverer) spawn(s *subscription) {
 		return
 	}
 	t := spec.target
-	if !t.limit.acquire(s) {
+	if t.gate.refuses(s) {
 		return
 	}
-	if !d.limit.acquire(s) {
-		d.freed(t.limit)
+	// A target's only attempt needs no permit of the engine, so that targets
+	// that hang, however many, never take all of them from the others.
+	only, ok := t.limit.acquire(s)
+	if !ok {
 		return
+	}
+	if !only {
+		if _, ok := d.limit.acquire(s); !ok {
+			d.freed(t.limit)
+			return
+		}
 	}
 	if !d.begin() {
 		d.freed(t.limit)
-		d.freed(d.limit)
+		if !only {
+			d.freed(d.limit)
+		}
 		return
 	}
-	go d.run(s, t)
+	go func() {
+		defer d.runners.Done()
+		if !only {
+			defer d.freed(d.limit)
+		}
+		defer d.freed(t.limit)
+		d.run(s, t)
+	}()
 }
 
 // freed gives a permit back and starts whoever waited for it.
@@ -156,9 +195,6 @@ func (d *deliverer) freed(l *limiter) {
 
 // run goes through deliveries of s until there are none to claim.
 func (d *deliverer) run(s *subscription, t *target) {
-	defer d.runners.Done()
-	defer d.freed(d.limit)
-	defer d.freed(t.limit)
 	out := settler{d: d}
 	for {
 		dl, more, ok := d.take(s, t)
@@ -169,9 +205,19 @@ func (d *deliverer) run(s *subscription, t *target) {
 		spec := s.spec.Load()
 		if spec.target != t { // the plan changed
 			out.flush()
-			s.putBack(dl)
+			d.untried(t, &dl)
+			s.putBack(dl.Delivery)
 			d.wake(s)
 			return
+		}
+		if b := t.batcher(); b != nil {
+			d.deliverBatch(s, spec, b, dl, &out)
+			out.flush()
+			if t.limit.excess() {
+				d.wake(s)
+				return
+			}
+			continue
 		}
 		fast := t.mean() < fastTarget
 		if more && (!fast || out.len() == 0) {
@@ -198,12 +244,17 @@ func (s *subscription) putBack(dl store.Delivery) {
 
 // take returns the next delivery of s, claiming more from the store when there
 // is none left; more says that another runner would find work too.
-func (d *deliverer) take(s *subscription, t *target) (dl store.Delivery, more, ok bool) {
+// What was claimed before the target's gate shut goes back to the store first.
+func (d *deliverer) take(s *subscription, t *target) (dl claimed, more, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
-		if n := len(s.claimed); n > 0 {
-			dl = s.claimed[0]
+		if n := len(s.claimed); n > 0 && !t.gate.pass(dl.probe) {
+			d.giveBack(s, t, dl.probe)
+			dl.probe = false
+			continue
+		} else if n > 0 {
+			dl.Delivery = s.claimed[0]
 			s.claimed[0] = store.Delivery{}
 			s.claimed = s.claimed[1:]
 			return dl, n > 1 || (s.dirty && !s.claiming), true
@@ -214,10 +265,10 @@ func (d *deliverer) take(s *subscription, t *target) (dl store.Delivery, more, o
 		s.claiming, s.dirty = true, false
 		buf := s.claimed[:0]
 		s.mu.Unlock()
-		ds, next, err := d.claim(s, t, buf)
+		ds, probe, next, err := d.claim(s, t, buf)
 		s.mu.Lock()
 		s.claiming = false
-		s.claimed = ds
+		s.claimed, dl.probe = ds, probe
 		switch {
 		case err != nil:
 			d.e.log.Error("claiming deliveries failed, trying again", "subscription", s.name, "error", err)
@@ -234,20 +285,48 @@ func (d *deliverer) take(s *subscription, t *target) (dl store.Delivery, more, o
 	}
 }
 
-// claim asks the store for as many deliveries as the target can begin now.
-func (d *deliverer) claim(s *subscription, t *target, buf []store.Delivery) (ds []store.Delivery, next time.Time, err error) {
+// giveBack releases what is claimed and not begun; s.mu is held before and after.
+func (d *deliverer) giveBack(s *subscription, t *target, probe bool) {
+	out := settler{d: d}
+	for i := range s.claimed {
+		out.release(&s.claimed[i])
+	}
+	s.claimed = nil
+	s.mu.Unlock()
+	out.flush()
+	if probe {
+		t.gate.leave()
+	}
+	s.mu.Lock()
+}
+
+// claim asks the store for as many deliveries as the target can begin now;
+// probe says that it is one that tries whether the target is well again.
+func (d *deliverer) claim(s *subscription, t *target, buf []store.Delivery) (ds []store.Delivery, probe bool, next time.Time, err error) {
 	now := time.Now()
 	want := claimMost
 	if t.mean() >= fastTarget {
 		want = min(want, t.limit.free()+1)
 	}
-	allowed, wait := t.tokens(now, want)
-	if allowed == 0 {
-		return buf, now.Add(wait), nil
+	if t.batcher() != nil {
+		want = max(want, t.plan.Batch.Events)
 	}
-	ds, next, err = d.e.store.Claim(d.ctx, s.id, now, allowed, buf)
-	t.spend(now, len(ds)-len(buf))
-	return ds, next, err
+	if want, probe = t.gate.enter(s, want); want == 0 {
+		return buf, false, next, nil
+	}
+	ds, next, err = d.e.store.Claim(d.ctx, s.id, now, want, buf)
+	if probe && len(ds) == 0 {
+		t.gate.leave()
+		probe = false
+	}
+	return ds, probe, next, err
+}
+
+// stopSignal is closed when the deliverer stops; nil: it has.
+func (d *deliverer) stopSignal() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.stop
 }
 
 func (d *deliverer) isStopped() bool {
@@ -257,42 +336,65 @@ func (d *deliverer) isStopped() bool {
 }
 
 // deliver makes one attempt at dl and hands its outcome to out.
-func (d *deliverer) deliver(s *subscription, spec *subscriptionSpec, dl *store.Delivery, out *settler) {
-	t, now := spec.target, time.Now()
-	if expired(dl.Record.Event, now) {
-		out.expired(s, spec, dl)
+func (d *deliverer) deliver(s *subscription, spec *subscriptionSpec, dl *claimed, out *settler) {
+	t := spec.target
+	td, ok := d.prepare(s, spec, dl, out)
+	if !ok {
 		return
 	}
+	started := time.Now()
+	ctx, cancel := context.WithTimeout(d.ctx, t.plan.Timeout)
+	err := callTarget(ctx, t.plan.Target, &td)
+	cancel()
+	took := time.Since(started)
+	if d.cutOff(err) {
+		d.untried(t, dl)
+	} else {
+		d.e.keeper.changed(t, t.observe(took, err, td.Answer, dl.probe), err)
+		if err == nil && td.WantReply && td.Reply != nil {
+			err = d.publishReply(s, spec, &dl.Delivery, &td)
+		}
+	}
+	if d.cutOff(err) {
+		out.release(&dl.Delivery)
+		return
+	}
+	out.settle(s, spec, dl, attemptResult{started: started, took: took, err: err, answer: td.Answer})
+}
+
+// prepare makes of dl what its target is given. What expired or cannot be
+// transformed is settled instead, and a trial of the target is given back.
+func (d *deliverer) prepare(s *subscription, spec *subscriptionSpec, dl *claimed, out *settler) (td targets.Delivery, ok bool) {
+	t, now := spec.target, time.Now()
+	if expired(dl.Record.Event, now) {
+		d.untried(t, dl)
+		out.expired(s, spec, &dl.Delivery)
+		return td, false
+	}
+	dl.waited = t.gate.waited(dl.Due, dl.probe)
 	ev := dl.Record.Event
 	if spec.transform != nil {
 		var err error
 		if ev, err = applyTransform(spec, dl.Record.Recorded, ev); err != nil {
+			d.untried(t, dl)
 			out.settle(s, spec, dl, attemptResult{started: now, took: time.Since(now),
 				err: &targets.Permanent{Err: err}})
-			return
+			return td, false
 		}
 	}
-	td := targets.Delivery{
+	return targets.Delivery{
 		ID: d.e.DeliveryID(dl.ID), Subscription: s.name, Bus: spec.bus.name,
 		Sequence: dl.Record.Sequence, Recorded: dl.Record.Recorded,
 		Attempt: dl.Attempt, Redriven: dl.Redriven, Hops: dl.Record.Hops, Event: ev,
 		WantReply: t.plan.ReplyTo != "",
+	}, true
+}
+
+// untried gives a trial of the target back that was not made with dl.
+func (d *deliverer) untried(t *target, dl *claimed) {
+	if dl.probe {
+		t.gate.leave()
 	}
-	ctx, cancel := context.WithTimeout(d.ctx, t.plan.Timeout)
-	err := callTarget(ctx, t.plan.Target, &td)
-	cancel()
-	took := time.Since(now)
-	if !d.cutOff(err) {
-		t.observe(took, err)
-		if err == nil && td.WantReply && td.Reply != nil {
-			err = d.publishReply(s, spec, dl, &td)
-		}
-	}
-	if d.cutOff(err) {
-		out.release(dl)
-		return
-	}
-	out.settle(s, spec, dl, attemptResult{started: now, took: took, err: err, answer: td.Answer})
 }
 
 // cutOff reports whether an attempt failed because of our own shutdown. It does

@@ -34,7 +34,7 @@ type Options struct {
 	// Registry receives the metrics; nil keeps them unregistered.
 	Registry prometheus.Registerer
 	// MaxInFlight bounds the deliveries attempted at the same time over all
-	// targets; default 8192.
+	// targets, beside one for each; default 8192.
 	MaxInFlight int
 	// MaxHops bounds how many buses an event can be chained through; default 16.
 	MaxHops int
@@ -57,6 +57,7 @@ type Engine struct {
 	state     atomic.Pointer[state]
 	router    *router
 	deliverer *deliverer
+	keeper    *keeper
 	closed    atomic.Bool
 }
 
@@ -66,6 +67,8 @@ type state struct {
 	buses map[string]*busState
 	byID  map[store.BusID]*busState
 	subs  map[store.SubscriptionID]*subscription
+
+	targets map[string]*target
 }
 
 // New makes an engine on a store. It becomes the store's watcher.
@@ -98,6 +101,10 @@ func New(opts Options) (*Engine, error) {
 	e.state.Store(&state{})
 	e.router = newRouter(e)
 	e.deliverer = newDeliverer(e)
+	var err error
+	if e.keeper, err = newKeeper(e); err != nil {
+		return nil, err
+	}
 	e.store.Watch(watcher{e})
 	return e, nil
 }
@@ -130,10 +137,12 @@ func (e *Engine) Run(ctx context.Context) error {
 		g.Go(func() error { e.router.run(ctx); return nil })
 	}
 	g.Go(func() error { e.router.wakeOnDone(ctx); return nil })
+	g.Go(func() error { e.keeper.run(ctx); return nil })
 	e.deliverer.start(ctx)
 	e.kick()
 	err := g.Wait()
 	e.deliverer.drain(e.opts.DrainTimeout)
+	e.keeper.flush(context.WithoutCancel(ctx))
 	return err
 }
 
@@ -157,6 +166,7 @@ func (e *Engine) Close() error {
 	defer e.applying.Unlock()
 	var errs []error
 	for _, t := range e.deliverer.targets {
+		t.gate.retire()
 		errs = append(errs, t.close())
 	}
 	return errors.Join(errs...)

@@ -1,20 +1,26 @@
 package bus
 
 import (
-	"context"
-	"errors"
 	"sync"
-	"sync/atomic"
 	"time"
-
-	"golang.org/x/time/rate"
-
-	"github.com/switchyard-dev/switchyard/targets"
 )
 
 // firstLimit is how many attempts at the same time a new target begins with;
 // successes raise it to its ceiling.
 const firstLimit = 8
+
+// How the limit adapts: it is doubled by a round of attempts until the target
+// first shows that it has enough, then grows by one a round. It shrinks once for
+// what was under way at the same time. What slows an answer to more than twice
+// what is usual, and by more than some milliseconds, is taken for a queue at the
+// target; that alone does not push the limit below a few.
+const (
+	shrinkOverload = 0.7
+	shrinkSlow     = 0.9
+	slowFactor     = 2
+	slowSlack      = 5 * time.Millisecond
+	slowFloor      = 4
+)
 
 // limiter hands out permits, a number that adapts between 1 and a ceiling, and
 // keeps those who got none in line.
@@ -26,6 +32,12 @@ type limiter struct {
 	line     []*subscription
 	inLine   map[*subscription]struct{}
 	idle     func() // not nil: retired; called once when the last permit is back
+
+	careful bool    // it has shrunk before: grow slowly
+	since   int     // attempts that ended since it shrank last
+	round   int     // attempts that were under way then
+	recent  float64 // moving mean of what an answer takes, in ns
+	usual   float64 // the least of that, which drifts to the present
 }
 
 func newLimiter(limit, ceiling float64) *limiter {
@@ -33,21 +45,22 @@ func newLimiter(limit, ceiling float64) *limiter {
 }
 
 // acquire takes a permit for s; without one to spare, s stands in line once.
-func (l *limiter) acquire(s *subscription) bool {
+// only says that no other permit is out.
+func (l *limiter) acquire(s *subscription) (only, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.idle != nil {
-		return false
+		return false, false
 	}
 	if l.inFlight < int(l.limit) {
 		l.inFlight++
-		return true
+		return l.inFlight == 1, true
 	}
 	if _, ok := l.inLine[s]; !ok {
 		l.inLine[s] = struct{}{}
 		l.line = append(l.line, s)
 	}
-	return false
+	return false, false
 }
 
 // release gives a permit back and returns who is next in line for it, if any.
@@ -98,149 +111,60 @@ func (l *limiter) excess() bool {
 	return l.inFlight > int(l.limit)
 }
 
-// grow raises the limit after a success, shrink lowers it after the target
-// showed that it cannot take more.
-func (l *limiter) grow() {
+// answered learns from an attempt that the target answered in took: the limit
+// grows while it is used and answers come as fast as usual.
+func (l *limiter) answered(took time.Duration) {
 	l.mu.Lock()
-	l.limit = min(l.ceiling, l.limit+1)
-	l.mu.Unlock()
-}
-
-func (l *limiter) shrink() {
-	l.mu.Lock()
-	l.limit = max(1, l.limit*0.7)
-	l.mu.Unlock()
-}
-
-// target is the runtime of one target.
-type target struct {
-	name  string
-	plan  TargetPlan
-	limit *limiter
-	rate  *rate.Limiter // nil is unlimited
-	nanos atomic.Int64  // moving mean of an attempt's duration
-
-	closing sync.Once
-	err     error
-}
-
-func newTarget(name string, plan TargetPlan) *target {
-	plan.Retry = plan.Retry.withDefaults()
-	if plan.Concurrency <= 0 {
-		plan.Concurrency = DefaultConcurrency
+	defer l.mu.Unlock()
+	l.since++
+	t := float64(took)
+	if l.recent == 0 {
+		l.recent, l.usual = t, t
 	}
-	if plan.Timeout <= 0 {
-		plan.Timeout = DefaultAttemptTimeout
-	}
-	t := &target{name: name, plan: plan}
-	t.limit = newLimiter(firstLimit, float64(plan.Concurrency))
-	if plan.Rate > 0 {
-		t.rate = rate.NewLimiter(rate.Limit(plan.Rate), max(1, int(plan.Rate/10)))
-	}
-	return t
-}
-
-// observe learns from an attempt how fast the target is and how much of it can
-// be taken at the same time. A permanent failure says nothing against it.
-func (t *target) observe(took time.Duration, err error) {
-	mean := t.nanos.Load()
-	if mean == 0 {
-		mean = int64(took)
-	}
-	t.nanos.Store(mean + (int64(took)-mean)/8)
-	if err == nil || targets.IsPermanent(err) {
-		t.limit.grow()
+	l.recent += (t - l.recent) / 8
+	if l.recent < l.usual {
+		l.usual = l.recent
 	} else {
-		t.limit.shrink()
+		l.usual += (l.recent - l.usual) / 128
 	}
-}
-
-// mean is the moving mean of an attempt's duration, 0 before the first.
-func (t *target) mean() time.Duration {
-	if n := t.nanos.Load(); n > 0 {
-		return time.Duration(n)
-	}
-	return fastTarget
-}
-
-// tokens is how many of want attempts the rate allows to begin now; with none,
-// wait is how long until one is.
-func (t *target) tokens(now time.Time, want int) (allowed int, wait time.Duration) {
-	if t.rate == nil {
-		return want, 0
-	}
-	have := t.rate.TokensAt(now)
-	if have >= 1 {
-		return min(want, int(have)), 0
-	}
-	return 0, time.Duration((1-have)/float64(t.rate.Limit())*float64(time.Second)) + time.Millisecond
-}
-
-// spend takes n tokens.
-func (t *target) spend(now time.Time, n int) {
-	if t.rate != nil && n > 0 {
-		t.rate.AllowN(now, n)
-	}
-}
-
-// close closes the target once.
-func (t *target) close() error {
-	t.closing.Do(func() { t.err = t.plan.Target.Close() })
-	return t.err
-}
-
-// startTargets builds the runtime of the plan's targets that are new or
-// changed and starts them; on an error none is left running.
-func (d *deliverer) startTargets(ctx context.Context, plans map[string]TargetPlan) (map[string]*target, error) {
-	fresh := map[string]*target{}
-	for name, p := range plans {
-		if old := d.targets[name]; old != nil && p.Fingerprint != "" && old.plan.Fingerprint == p.Fingerprint {
-			continue
+	if l.recent > slowFactor*l.usual+float64(slowSlack) {
+		if floor := min(slowFloor, l.ceiling); l.since >= int(l.limit) && l.limit > floor {
+			l.limit = max(floor, l.limit*shrinkSlow)
+			l.since, l.round, l.careful = 0, 0, true
 		}
-		t := newTarget(name, p)
-		if err := p.Target.Start(ctx); err != nil {
-			errs := []error{err, t.close()}
-			for _, f := range fresh {
-				errs = append(errs, f.close())
-			}
-			return nil, errors.Join(errs...)
-		}
-		fresh[name] = t
+		return
 	}
-	return fresh, nil
-}
-
-// adopt makes the fresh targets the ones in force. Those that they replace, or
-// that the plan has no more, are closed when their attempts have ended.
-func (d *deliverer) adopt(plans map[string]TargetPlan, fresh map[string]*target) {
-	var gone []*target
-	for name, t := range d.targets {
-		if _, kept := plans[name]; !kept || fresh[name] != nil {
-			gone = append(gone, t)
-		}
-	}
-	next := make(map[string]*target, len(plans))
-	for name, p := range plans {
-		if t := fresh[name]; t != nil {
-			next[name] = t
-			continue
-		}
-		next[name] = d.targets[name]
-		if p.Target != next[name].plan.Target {
-			p.Target.Close() // built, never started: the one in force is the same
-		}
-	}
-	d.targets = next
-	for _, t := range gone {
-		d.retire(t)
+	switch {
+	case 2*l.inFlight < int(l.limit): // it is not what holds anything up
+	case l.careful:
+		l.limit = min(l.ceiling, l.limit+1/l.limit)
+	default:
+		l.limit = min(l.ceiling, l.limit+1)
 	}
 }
 
-// retire closes a target once no attempt uses it.
-func (d *deliverer) retire(t *target) {
-	t.limit.retire(func() {
-		if err := t.close(); err != nil {
-			d.e.log.Warn("closing a target failed", "target", t.name, "error", err)
-		}
-	})
+// overloaded learns that the target could not take as much: the limit shrinks,
+// once for all that was under way then.
+func (l *limiter) overloaded() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.since++; l.since < l.round {
+		return
+	}
+	l.limit = max(1, l.limit*shrinkOverload)
+	l.since, l.round, l.careful = 0, l.inFlight, true
+}
+
+// again begins anew, with a few, after the target was given a rest.
+func (l *limiter) again() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.limit, l.careful, l.since, l.round = min(firstLimit, l.ceiling), false, 0, 0
+}
+
+// now is the limit and how many permits are out.
+func (l *limiter) now() (limit, inFlight int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return int(l.limit), l.inFlight
 }

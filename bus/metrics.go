@@ -28,12 +28,13 @@ type metrics struct {
 	received, receivedBytes, duplicates, scheduled *prometheus.CounterVec // by bus
 	routedEvents, matchedTotal                     *prometheus.CounterVec // by bus
 	deliveredTotal, retriedTotal, deadTotal        *prometheus.CounterVec // by target
-	expiredTotal                                   *prometheus.CounterVec // by target
+	expiredTotal, openedTotal                      *prometheus.CounterVec // by target
 	attemptSeconds                                 *prometheus.HistogramVec
 	endToEnd                                       prometheus.Histogram
 	publishFailed, routeErrors                     prometheus.Counter
 
 	depth, inFlight, deadLetters, oldest, filterErrors, rules *prometheus.Desc
+	breakers, held, concurrency                               *prometheus.Desc
 	events, disk, owed, queued, waiting, up                   *prometheus.Desc
 
 	mu     sync.Mutex
@@ -77,6 +78,7 @@ func newMetrics(e *Engine) *metrics {
 		retriedTotal:   vec("deliveries_retried_total", "Attempts that failed and are tried again.", "target"),
 		deadTotal:      vec("deliveries_dead_total", "Deliveries that became dead letters.", "target"),
 		expiredTotal:   vec("deliveries_expired_total", "Deliveries dropped because the event's expirytime had passed.", "target"),
+		openedTotal:    vec("target_breaker_opened_total", "How often the target's circuit breaker has opened after it was closed.", "target"),
 		attemptSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "switchyard_delivery_attempt_seconds", Help: "How long successful attempts took.", Buckets: latency}, []string{"target"}),
 		endToEnd: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -89,6 +91,9 @@ func newMetrics(e *Engine) *metrics {
 		oldest:        desc("queue_oldest_age_seconds", "Age of the oldest unsettled delivery.", "target"),
 		filterErrors:  desc("filter_errors_total", "Filter evaluations that failed, which do not match.", "bus"),
 		rules:         desc("rules", "Rules in force, by how the events that their filters match are found: indexed, mixed or scan.", "bus", "class"),
+		breakers:      desc("target_breaker_open", "1 while the target's circuit breaker is open or half-open, so that its deliveries wait.", "target"),
+		held:          desc("target_held", "1 while the target's deliveries wait because it asked for a pause (Retry-After).", "target"),
+		concurrency:   desc("target_concurrency", "Attempts that may be under way to the target at the same time, as adapted.", "target"),
 		events:        desc("store_events_total", "Events written to the log since the start."),
 		disk:          desc("store_disk_bytes", "Disk used by the store."),
 		owed:          desc("store_owed_bytes", "Bodies kept beyond retention because they are owed."),
@@ -185,15 +190,19 @@ func (m *metrics) retried(spec *subscriptionSpec) { m.target(spec.target.name).r
 func (m *metrics) dead(spec *subscriptionSpec)    { m.target(spec.target.name).dead.Inc() }
 func (m *metrics) expired(spec *subscriptionSpec) { m.target(spec.target.name).expired.Inc() }
 
+func (m *metrics) breakerOpened(target string) {
+	m.openedTotal.WithLabelValues(m.shown("target", target)).Inc()
+}
+
 func (m *metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{m.received, m.receivedBytes, m.duplicates, m.scheduled, m.routedEvents, m.matchedTotal,
-		m.deliveredTotal, m.retriedTotal, m.deadTotal, m.expiredTotal, m.attemptSeconds, m.endToEnd,
+		m.deliveredTotal, m.retriedTotal, m.deadTotal, m.expiredTotal, m.openedTotal, m.attemptSeconds, m.endToEnd,
 		m.publishFailed, m.routeErrors}
 }
 
 func (m *metrics) descs() []*prometheus.Desc {
 	return []*prometheus.Desc{m.depth, m.inFlight, m.deadLetters, m.oldest, m.filterErrors, m.rules,
-		m.events, m.disk, m.owed, m.queued, m.waiting, m.up}
+		m.breakers, m.held, m.concurrency, m.events, m.disk, m.owed, m.queued, m.waiting, m.up}
 }
 
 // Describe implements prometheus.Collector.
@@ -215,6 +224,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	m.collectQueues(gauge)
+	m.collectTargets(gauge)
 	m.collectFilters(ch, gauge)
 	stats := m.e.store.Stats()
 	ch <- prometheus.MustNewConstMetric(m.events, prometheus.CounterValue, float64(stats.Events))
@@ -260,6 +270,36 @@ func (m *metrics) collectQueues(gauge func(*prometheus.Desc, float64, ...string)
 			age = max(0, time.Since(s.oldest).Seconds())
 		}
 		gauge(m.oldest, age, name)
+	}
+}
+
+// collectTargets shows the limits of each target; those that share a name are
+// added up.
+func (m *metrics) collectTargets(gauge func(*prometheus.Desc, float64, ...string)) {
+	type sums struct{ open, held, limit int }
+	byTarget := map[string]*sums{}
+	now := time.Now()
+	for name, t := range m.e.state.Load().targets {
+		name = m.shown("target", name)
+		s := byTarget[name]
+		if s == nil {
+			s = &sums{}
+			byTarget[name] = s
+		}
+		open, held := t.gate.rests(now)
+		if open {
+			s.open++
+		}
+		if held {
+			s.held++
+		}
+		limit, _ := t.limit.now()
+		s.limit += limit
+	}
+	for name, s := range byTarget {
+		gauge(m.breakers, float64(s.open), name)
+		gauge(m.held, float64(s.held), name)
+		gauge(m.concurrency, float64(s.limit), name)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/switchyard-dev/switchyard/bus/store"
@@ -38,6 +39,7 @@ type RulePlan struct {
 	Matcher   *rules.Matcher
 	Transform *transform.Transform // nil delivers events as they are
 	Targets   []string
+	Retry     *RetryPolicy // in place of its targets' own; nil leaves those
 }
 
 // TargetPlan is one target, built but not started, with its delivery policy.
@@ -51,6 +53,9 @@ type TargetPlan struct {
 	Timeout       time.Duration // of one attempt; 0 is DefaultAttemptTimeout
 	Concurrency   int           // ceiling of attempts at the same time; 0 is DefaultConcurrency
 	Rate          float64       // attempts a second; 0 is unlimited
+	Burst         int           // attempts that Rate lets through at once; 0 is those of a tenth of a second
+	Breaker       BreakerPolicy // the zero value is none
+	Batch         BatchPolicy   // for a targets.Batcher; the zero value is none
 	Order         store.Order
 	DeadLetterBus string // "" keeps dead letters on the subscription only
 	ReplyTo       string // the bus that replies are published to; "" does not look at replies
@@ -83,6 +88,7 @@ func (e *Engine) Apply(ctx context.Context, plan Plan) error {
 	if e.closed.Load() {
 		return errors.New("bus: engine is closed")
 	}
+	plan = plan.withSystem()
 	if err := plan.check(); err != nil {
 		return err
 	}
@@ -111,6 +117,17 @@ func (e *Engine) Apply(ctx context.Context, plan Plan) error {
 	err = e.orphan(ctx, next)
 	e.kick()
 	return err
+}
+
+// withSystem is the plan with the system bus in it.
+func (p Plan) withSystem() Plan {
+	if _, ok := p.Buses[SystemBus]; !ok {
+		buses := make(map[string]BusPlan, len(p.Buses)+1)
+		maps.Copy(buses, p.Buses)
+		buses[SystemBus] = SystemPlan()
+		p.Buses = buses
+	}
+	return p
 }
 
 // check refuses a plan whose names do not fit together.
@@ -206,6 +223,7 @@ func (e *Engine) swap(ctx context.Context, next *state, fresh map[string]*target
 		}
 	}
 	e.deliverer.adopt(next.plan.Targets, fresh)
+	next.targets = e.deliverer.targets
 	byName := make(map[string]*subscription, len(next.subs))
 	for _, s := range next.subs {
 		byName[s.name] = s
@@ -213,10 +231,15 @@ func (e *Engine) swap(ctx context.Context, next *state, fresh map[string]*target
 	for name, r := range next.plan.Rules {
 		for _, target := range r.Targets {
 			s := byName[name+"/"+target]
-			s.spec.Store(&subscriptionSpec{
+			spec := &subscriptionSpec{
 				rule: name, bus: next.buses[r.Bus], transform: r.Transform,
 				target: e.deliverer.targets[target], order: next.plan.Targets[target].Order,
-			})
+			}
+			spec.retry = spec.target.plan.Retry
+			if r.Retry != nil {
+				spec.retry = r.Retry.withDefaults()
+			}
+			s.spec.Store(spec)
 		}
 	}
 	e.state.Store(next)

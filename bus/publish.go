@@ -52,6 +52,8 @@ const (
 	UnknownBus PublicationCode = iota
 	// TooLarge means that the event is above the bus's limit.
 	TooLarge
+	// Reserved means that only Switchyard itself publishes to the bus.
+	Reserved
 	// BadTime means that deliverytime, expirytime or the delay cannot be used.
 	BadTime
 )
@@ -115,6 +117,10 @@ func (e *Engine) Publish(ctx context.Context, batch []Publication, opts PublishO
 // bus's own.
 func (st *state) accept(i int, bus string, ev *event.Event, limit int) (*busState, error) {
 	b := st.buses[bus]
+	if reservedBus(bus) {
+		return nil, &PublicationError{Index: i, Bus: bus, Code: Reserved, Err: fmt.Errorf(
+			"bus %q is reserved: only Switchyard itself publishes to it", bus)}
+	}
 	if b == nil {
 		return nil, &PublicationError{Index: i, Bus: bus, Code: UnknownBus, Err: fmt.Errorf("there is no bus %q", bus)}
 	}
@@ -229,7 +235,7 @@ func (s *sink) Publish(ctx context.Context, events ...*event.Event) ([]sources.R
 	results, err := s.e.Publish(ctx, batch, s.opts)
 	if err != nil {
 		var refused *PublicationError
-		if errors.As(err, &refused) && refused.Code != UnknownBus {
+		if errors.As(err, &refused) && refused.Code != UnknownBus && refused.Code != Reserved {
 			return nil, &sources.InvalidError{Err: err}
 		}
 		return nil, err

@@ -3,7 +3,10 @@ package bus
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
+
+	"github.com/switchyard-dev/switchyard/targets"
 )
 
 // RetryPolicy says how often and when a failed delivery is tried again:
@@ -19,6 +22,37 @@ type RetryPolicy struct {
 	// Attempts is lower.
 	Delays []time.Duration
 	Jitter float64 // makes each of Delays longer or shorter at random, by up to this share of it; 0: exact
+	// On is tried again although the target says that it is final, Not is not
+	// tried again although it is by default; Not wins. See again.
+	On, Not []RetryMatch
+}
+
+// RetryMatch is a range of status codes, or a class of failures without one.
+type RetryMatch struct {
+	From, To int // both included; 0: Class is meant
+	Class    targets.Class
+}
+
+// again reports whether a failed attempt is to be made again: what the target
+// does not call permanent is, unless Not names it, and so are answers that On
+// names. A permanent failure without an answer, such as an address that the
+// network rules forbid, is never mended by another attempt.
+func (p RetryPolicy) again(err error, status int) bool {
+	permanent := targets.IsPermanent(err)
+	if permanent && status == 0 {
+		return false
+	}
+	var class targets.Class
+	if status == 0 {
+		class = targets.ClassOf(err)
+	}
+	matches := func(m RetryMatch) bool {
+		if m.From == 0 {
+			return class != "" && m.Class == class
+		}
+		return m.From <= status && status <= m.To
+	}
+	return (!permanent || slices.ContainsFunc(p.On, matches)) && !slices.ContainsFunc(p.Not, matches)
 }
 
 // DefaultRetry is the policy of targets that do not set their own.

@@ -87,3 +87,43 @@ func TestARetryPolicyPrintsWhatItIs(t *testing.T) {
 		t.Errorf("policies are printed as %s and %s", a, b)
 	}
 }
+
+func TestWhatIsTriedAgain(t *testing.T) {
+	timeouts := []bus.RetryMatch{{Class: targets.Timeout}, {Class: targets.DNS}}
+	for name, c := range map[string]struct {
+		err     error
+		on, not []bus.RetryMatch
+		again   bool
+	}{
+		"a 500":                              {err: &statusError{500}, again: true},
+		"a 501 that is excluded":             {err: &statusError{501}, not: []bus.RetryMatch{{From: 501, To: 501}}},
+		"a 502 beside that":                  {err: &statusError{502}, not: []bus.RetryMatch{{From: 501, To: 501}}, again: true},
+		"a 404":                              {err: &targets.Permanent{Err: &statusError{404}}},
+		"a 404 that is included":             {err: &targets.Permanent{Err: &statusError{404}}, on: []bus.RetryMatch{{From: 400, To: 499}}, again: true},
+		"a 410 that is included":             {err: &targets.Permanent{Err: &statusError{410}, Pause: "gone"}, on: []bus.RetryMatch{{From: 410, To: 410}}, again: true},
+		"a 404 that is both":                 {err: &targets.Permanent{Err: &statusError{404}}, on: []bus.RetryMatch{{From: 400, To: 499}}, not: []bus.RetryMatch{{From: 404, To: 404}}},
+		"a timeout":                          {err: context.DeadlineExceeded, again: true},
+		"a timeout that is excluded":         {err: context.DeadlineExceeded, not: timeouts},
+		"another error beside that":          {err: errors.New("reset"), not: timeouts, again: true},
+		"a permanent failure without status": {err: targets.Permanentf("forbidden"), on: []bus.RetryMatch{{From: 300, To: 599}}},
+		"Retry-After that is excluded":       {err: &targets.RetryAfter{Err: &statusError{429}, After: time.Second}, not: []bus.RetryMatch{{From: 429, To: 429}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			within(t, func(w *world) {
+				m := newMoody(c.err)
+				p := w.plan(map[string]bus.TargetPlan{"t": {Target: m.target, Retry: bus.RetryPolicy{Attempts: 1}}})
+				r := p.Rules["all"] // the rule's policy wins over its target's
+				r.Retry = &bus.RetryPolicy{Attempts: 2, On: c.on, Not: c.not}
+				p.Rules["all"] = r
+				w.apply(p)
+				w.run()
+				w.publish(w.event("1"))
+				w.after(time.Hour)
+				gone := strings.Contains(name, "410") // pauses once it is given up
+				if again := m.calls() == 2; again != c.again || len(w.dead("all/t")) != 1 || w.info("all/t").Paused != gone {
+					t.Errorf("%d attempts, %d dead letters, %+v", m.calls(), len(w.dead("all/t")), w.info("all/t"))
+				}
+			})
+		})
+	}
+}

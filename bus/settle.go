@@ -81,6 +81,7 @@ func (w *settler) release(dl *store.Delivery) {
 
 // expired settles a delivery whose event's expirytime has passed.
 func (w *settler) expired(s *subscription, spec *subscriptionSpec, dl *store.Delivery) {
+	s.settled(spec, dl.ID)
 	w.d.e.metrics.expired(spec)
 	w.d.e.log.Debug("expired undelivered", logKeys(s, spec, dl)...)
 	w.add(store.Settlement{ID: dl.ID, Kind: store.Expired}, nil)
@@ -88,13 +89,15 @@ func (w *settler) expired(s *subscription, spec *subscriptionSpec, dl *store.Del
 
 // settle decides what follows from an attempt: done, another try, or a dead
 // letter.
-func (w *settler) settle(s *subscription, spec *subscriptionSpec, dl *store.Delivery, r attemptResult) {
+func (w *settler) settle(s *subscription, spec *subscriptionSpec, c *claimed, r attemptResult) {
+	dl := &c.Delivery
 	attempt := store.Attempt{
 		Number: dl.Attempt, Trigger: dl.Trigger, Started: r.started, Duration: r.took,
-		Status: r.answer.Status, Address: r.answer.Address,
+		Status: r.answer.Status, Address: r.answer.Address, Waited: c.waited,
 	}
 	m, log := w.d.e.metrics, w.d.e.log
 	if r.err == nil {
+		s.settled(spec, dl.ID)
 		m.delivered(spec, r.took, time.Since(dl.Record.Recorded))
 		if log.Enabled(w.d.ctx, -4) {
 			log.Debug("delivered", append(logKeys(s, spec, dl), "took", r.took)...)
@@ -113,18 +116,19 @@ func (w *settler) settle(s *subscription, spec *subscriptionSpec, dl *store.Deli
 	}
 	m.dead(spec)
 	log.Warn("delivery given up, now a dead letter", append(logKeys(s, spec, dl), "error", attempt.Error, "reason", reason)...)
+	s.settled(spec, dl.ID)
 	w.copyToDeadLetterBus(s, spec, dl, reason)
 	w.add(store.Settlement{ID: dl.ID, Kind: store.Dead, Reason: truncate(reason, 1<<10)}, &attempt)
-	w.pauseIfAsked(s, r.err)
+	w.pauseIfAsked(s, spec.target, r.err)
 }
 
 // verdict is why a failed delivery is given up, or "" and how long to wait
 // before the next attempt.
 func (w *settler) verdict(spec *subscriptionSpec, dl *store.Delivery, r attemptResult) (reason string, delay time.Duration) {
-	policy := spec.target.plan.Retry
+	policy := spec.retry
 	var after *targets.RetryAfter
 	switch {
-	case targets.IsPermanent(r.err):
+	case !policy.again(r.err, r.answer.Status):
 		return r.err.Error(), 0
 	case dl.Attempt >= policy.Attempts:
 		return fmt.Sprintf("gave up after %d attempts; the last: %v", dl.Attempt, r.err), 0
@@ -169,7 +173,7 @@ func (w *settler) copyToDeadLetterBus(s *subscription, spec *subscriptionSpec, d
 }
 
 // pauseIfAsked pauses the subscription when the destination wants no more.
-func (w *settler) pauseIfAsked(s *subscription, cause error) {
+func (w *settler) pauseIfAsked(s *subscription, t *target, cause error) {
 	var p *targets.Permanent
 	if !errors.As(cause, &p) || p.Pause == "" {
 		return
@@ -180,6 +184,8 @@ func (w *settler) pauseIfAsked(s *subscription, cause error) {
 		return
 	}
 	w.d.e.log.Warn("subscription paused", "subscription", s.name, "reason", p.Pause)
+	w.d.e.keeper.announce(systemEvent{kind: TypeTargetPaused, target: t.name,
+		data: systemData{Subscriptions: []string{s.name}, Reason: p.Pause, LastError: errorText(cause)}})
 }
 
 // logKeys are the stable keys of a delivery's log lines.

@@ -81,6 +81,12 @@ func (c *checker) mention(o *object, m mention) {
 	if c.config.objects[objectKey{m.kind, m.name}] != nil {
 		return
 	}
+	if m.kind == Buses && m.name == SystemBus {
+		if o.kind != Rules {
+			c.add(o, m.line, m.column, m.path, quote(SystemBus)+" can be read by rules; only Switchyard itself publishes to it", false)
+		}
+		return
+	}
 	what := strings.TrimSuffix(m.kind, "s")
 	if m.kind == Buses {
 		what = "bus"

@@ -39,6 +39,10 @@ const (
 	Targets = "targets"
 )
 
+// SystemBus is the bus that Switchyard itself publishes to. It is always there,
+// and rules may read it.
+const SystemBus = "system.events"
+
 // Config is a whole configuration, checked.
 type Config struct {
 	Server  Server
@@ -126,6 +130,7 @@ type Rule struct {
 	Matcher   *rules.Matcher       // never nil
 	Transform *transform.Transform // nil: events are delivered as they are
 	Targets   []string
+	Retry     *Retry // nil: each target's own
 	Tests     []Fixture
 
 	Origin  Origin
@@ -141,6 +146,7 @@ type ruleSettings struct {
 	SQL       string          `yaml:"sql" doc:"The filter as a CloudEvents SQL expression, such as type = 'com.example.order.placed' AND subject LIKE 'eu/%'. It sees attributes, not the data."`
 	Transform *transformNode  `yaml:"transform" doc:"What the event becomes before it is delivered: CloudEvents attributes by name, and data, or one of jq, inputPath, input and inputTransformer in its place. A ${{ … }} in a text is a CEL expression over event. Attributes that are not named are kept."`
 	Targets   []string        `yaml:"targets" doc:"The names of the targets that get the event." required:"true"`
+	Retry     Retry           `yaml:"retry" doc:"When a failed delivery of this rule is tried again, in place of its targets' own retry: the same keys, with the same defaults."`
 	Tests     []fixtureFields `yaml:"tests" doc:"Examples that switchyard rules test checks: an event, and what is to become of it."`
 }
 
@@ -148,13 +154,16 @@ type ruleSettings struct {
 type Target struct {
 	Retry       Retry      `yaml:"retry" doc:"When a failed delivery is tried again: exponential back-off with full jitter, or by delays or a preset."`
 	Concurrency int        `yaml:"concurrency" doc:"The most attempts under way at the same time."`
-	Rate        Rate       `yaml:"rate" doc:"The most attempts in a time, such as 500/s, 30/m or 1000/h; absent, there is no limit."`
+	Rate        Rate       `yaml:"rate" doc:"The most attempts in a time, such as 500/s, 30/m or 1000/h; 500/s burst 1000 lets through as many at once (without it, what a tenth of a second brings). Absent, there is no limit."`
+	Breaker     Breaker    `yaml:"breaker" doc:"When a target that fails is given a rest: no attempts are made, and deliveries wait without using up theirs."`
+	Batch       Batch      `yaml:"batch" doc:"Sends several events in one request; for http targets with mode: batched. Absent, each is sent alone."`
 	Order       string     `yaml:"order" enum:"none,key,strict" doc:"none: as fast as possible. key: events with the same partitionkey (else subject) one after another. strict: all events one after another."`
 	ReplyTo     string     `yaml:"replyTo" doc:"A bus for replies, of http and function targets only: a 200 answer that is itself a CloudEvent is published to it, once for each delivery."`
 	DeadLetter  DeadLetter `yaml:"deadLetter" doc:"What happens to a delivery that was given up, beside being kept as a dead letter."`
 
-	Kind   string         `yaml:"-"`
-	Config targets.Config `yaml:"-"`
+	Batched bool           `yaml:"-"` // Batch is set
+	Kind    string         `yaml:"-"`
+	Config  targets.Config `yaml:"-"`
 	// Fingerprint changes when the kind's settings in force do, secrets included.
 	Fingerprint string `yaml:"-"`
 	Origin      Origin `yaml:"-"`
@@ -164,6 +173,20 @@ type Target struct {
 // none.
 func (t Target) DeadLetterBus() string { return t.DeadLetter.Bus }
 
+// Batch is the settings of batches.
+type Batch struct {
+	Events int                `yaml:"events" doc:"The most events in a request, of one rule; with order: key at most one of each key, with order: strict one in all."`
+	Wait   component.Duration `yaml:"wait" doc:"How long a batch that is not full waits for more; 0s sends what there is."`
+	Bytes  component.Size     `yaml:"bytes" doc:"The most that the events of a batch may take, about; a larger event goes alone."`
+}
+
+// Breaker is the settings of a circuit breaker.
+type Breaker struct {
+	Failures   int                `yaml:"failures" doc:"How many failures in a row (no connection, timeouts, 5xx) open the breaker; 0 is no breaker. 4xx, and 429 and 503 with Retry-After, do not count."`
+	Open       component.Duration `yaml:"open" doc:"How long it stays open before one delivery tries the target; it doubles with each that fails, up to 10m, or to this if it is longer."`
+	PauseAfter component.Duration `yaml:"pauseAfter" doc:"After so long with nothing but failures, of any kind, the subscriptions of the target are paused; 0s never does."`
+}
+
 // Retry is a schedule of attempts.
 type Retry struct {
 	Attempts int                  `yaml:"attempts" doc:"How many attempts are made before the delivery becomes a dead letter; with delays or preset, at most one more than there are delays."`
@@ -171,18 +194,39 @@ type Retry struct {
 	Initial  component.Duration   `yaml:"initial" doc:"The longest pause after the first attempt; it doubles with each."`
 	Max      component.Duration   `yaml:"max" doc:"The longest pause between attempts."`
 	Delays   []component.Duration `yaml:"delays" doc:"The pauses after the first, second, … attempt, exactly, such as [1s, 10s, 1m]; in place of initial and max."`
-	Preset   string               `yaml:"preset" enum:"standard-webhooks" doc:"A well-known list of delays, in place of one's own. standard-webhooks: 5s, 5m, 30m, 2h, 5h, 10h, 10h, each up to 20% shorter or longer at random."`
+	Preset   string               `yaml:"preset" enum:"standard-webhooks,aws,rocketmq,alibaba-decay" doc:"A well-known schedule, in place of one's own. standard-webhooks: 5s, 5m, 30m, 2h, 5h, 10h, 10h, each up to 20% shorter or longer at random. aws: back-off with jitter, 185 attempts in 24h, as here by default. rocketmq: 10s, 30s, each minute from 1m to 10m, 20m, 30m, 1h, 2h. alibaba-decay: 1s, 2s, 4s … 512s, 176 of them in a day."`
+	On       []RetryMatch         `yaml:"on" doc:"Answers that are tried again beside those that are anyway (408, 425, 429, 5xx and failures without an answer): status codes, such as 404 or 4xx."`
+	Not      []RetryMatch         `yaml:"not" doc:"What is not tried again but a dead letter at once: status codes, such as 501, 502-504 or 5xx, and failures without an answer: timeout, dns, connect, tls, reset, other. It wins over on."`
 }
 
-// PresetStandardWebhooks is a value of Retry.Preset.
-const PresetStandardWebhooks = "standard-webhooks"
+// The values of Retry.Preset.
+const (
+	PresetStandardWebhooks = "standard-webhooks"
+	PresetAWS              = "aws"
+	PresetRocketMQ         = "rocketmq"
+	PresetAlibabaDecay     = "alibaba-decay"
+)
 
 // Schedule is the list of waits that delays or a preset ask for, and the share
 // of each by which it varies at random; nil is exponential back-off.
 func (r Retry) Schedule() (delays []time.Duration, jitter float64) {
-	if r.Preset == PresetStandardWebhooks {
+	switch r.Preset {
+	case PresetStandardWebhooks:
 		return []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute,
 			2 * time.Hour, 5 * time.Hour, 10 * time.Hour, 10 * time.Hour}, 0.2
+	case PresetAWS:
+		return nil, 0
+	case PresetRocketMQ: // the delay levels from the third on
+		delays = []time.Duration{10 * time.Second, 30 * time.Second}
+		for m := range 10 {
+			delays = append(delays, time.Duration(m+1)*time.Minute)
+		}
+		return append(delays, 20*time.Minute, 30*time.Minute, time.Hour, 2*time.Hour), 0
+	case PresetAlibabaDecay:
+		for n := range 176 {
+			delays = append(delays, time.Second<<min(n, 9))
+		}
+		return delays, 0
 	}
 	for _, d := range r.Delays {
 		delays = append(delays, d.Std())
@@ -215,16 +259,26 @@ func defaultBus() Bus {
 	}
 }
 
+func defaultRetry() Retry {
+	return Retry{
+		Attempts: 185,
+		Age:      component.Duration(24 * time.Hour),
+		Initial:  component.Duration(time.Second),
+		Max:      component.Duration(10 * time.Minute),
+	}
+}
+
 func defaultTarget() Target {
 	return Target{
-		Retry: Retry{
-			Attempts: 185,
-			Age:      component.Duration(24 * time.Hour),
-			Initial:  component.Duration(time.Second),
-			Max:      component.Duration(10 * time.Minute),
-		},
+		Retry:       defaultRetry(),
 		Concurrency: 32,
-		Order:       OrderNone,
+		Breaker: Breaker{
+			Failures:   10,
+			Open:       component.Duration(30 * time.Second),
+			PauseAfter: component.Duration(5 * 24 * time.Hour),
+		},
+		Batch: Batch{Events: 100, Wait: component.Duration(50 * time.Millisecond), Bytes: 1 << 20},
+		Order: OrderNone,
 	}
 }
 

@@ -176,7 +176,7 @@ func (d *document) decodeStruct(n *yaml.Node, v reflect.Value, path keyPath, pla
 			continue
 		}
 		if f.enum != nil {
-			d.checkEnum(value, p, place, f)
+			d.checkEnum(value, p, f)
 		}
 		if strings.HasSuffix(f.key, "File") && f.typ.Kind() == reflect.String || f.typ == reflect.TypeFor[component.File]() {
 			d.localFile(value, v.FieldByIndex(f.index), p)
@@ -184,11 +184,8 @@ func (d *document) decodeStruct(n *yaml.Node, v reflect.Value, path keyPath, pla
 	}
 }
 
-func (d *document) checkEnum(n *yaml.Node, path keyPath, place keyPlace, f field) {
-	switch {
-	case place == placeHTTPTarget && f.key == "mode" && n.Value == "batched":
-		d.report(n, path, notYet("mode: batched"))
-	case !slices.Contains(f.enum, n.Value):
+func (d *document) checkEnum(n *yaml.Node, path keyPath, f field) {
+	if !slices.Contains(f.enum, n.Value) {
 		d.reportf(n, path, "%s is not known%s", quote(n.Value), didYouMean(n.Value, f.enum, "choices"))
 	}
 }

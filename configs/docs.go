@@ -50,6 +50,8 @@ rules' examples with ` + "`switchyard rules test`" + `.
   -, and begin with a letter or a digit. Those that begin with ` + "`system.`" + ` are
   reserved.
 - A key that is not known is an error. A key without a value counts as absent.
+- The bus ` + "`system.events`" + ` is always there: rules may read what Switchyard publishes to
+  it about its targets ([operating.md](operating.md#system-events)).
 - Lengths of time are written 90s, 5m, 1h30m, 7d. Sizes are a number of bytes, or
   of KiB, MiB or GiB: 256KiB.
 - ` + "`${env:NAME}`" + ` in a value is replaced by an environment variable, ` + "`${file:PATH}`" + `
@@ -208,6 +210,8 @@ func typeWords(t reflect.Type) string {
 		return "size"
 	case reflect.TypeFor[Rate]():
 		return "rate"
+	case reflect.TypeFor[RetryMatch]():
+		return "status or class"
 	case reflect.TypeFor[netip.Prefix]():
 		return "network"
 	case reflect.TypeFor[transformNode](), reflect.TypeFor[fixtureEvent](), reflect.TypeFor[patternNode]():

@@ -40,7 +40,7 @@ func (*hookConfig) Build(sources.Env) (sources.Source, error) { return nil, nil 
 
 type sendConfig struct {
 	URL       string                      `yaml:"url" doc:"The address."`
-	Mode      string                      `yaml:"mode" enum:"binary,structured" doc:"The mode."`
+	Mode      string                      `yaml:"mode" enum:"binary,structured,batched" doc:"The mode."`
 	Timeout   component.Duration          `yaml:"timeout" doc:"The timeout."`
 	Headers   map[string]component.Secret `yaml:"headers" doc:"Headers."`
 	Secret    component.Secrets           `yaml:"secret" doc:"The secret."`

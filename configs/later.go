@@ -10,7 +10,7 @@ func laterKeys(place keyPlace) []string {
 	case placeRule:
 		return []string{"enrich"}
 	case placeTarget:
-		return []string{"batch", "breaker", "pull"}
+		return []string{"pull"}
 	}
 	return nil
 }

@@ -264,7 +264,7 @@ func TestListenOfTheCommandLineDecidesWarnings(t *testing.T) {
 }
 
 func TestRates(t *testing.T) {
-	for text, want := range map[string]float64{"500/s": 500, "30/m": 0.5, "3600/h": 1, "5 / s": 5} {
+	for text, want := range map[string]float64{"500/s": 500, "30/m": 0.5, "3600/h": 1, "5 / s": 5, "500/s burst 1000": 500} {
 		r, err := ParseRate(text)
 		if err != nil || r.PerSecond() != want {
 			t.Errorf("ParseRate(%q) = %v, %v", text, r, err)
@@ -273,7 +273,7 @@ func TestRates(t *testing.T) {
 			t.Errorf("ParseRate(%q) = %v, %v", r, back, err)
 		}
 	}
-	for _, text := range []string{"", "5", "/s", "0/s", "-1/s", "5/d", "5/s/s", "1.5/s"} {
+	for _, text := range []string{"", "5", "/s", "0/s", "-1/s", "5/d", "5/s/s", "1.5/s", "5/s burst", "5/s burst 0", "5/s burst 1.5", "5/s burst 9999999", "burst 5"} {
 		if r, err := ParseRate(text); err == nil {
 			t.Errorf("ParseRate(%q) = %v; want an error", text, r)
 		}
@@ -308,5 +308,26 @@ func TestRulesThatDidNotChangeKeepTheirMatchers(t *testing.T) {
 	}
 	if again.Rules["other"].Matcher == first.Rules["other"].Matcher {
 		t.Error("a rule that changed kept its matcher")
+	}
+}
+
+func TestPresetsOfRetries(t *testing.T) {
+	for preset, want := range map[string]struct {
+		retries int
+		total   time.Duration
+	}{
+		PresetStandardWebhooks: {7, 27*time.Hour + 35*time.Minute + 5*time.Second},
+		PresetAWS:              {0, 0},
+		PresetRocketMQ:         {16, 4*time.Hour + 45*time.Minute + 40*time.Second},
+		PresetAlibabaDecay:     {176, 511*time.Second + 167*512*time.Second},
+	} {
+		delays, _ := Retry{Preset: preset}.Schedule()
+		var total time.Duration
+		for _, d := range delays {
+			total += d
+		}
+		if len(delays) != want.retries || total != want.total {
+			t.Errorf("%s: %d retries in %v, want %d in %v", preset, len(delays), total, want.retries, want.total)
+		}
 	}
 }

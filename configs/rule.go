@@ -17,7 +17,7 @@ type transformNode struct{ node *yaml.Node }
 
 // rule decodes and compiles a rule.
 func (d *document) rule(o *object, n *yaml.Node, path keyPath) Rule {
-	var w ruleSettings
+	w := ruleSettings{Retry: defaultRetry()}
 	d.decodeStruct(n, reflect.ValueOf(&w).Elem(), path, placeRule, nil, nil)
 	r := Rule{Bus: w.Bus, Targets: w.Targets, Origin: o.origin(), secrets: d.taint(n)}
 	if r.Bus == "" {
@@ -26,6 +26,10 @@ func (d *document) rule(o *object, n *yaml.Node, path keyPath) Rule {
 		d.mention(o, n, path, Buses, r.Bus, "bus")
 	}
 	d.ruleTargets(o, n, path, r.Targets)
+	if _, retry := child(n, "retry"); !isNull(retry) {
+		d.checkRetry(n, path, &w.Retry)
+		r.Retry = &w.Retry
+	}
 	d.compile(o.name, &r, n, path, &w)
 	_, tests := child(n, "tests")
 	for i, f := range w.Tests {

@@ -176,7 +176,12 @@ func specialSchema(t reflect.Type) map[string]any {
 			"pattern": `^[0-9]+ *([KMG]i)?B?$|` + referencePattern,
 		}
 	case reflect.TypeFor[Rate]():
-		return map[string]any{"type": "string", "pattern": `^ *[1-9][0-9]* */ *[smh] *$|` + referencePattern}
+		return map[string]any{"type": "string", "pattern": `^ *[1-9][0-9]* */ *[smh] *( burst *[1-9][0-9]* *)?$|` + referencePattern}
+	case reflect.TypeFor[RetryMatch]():
+		return map[string]any{
+			"type": []string{"string", "integer"}, "minimum": 300, "maximum": 599,
+			"pattern": `^([345][0-9]{2}( *- *[345][0-9]{2})?|[345]xx|timeout|dns|connect|tls|reset|other)$|` + referencePattern,
+		}
 	case reflect.TypeFor[transformNode]():
 		return transformSchema()
 	case reflect.TypeFor[fixtureEvent]():

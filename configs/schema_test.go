@@ -111,7 +111,7 @@ func TestSchemaAgreesWithTheLoader(t *testing.T) {
 		"version: 1\ntargets: {t: {log: {}, rate: 5/s, order: key, concurrency: 3, retry: {attempts: 1, age: 1h, initial: 1s, max: 2s}}}":                      true,
 		"version: 1\ntargets: {t: {log: {}, rate: 5}}":                                                                                                         false,
 		"version: 1\ntargets: {t: {log: {}, order: keys}}":                                                                                                     false,
-		"version: 1\ntargets: {t: {log: {}, breaker: {}}}":                                                                                                     false,
+		"version: 1\ntargets: {t: {log: {}, function: {}}}":                                                                                                    false,
 		"version: 1\ntargets: {t: {log: {}, retry: {preset: x}}}":                                                                                              false,
 		"version: 1\ntargets: {t: {http: {url: \"http://a\", mode: structured, headers: {A: b}, tags: []}}}":                                                   true,
 		"version: 1\ntargets: {t: {http: {url: \"http://a\", secret: [a, b], certPath: a}}}":                                                                   true,
@@ -125,7 +125,7 @@ func TestSchemaAgreesWithTheLoader(t *testing.T) {
 		"version: 1\ntargets: {t: {http: {url: \"http://a\"}, retry: {preset: standard-webhooks}}}":                                                            true,
 		"version: 1\nbuses: {a: }\ntargets: {t: {http: {url: \"http://a\"}, replyTo: a}}":                                                                      true,
 		"version: 1\nbuses: {a: }\ntargets: {t: {http: {url: \"http://a\"}, replyTo: [a]}}":                                                                    false,
-		"version: 1\ntargets: {t: {http: {url: \"http://a\", mode: batched}}}":                                                                                 false,
+		"version: 1\ntargets: {t: {http: {url: \"http://a\", mode: batched}}}":                                                                                 true,
 		"version: 1\ntargets: {t: {kafka: {}}}":                                                                                                                false,
 	} {
 		_, diags := testLoader(t).LoadBytes("a.yaml", []byte(text))

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 
 	"gopkg.in/yaml.v3"
 
@@ -28,7 +29,8 @@ func (d *document) target(o *object, n *yaml.Node, path keyPath) Target {
 	part.decode(n, path)
 	t.Fingerprint = part.fingerprint
 	d.checkPolicy(n, path, t)
-	d.checkSchedule(n, path, &t.Retry)
+	d.checkRetry(n, path, &t.Retry)
+	d.checkBatch(n, path, &t)
 	if t.ReplyTo != "" {
 		if t.Kind != "" && t.Kind != "http" && t.Kind != "function" {
 			d.reportBelow(n, path, "a "+t.Kind+" target gets no replies; only http and function targets can have replyTo", "replyTo")
@@ -72,6 +74,68 @@ func (d *document) noteHosts(o *object, settings *yaml.Node, path keyPath, keys 
 	}
 }
 
+// The most that a batch may be.
+const (
+	maxBatchEvents = 1000
+	maxBatchWait   = component.Duration(time.Minute)
+	maxBatchBytes  = 64 << 20
+)
+
+// checkBatch checks batch, which needs a target that sends batches.
+func (d *document) checkBatch(n *yaml.Node, path keyPath, t *Target) {
+	_, settings := child(n, t.Kind)
+	_, mode := child(settings, "mode")
+	batched := t.Kind == "http" && mode != nil && mode.Value == "batched"
+	if batched && t.ReplyTo != "" {
+		d.reportBelow(n, path, "there are no replies to batches; use mode: binary or structured", "replyTo")
+	}
+	_, batch := child(n, "batch")
+	if isNull(batch) {
+		return
+	}
+	t.Batched = true
+	if t.Kind != "" && !batched {
+		d.reportBelow(n, path, "it needs an http target with mode: batched", "batch")
+	}
+	for _, c := range [...]struct {
+		bad     bool
+		message string
+		key     string
+	}{
+		{t.Batch.Events < 1 || t.Batch.Events > maxBatchEvents, "it must be from 1 to 1000", "events"},
+		{t.Batch.Wait < 0 || t.Batch.Wait > maxBatchWait, "it must be from 0s to 1m", "wait"},
+		{t.Batch.Bytes < 1 || t.Batch.Bytes > maxBatchBytes, "it must be from 1 to 64MiB", "bytes"},
+	} {
+		if c.bad {
+			d.reportBelow(n, path, c.message, "batch", c.key)
+		}
+	}
+}
+
+// checkRetry checks the retry of a target or a rule.
+func (d *document) checkRetry(n *yaml.Node, path keyPath, r *Retry) {
+	for _, c := range [...]struct {
+		bad     bool
+		message string
+		key     string
+	}{
+		{r.Attempts < 1, "it must be 1 or more; 1 means no retries", "attempts"},
+		{r.Age <= 0, "it must be more than 0, such as 24h", "age"},
+		{r.Initial <= 0, "it must be more than 0, such as 1s", "initial"},
+		{r.Max < r.Initial, "it must not be less than initial", "max"},
+	} {
+		if c.bad {
+			d.reportBelow(n, path, c.message, "retry", c.key)
+		}
+	}
+	for i, m := range r.On {
+		if m.Class != "" {
+			d.reportBelow(n, path, "failures without an answer are tried again anyway; on takes status codes", "retry", "on", strconv.Itoa(i))
+		}
+	}
+	d.checkSchedule(n, path, r)
+}
+
 // checkSchedule checks delays and preset, and lifts the limit on the age that
 // is there by default where a list says how long a delivery is tried.
 func (d *document) checkSchedule(n *yaml.Node, path keyPath, r *Retry) {
@@ -106,7 +170,7 @@ func (d *document) checkSchedule(n *yaml.Node, path keyPath, r *Retry) {
 			d.reportBelow(n, path, "it cannot be negative", "retry", "delays", strconv.Itoa(i))
 		}
 	}
-	if !given("age") {
+	if !given("age") && r.Preset != PresetAWS {
 		r.Age = 0
 	}
 }
@@ -117,11 +181,10 @@ func (d *document) checkPolicy(n *yaml.Node, path keyPath, t Target) {
 		message string
 		keys    []string
 	}{
-		{t.Retry.Attempts < 1, "it must be 1 or more; 1 means no retries", []string{"retry", "attempts"}},
-		{t.Retry.Age <= 0, "it must be more than 0, such as 24h", []string{"retry", "age"}},
-		{t.Retry.Initial <= 0, "it must be more than 0, such as 1s", []string{"retry", "initial"}},
-		{t.Retry.Max < t.Retry.Initial, "it must not be less than initial", []string{"retry", "max"}},
 		{t.Concurrency < 1, "it must be 1 or more", []string{"concurrency"}},
+		{t.Breaker.Failures < 0, "it cannot be negative; 0 is no breaker", []string{"breaker", "failures"}},
+		{t.Breaker.Open <= 0, "it must be more than 0, such as 30s; failures: 0 is no breaker", []string{"breaker", "open"}},
+		{t.Breaker.PauseAfter < 0, "it cannot be negative; 0s never pauses", []string{"breaker", "pauseAfter"}},
 	} {
 		if c.bad {
 			d.reportBelow(n, path, c.message, c.keys...)

@@ -38,6 +38,17 @@ type Target interface {
 	Close() error
 }
 
+// Batcher is a Target that can send several deliveries at once.
+type Batcher interface {
+	Target
+	// DeliverBatch makes one attempt at each of ds, all in one request, and
+	// returns the outcome of each in the same order, with what Deliver says about
+	// errors and Delivery about answers. There is at least one. When a
+	// *Permanent is the outcome of all, one of them may be to blame: they are
+	// sent again one by one.
+	DeliverBatch(ctx context.Context, ds []*Delivery) []error
+}
+
 // Delivery is one attempt at one delivery.
 type Delivery struct {
 	ID           string // stable over attempts and repeats; holds no dot

@@ -227,6 +227,31 @@ func (t Trigger) String() string {
 	return "first"
 }
 
+// Wait says what else than its own time kept an attempt waiting.
+type Wait uint8
+
+const (
+	// WaitNone means that the attempt was made when it was due, or waited for
+	// its turn only.
+	WaitNone Wait = iota
+	// WaitBreaker means that the target's circuit breaker was open.
+	WaitBreaker
+	// WaitRetryAfter means that the destination had asked for a pause in its
+	// answer to another delivery.
+	WaitRetryAfter
+)
+
+// String is the wait's name as traces show it, "" for none.
+func (w Wait) String() string {
+	switch w {
+	case WaitBreaker:
+		return "breaker"
+	case WaitRetryAfter:
+		return "retry-after"
+	}
+	return ""
+}
+
 // Routed is one match that the router hands to the queue.
 type Routed struct {
 	Subscription SubscriptionID
@@ -247,6 +272,7 @@ type Delivery struct {
 	Trigger  Trigger       // why it is to be made
 	Redriven bool          // it was a dead letter before
 	Age      time.Duration // since it was first due (or redriven), pauses left out, at the time of the claim
+	Due      time.Time     // when this attempt became due
 	Record   Record
 }
 
@@ -276,6 +302,7 @@ type Attempt struct {
 	Error    string // "" after a success; at most 1 KiB
 	Response string // start of the receiver's answer after a failure; at most 4 KiB
 	Address  string // what was dialled, if known
+	Waited   Wait   // why it was made later than it was due
 }
 
 // Settlement is the outcome of a claimed delivery.

@@ -154,17 +154,24 @@ func (m *manager) plan(cfg *configs.Config) (bus.Plan, error) {
 		}
 	}
 	for name, r := range cfg.Rules {
-		plan.Rules[name] = bus.RulePlan{Bus: r.Bus, Matcher: r.Matcher, Transform: r.Transform, Targets: r.Targets}
+		p := bus.RulePlan{Bus: r.Bus, Matcher: r.Matcher, Transform: r.Transform, Targets: r.Targets}
+		if r.Retry != nil {
+			retry := retryPolicy(*r.Retry)
+			p.Retry = &retry
+		}
+		plan.Rules[name] = p
 	}
 	dial := guardedDial(cfg.Network, m.listen)
 	var errs []error
 	for name, t := range cfg.Targets {
-		delays, jitter := t.Retry.Schedule()
 		p := bus.TargetPlan{
-			Retry: bus.RetryPolicy{Attempts: t.Retry.Attempts, Age: time.Duration(t.Retry.Age),
-				Initial: time.Duration(t.Retry.Initial), Max: time.Duration(t.Retry.Max), Delays: delays, Jitter: jitter},
-			Concurrency: t.Concurrency, Rate: t.Rate.PerSecond(), Order: orderOf(t.Order), DeadLetterBus: t.DeadLetterBus(),
+			Retry:       retryPolicy(t.Retry),
+			Concurrency: t.Concurrency, Rate: t.Rate.PerSecond(), Burst: t.Rate.Burst, Order: orderOf(t.Order), DeadLetterBus: t.DeadLetterBus(),
 			ReplyTo: t.ReplyTo,
+			Breaker: bus.BreakerPolicy{Failures: t.Breaker.Failures, Open: t.Breaker.Open.Std(), PauseAfter: t.Breaker.PauseAfter.Std()},
+		}
+		if t.Batched {
+			p.Batch = bus.BatchPolicy{Events: t.Batch.Events, Wait: t.Batch.Wait.Std(), Bytes: int(t.Batch.Bytes)}
 		}
 		p.Fingerprint = fmt.Sprintf("%s %s %+v %v", t.Kind, t.Fingerprint, p, cfg.Network.Allow)
 		if have, ok := old.Targets[name]; ok && have.Fingerprint == p.Fingerprint {
@@ -194,6 +201,18 @@ func closeNew(old, plan bus.Plan) {
 			p.Target.Close()
 		}
 	}
+}
+
+func retryPolicy(r configs.Retry) bus.RetryPolicy {
+	matches := func(in []configs.RetryMatch) (out []bus.RetryMatch) {
+		for _, m := range in {
+			out = append(out, bus.RetryMatch{From: m.From, To: m.To, Class: m.Class})
+		}
+		return out
+	}
+	delays, jitter := r.Schedule()
+	return bus.RetryPolicy{Attempts: r.Attempts, Age: r.Age.Std(), Initial: r.Initial.Std(), Max: r.Max.Std(),
+		Delays: delays, Jitter: jitter, On: matches(r.On), Not: matches(r.Not)}
 }
 
 func orderOf(text string) store.Order {
@@ -359,6 +378,10 @@ func (m *manager) status(kind, name string) any {
 		s.Evaluated, s.Matched, s.Errors, s.LastError, s.Suspended = matcher.Stats()
 		s.Class = matcher.IndexClass().String()
 		return s
+	case configs.Targets:
+		if s, ok := m.engine.TargetStatus(name); ok {
+			return s
+		}
 	case configs.Sources:
 		s := sourceStatus{Rejected: m.sources.refused(name)}
 		if m.sources.hook(name) != nil {

@@ -96,6 +96,10 @@ func showAttempts(cmd *cobra.Command, indent string, attempts []api.AttemptTrace
 		if a.Status != 0 && a.Error == "" {
 			result += fmt.Sprintf(" (%d)", a.Status)
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "%s%s  attempt %d (%s)  %s  %s\n", indent, a.Started.Local().Format(clockTime), a.Number, a.Trigger, a.Duration, result)
+		trigger := a.Trigger
+		if a.Waited != "" {
+			trigger += ", waited for " + a.Waited
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "%s%s  attempt %d (%s)  %s  %s\n", indent, a.Started.Local().Format(clockTime), a.Number, trigger, a.Duration, result)
 	}
 }

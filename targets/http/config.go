@@ -21,6 +21,8 @@ const (
 	Binary = "binary"
 	// Structured has the whole event as a JSON body.
 	Structured = "structured"
+	// Batched has a JSON array of events as the body.
+	Batched = "batched"
 	// Data has the data as the body and no attributes.
 	Data = "data"
 )
@@ -33,7 +35,7 @@ const (
 // Config is the settings of an HTTP target.
 type Config struct {
 	URL       string                      `yaml:"url" doc:"Where events are posted to: an http or https URL."`
-	Mode      string                      `yaml:"mode" enum:"binary,structured,data" doc:"How an event is sent: binary (attributes in headers, data as the body), structured (one JSON body) or data (the data alone)."`
+	Mode      string                      `yaml:"mode" enum:"binary,structured,batched,data" doc:"How an event is sent: binary (attributes in headers, data as the body), structured (one JSON body), batched (a JSON array, of as many events as the target's batch allows) or data (the data alone)."`
 	Timeout   time.Duration               `yaml:"timeout" doc:"How long one attempt may take, from connecting to the end of the answer."`
 	Headers   map[string]component.Secret `yaml:"headers" doc:"Headers to add to every request; their values are never shown."`
 	Secret    component.Secrets           `yaml:"secret" doc:"Signs requests as Standard Webhooks has it: whsec_ and the base64 of 24 to 64 bytes, or any other text of at least 16 bytes, which is used as it is; or whsk_ and the base64 of an ed25519 key. All of a list sign, the first one first."`
@@ -75,6 +77,13 @@ const doc = "Each event is one `POST` with a `Content-Length`. It carries `webho
 	auth.Doc + "\n\n" +
 	"In `binary` mode, an event whose own content type is `application/cloudevents…` is sent in structured mode, because " +
 	"a receiver could not tell its data from an event.\n\n" +
+	"In `batched` mode, the body is a JSON array (`application/cloudevents-batch+json`) of as many events as the target's " +
+	"`batch` allows. Each has the id of its delivery in the extension `deliveryid` (in place of one of its own), which is the " +
+	"same on every attempt: drop repeats by it. `webhook-id` is that id if there is one event, else it belongs to just these " +
+	"events together; the signature covers the whole body. A 2xx answer takes all events, unless it is JSON that names those " +
+	"that were not taken: `{\"results\": [{\"id\": DELIVERYID, \"status\": 503, \"error\": \"busy\", \"retryAfter\": 30}]}`, of which " +
+	"all but `id` and `status` may be absent; a status means for its event what it means for a whole answer. Any other answer " +
+	"counts for all events; if it is final, they are sent again one by one, because one of them may be to blame.\n\n" +
 	"With `handshake: true`, an `OPTIONS` request with `WebHook-Request-Origin`, the `headers` and what `auth` adds comes before the first " +
 	"delivery (after a start or a change of the target). The receiver consents with a 2xx answer that has " +
 	"`WebHook-Allowed-Origin`: the origin, or `*`. Until then deliveries fail and are tried again, and it is asked again " +
@@ -91,11 +100,9 @@ func (c *Config) Validate(p *component.Problems) {
 		p.Add(reason, "url")
 	}
 	switch c.Mode {
-	case Binary, Structured, Data:
-	case "batched":
-		p.Add("batched is not available in this version; use binary, structured or data", "mode")
+	case Binary, Structured, Batched, Data:
 	default:
-		p.Addf([]string{"mode"}, "%q is not a mode; use binary, structured or data", c.Mode)
+		p.Addf([]string{"mode"}, "%q is not a mode; use binary, structured, batched or data", c.Mode)
 	}
 	if c.Timeout <= 0 || c.Timeout > maxTimeout {
 		p.Addf([]string{"timeout"}, "%v is out of range; use more than 0s and at most 15m", c.Timeout)

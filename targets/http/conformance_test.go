@@ -58,10 +58,17 @@ func (r *receiver) ServeHTTP(w nethttp.ResponseWriter, req *nethttp.Request) {
 		if err != nil {
 			return
 		}
-		events, _, err := event.FromHTTP(req.Header, body, event.Limits{MaxEventSize: 1 << 20})
+		events, mode, err := event.FromHTTP(req.Header, body, event.Limits{MaxEventSize: 1 << 20})
 		if err != nil || len(events) != 1 {
 			nethttp.Error(w, "not an event: "+err.Error(), nethttp.StatusTeapot)
 			return
+		}
+		if b := event.FromEvent(events[0]); mode == event.ModeBatched {
+			b.Unset(memberID)
+			if events[0], err = b.Build(); err != nil {
+				nethttp.Error(w, err.Error(), nethttp.StatusTeapot)
+				return
+			}
 		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -71,7 +78,7 @@ func (r *receiver) ServeHTTP(w nethttp.ResponseWriter, req *nethttp.Request) {
 }
 
 func TestConformance(t *testing.T) {
-	for _, mode := range []string{Binary, Structured} {
+	for _, mode := range []string{Binary, Structured, Batched} {
 		t.Run(mode, func(t *testing.T) {
 			targettest.Run(t, targettest.Harness{
 				CarriesID: true,

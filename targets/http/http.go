@@ -152,6 +152,9 @@ func (t *target) Close() error {
 
 // Deliver implements targets.Target.
 func (t *target) Deliver(ctx context.Context, d *targets.Delivery) error {
+	if t.mode == Batched {
+		return t.DeliverBatch(ctx, []*targets.Delivery{d})[0]
+	}
 	if t.handshake != nil {
 		if err := t.admit(ctx, d); err != nil {
 			return err
@@ -208,12 +211,17 @@ func (t *target) encode(d *targets.Delivery, now time.Time) ([]byte, nethttp.Hea
 	if !httpguts.ValidHeaderFieldValue(header.Get("Content-Type")) {
 		return nil, nil, targets.Permanentf("the content type %q cannot be sent as a header", e.DataContentType())
 	}
-	t.setSignature(header, d.ID, strconv.FormatInt(now.Unix(), 10), body)
-	if d.Redriven {
-		header["Switchyard-Redriven"] = []string{"true"}
-	}
+	t.mark(header, d.ID, d.Redriven, body, now)
 	passTrace(header, e)
 	return body, header, nil
+}
+
+// mark sets the headers that tell and prove what a request is.
+func (t *target) mark(header nethttp.Header, id string, redriven bool, body []byte, now time.Time) {
+	t.setSignature(header, id, strconv.FormatInt(now.Unix(), 10), body)
+	if redriven {
+		header["Switchyard-Redriven"] = []string{"true"}
+	}
 }
 
 func structuredHeader() []string { return []string{structuredType} }

@@ -167,7 +167,7 @@ func TestSignatureIsVerifiedByTheStandardLibrary(t *testing.T) {
 		{"whsec_", encoded, func() (*standardwebhooks.Webhook, error) { return standardwebhooks.NewWebhook(encoded) }},
 		{"raw", raw, func() (*standardwebhooks.Webhook, error) { return standardwebhooks.NewWebhookRaw([]byte(raw)) }},
 	} {
-		for _, mode := range []string{Binary, Structured, Data} {
+		for _, mode := range []string{Binary, Structured, Batched, Data} {
 			t.Run(c.name+" "+mode, func(t *testing.T) {
 				url, requests := recorder(t)
 				config := NewConfig()

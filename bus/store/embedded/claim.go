@@ -103,6 +103,7 @@ func (sub *subscription) delivery(it *item, now int64) store.Delivery {
 		Trigger:  it.row.trigger,
 		Redriven: it.row.redriven,
 		Age:      time.Duration(max(age, 0)),
+		Due:      fromNanos(it.row.dueAt()),
 		Record: store.Record{
 			Bus: it.bus, Sequence: it.seq, Recorded: fromNanos(it.recorded),
 			Via: it.via, Hops: it.hops, Event: it.event,

@@ -322,7 +322,7 @@ func putAttempt(batch *pebble.Batch, sub store.SubscriptionID, p place, n uint32
 }
 
 func appendAttempt(dst []byte, a *store.Attempt) []byte {
-	dst = be32(append(dst, byte(a.Trigger)), uint32(a.Number))
+	dst = be32(append(dst, triggerByte(a)), uint32(a.Number))
 	dst = be64(be64(dst, uint64(optionalNanos(a.Started))), uint64(a.Duration))
 	dst = be32(dst, uint32(a.Status))
 	dst = appendText(dst, clip(a.Error, maxError))
@@ -332,12 +332,17 @@ func appendAttempt(dst []byte, a *store.Attempt) []byte {
 
 func parseAttempt(b []byte) (store.Attempt, error) {
 	r := rowReader{rest: b}
-	a := store.Attempt{Trigger: store.Trigger(r.u8()), Number: int(r.u32())}
+	trigger := r.u8()
+	a := store.Attempt{Trigger: store.Trigger(trigger & 15), Waited: store.Wait(trigger >> 4), Number: int(r.u32())}
 	a.Started, a.Duration = fromOptionalNanos(r.i64()), time.Duration(r.i64())
 	a.Status = int(r.u32())
 	a.Error, a.Response, a.Address = r.text(), r.text(), r.text()
 	return a, r.err()
 }
+
+// triggerByte has the trigger in its lower half and, since rows were first
+// written, what the attempt waited for in its upper one.
+func triggerByte(a *store.Attempt) byte { return byte(a.Trigger) | byte(a.Waited)<<4 }
 
 // optionalNanos is t in Unix nanoseconds, 0 for the zero time.
 func optionalNanos(t time.Time) int64 {

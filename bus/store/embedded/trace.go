@@ -95,7 +95,7 @@ func (o *outcome) append(dst []byte) []byte {
 	dst = binary.AppendVarint(dst, o.settled-o.queued)
 	if a := o.attempt; a != nil {
 		dst = binary.AppendUvarint(dst, uint64(a.Number))
-		dst = append(dst, byte(a.Trigger))
+		dst = append(dst, triggerByte(a))
 		dst = binary.AppendVarint(dst, optionalNanos(a.Started)-o.queued)
 		dst = binary.AppendVarint(dst, int64(a.Duration))
 		dst = binary.AppendUvarint(dst, uint64(a.Status))
@@ -114,7 +114,9 @@ func parseOutcome(b []byte) (o outcome, err error) {
 	o.queued = r.i64()
 	o.settled = o.queued + r.varint()
 	if flags&(1<<4) != 0 {
-		a := &store.Attempt{Number: int(r.uvarint()), Trigger: store.Trigger(r.u8())}
+		a := &store.Attempt{Number: int(r.uvarint())}
+		trigger := r.u8()
+		a.Trigger, a.Waited = store.Trigger(trigger&15), store.Wait(trigger>>4)
 		a.Started = fromOptionalNanos(o.queued + r.varint())
 		a.Duration = time.Duration(r.varint())
 		a.Status = int(r.uvarint())

@@ -100,6 +100,8 @@ func retryAtItsTime(f *fixture) {
 	ds, next = f.claimNext(sub, 10)
 	if !slices.Equal(eventIDs(ds), []string{"1"}) || !next.Equal(start.Add(20*time.Second)) {
 		f.Errorf("after 10s: claimed %v, next %v; want 1 and in 20s", eventIDs(ds), next.Sub(start))
+	} else if due := ds[0].Due; !due.Equal(start.Add(10 * time.Second)) {
+		f.Errorf("the retry says that it was due after %v, want 10s", due.Sub(start))
 	}
 	if f.reopenIfPossible() {
 		f.route(a, sub)

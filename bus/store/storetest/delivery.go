@@ -119,6 +119,9 @@ func (f *fixture) attempt(d store.Delivery, err string) *store.Attempt {
 		Number: d.Attempt, Trigger: d.Trigger, Started: f.now(), Duration: 3 * time.Millisecond,
 		Status: 200, Address: "192.0.2.1:443",
 	}
+	if d.Attempt > 1 {
+		a.Waited = store.Wait(d.Attempt % 3)
+	}
 	if err != "" {
 		a.Status, a.Error, a.Response = 503, err, "try later"
 	}

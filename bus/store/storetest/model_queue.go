@@ -127,8 +127,16 @@ func (s *modelSub) free() []*modelDelivery {
 func (d *modelDelivery) delivery(s *modelSub, now time.Time) store.Delivery {
 	return store.Delivery{
 		ID: d.id, Key: d.key, Attempt: d.made + 1, Trigger: d.trigger,
-		Redriven: d.redriven, Age: s.age(d.due, now), Record: d.record,
+		Redriven: d.redriven, Age: s.age(d.due, now), Due: d.dueAt(), Record: d.record,
 	}
+}
+
+// dueAt is when the next attempt is, or was, to be made.
+func (d *modelDelivery) dueAt() time.Time {
+	if !d.retryAt.IsZero() {
+		return d.retryAt
+	}
+	return d.due
 }
 
 // Settle implements store.Queue.

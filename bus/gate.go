@@ -1,0 +1,334 @@
+package bus
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/switchyard-dev/switchyard/bus/store"
+)
+
+// MaxHold bounds for how long one Retry-After holds up a whole target.
+const MaxHold = time.Hour
+
+// gate decides when deliveries may go to a target: its breaker, a pause that
+// the destination asked for and its rate. Subscriptions that find it shut
+// stand in line, and cost nothing until it opens: then they are called, in
+// their order.
+type gate struct {
+	call func(*subscription) // starts one that may go on; called without the lock
+	rate *rate.Limiter       // nil is unlimited
+	shut atomic.Bool         // by the breaker or the destination; the rate does not count
+
+	mu      sync.Mutex
+	breaker breaker
+	hold    time.Time // asked for by the destination until then
+	health  health
+	last    rest // the latest time of being shut
+	line    []*subscription
+	inLine  map[*subscription]struct{}
+	timer   *time.Timer
+	at      time.Time // when the timer fires, zero if it is not set
+	retired bool
+}
+
+// rest is a time in which a gate was shut.
+type rest struct {
+	why      store.Wait
+	from, to time.Time // to is zero while it lasts
+}
+
+func newGate(plan TargetPlan, call func(*subscription)) *gate {
+	g := &gate{call: call, inLine: map[*subscription]struct{}{}, breaker: breaker{policy: plan.Breaker}}
+	if plan.Rate > 0 {
+		burst := plan.Burst
+		if burst <= 0 {
+			burst = max(1, int(plan.Rate/10))
+		}
+		g.rate = rate.NewLimiter(rate.Limit(plan.Rate), burst)
+	}
+	return g
+}
+
+// refuses puts s in line if there is no use in asking for deliveries now.
+func (g *gate) refuses(s *subscription) bool {
+	if !g.shut.Load() {
+		return false
+	}
+	n, probe := g.enter(s, 1)
+	if probe {
+		g.mu.Lock()
+		g.breaker.unprobe()
+		g.mu.Unlock()
+	}
+	return n == 0
+}
+
+// enter says how many of want deliveries s may claim. With none it stands in
+// line. probe says that the one delivery is the trial of a half-open breaker:
+// it ends with observe, or with leave if there is no delivery.
+func (g *gate) enter(s *subscription, want int) (n int, probe bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now()
+	if now.Before(g.hold) || g.breaker.state(now) == breakerOpen {
+		g.stand(s)
+		g.arm(now)
+		return 0, false
+	}
+	if have := g.tokens(now); have < want {
+		// Others in line get their part of what there is.
+		if want = have / (1 + len(g.line)); want == 0 && have > 0 {
+			want = 1
+		}
+		if want == 0 {
+			g.stand(s)
+			g.arm(now)
+			return 0, false
+		}
+	}
+	if g.breaker.state(now) == breakerHalfOpen {
+		if !g.breaker.probe(now) {
+			g.stand(s)
+			return 0, false
+		}
+		return 1, true
+	}
+	if g.shut.Load() { // the hold has ended, and the timer comes later
+		g.open(now)
+	}
+	return want, false
+}
+
+// pass lets one claimed delivery begin its attempt. If it may not, it goes
+// back.
+func (g *gate) pass(probe bool) bool {
+	if g.shut.Load() && !probe {
+		return false
+	}
+	return g.rate == nil || g.rate.AllowN(time.Now(), 1)
+}
+
+// leave gives back the trial of a half-open breaker that was not made.
+func (g *gate) leave() {
+	g.mu.Lock()
+	g.breaker.unprobe()
+	next := g.next(1)
+	g.mu.Unlock()
+	g.start(next)
+}
+
+// stand puts s in line, once.
+func (g *gate) stand(s *subscription) {
+	if _, ok := g.inLine[s]; !ok {
+		g.inLine[s] = struct{}{}
+		g.line = append(g.line, s)
+	}
+}
+
+// next takes up to n subscriptions from the line that still are this target's.
+func (g *gate) next(n int) (out []*subscription) {
+	for len(g.line) > 0 && len(out) < n {
+		s := g.line[0]
+		g.line[0] = nil
+		g.line = g.line[1:]
+		delete(g.inLine, s)
+		if spec := s.spec.Load(); spec != nil && spec.target != nil && spec.target.gate == g {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func (g *gate) start(all []*subscription) {
+	for _, s := range all {
+		g.call(s)
+	}
+}
+
+// tokens is how many attempts the rate allows to begin now.
+func (g *gate) tokens(now time.Time) int {
+	if g.rate == nil {
+		return int(^uint(0) >> 1)
+	}
+	return int(g.rate.TokensAt(now))
+}
+
+// arm sets the timer to when the line may go on.
+func (g *gate) arm(now time.Time) {
+	if g.retired {
+		return
+	}
+	at := now
+	if g.breaker.opened > 0 && g.breaker.until.After(at) {
+		at = g.breaker.until
+	}
+	if g.hold.After(at) {
+		at = g.hold
+	}
+	if g.rate != nil {
+		if have := g.rate.TokensAt(now); have < 1 {
+			wait := time.Duration((1-have)/float64(g.rate.Limit())*float64(time.Second)) + time.Microsecond
+			if t := now.Add(wait); t.After(at) {
+				at = t
+			}
+		}
+	}
+	if !g.at.IsZero() && !g.at.After(at) && g.at.After(now) {
+		return // it fires before, and is set again then
+	}
+	if g.timer != nil {
+		g.timer.Stop()
+	}
+	g.at = at
+	g.timer = time.AfterFunc(at.Sub(now), g.fire)
+}
+
+// fire calls those in line that may go on.
+func (g *gate) fire() {
+	g.mu.Lock()
+	now := time.Now()
+	g.at = time.Time{}
+	var next []*subscription
+	switch {
+	case now.Before(g.hold), g.breaker.state(now) == breakerOpen:
+		g.arm(now)
+	case g.breaker.state(now) == breakerHalfOpen:
+		if !g.breaker.probing {
+			next = g.next(1)
+		}
+	default:
+		if g.shut.Load() {
+			g.open(now)
+		}
+		if next = g.next(g.tokens(now)); len(g.line) > 0 {
+			g.arm(now)
+		}
+	}
+	g.mu.Unlock()
+	g.start(next)
+}
+
+// open ends a rest.
+func (g *gate) open(now time.Time) {
+	g.shut.Store(false)
+	g.last.to = now
+}
+
+// close begins a rest, or goes on with one.
+func (g *gate) close(now time.Time, why store.Wait) {
+	if !g.shut.Load() {
+		g.last = rest{why: why, from: now}
+	}
+	g.shut.Store(true)
+}
+
+// observe takes the outcome of an attempt that began at started: what it says
+// about the target, the pause that the destination asked for, and the error.
+// It says what changed.
+func (g *gate) observe(v verdict, after time.Duration, cause error, probe bool) (c change) {
+	g.mu.Lock()
+	now := time.Now()
+	was := g.breaker.opened
+	g.breaker.observe(now, v, probe)
+	c.health = g.health.observe(now, v, cause, g.breaker.policy.PauseAfter)
+	switch is := g.breaker.opened; {
+	case is > was:
+		c.opened, c.reopened, c.failures = was == 0, was > 0, g.breaker.failures
+		g.close(now, store.WaitBreaker)
+		c.until = g.breaker.until
+	case is == 0 && was > 0:
+		c.closed = true
+	}
+	if v == busy && after > 0 {
+		if hold := now.Add(min(after, MaxHold)); hold.After(g.hold) {
+			g.hold, c.held = hold, true
+			g.close(now, store.WaitRetryAfter)
+		}
+	}
+	var next []*subscription
+	switch {
+	case !g.shut.Load():
+	case now.Before(g.hold), g.breaker.state(now) == breakerOpen:
+		g.arm(now)
+	case g.breaker.opened == 0:
+		g.open(now)
+		if next = g.next(g.tokens(now)); len(g.line) > 0 {
+			g.arm(now)
+		}
+	case !g.breaker.probing: // half-open
+		next = g.next(1)
+	}
+	g.mu.Unlock()
+	g.start(next)
+	return c
+}
+
+// waited is what a delivery that was due at due waited for, as far as it was
+// the gate.
+func (g *gate) waited(due time.Time, probe bool) store.Wait {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.last.from.IsZero():
+		return store.WaitNone
+	case probe, g.last.to.IsZero(), due.Before(g.last.to):
+		return g.last.why
+	}
+	return store.WaitNone
+}
+
+// reset forgets failures, so that the next delivery tries the target.
+func (g *gate) reset() {
+	g.mu.Lock()
+	now := time.Now()
+	g.health = health{}
+	g.breaker.failures = 0
+	if g.breaker.opened > 0 {
+		g.breaker.opened, g.breaker.until = 1, now
+	}
+	g.hold = time.Time{}
+	g.arm(now)
+	g.mu.Unlock()
+}
+
+// retire ends the timer and forgets the line.
+func (g *gate) retire() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.retired, g.line, g.inLine = true, nil, map[*subscription]struct{}{}
+	if g.timer != nil {
+		g.timer.Stop()
+	}
+}
+
+func (g *gate) isRetired() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.retired
+}
+
+// reason says in words why deliveries wait, "" if they do not.
+func (g *gate) reason(now time.Time) (string, time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.reasonLocked(now)
+}
+
+func (g *gate) reasonLocked(now time.Time) (string, time.Time) {
+	state := g.breaker.state(now)
+	switch {
+	case state == breakerOpen && !g.hold.After(g.breaker.until):
+		return fmt.Sprintf("breaker open until %s, after %d failures in a row", shownTime(g.breaker.until), g.breaker.failures), g.breaker.until
+	case now.Before(g.hold):
+		return fmt.Sprintf("the receiver asked for a pause until %s (Retry-After)", shownTime(g.hold)), g.hold
+	case state == breakerHalfOpen:
+		return fmt.Sprintf("breaker half-open since %s: one delivery at a time tries the target", shownTime(g.breaker.until)), time.Time{}
+	}
+	return "", time.Time{}
+}
+
+func shownTime(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -1,0 +1,320 @@
+package bus_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/switchyard-dev/switchyard/bus"
+	"github.com/switchyard-dev/switchyard/bus/event"
+	"github.com/switchyard-dev/switchyard/bus/store"
+	"github.com/switchyard-dev/switchyard/targets"
+)
+
+var simulationSeed = flag.Uint64("simulation.seed", 0, "seed of the simulation; 0 takes some fixed ones")
+
+// The simulation sends thousands of events of thousands of keys to hundreds of
+// receivers that fail, hang, slow down, ask for pauses, refuse and heal, with
+// two restarts on the way, and holds every single attempt against what is
+// promised.
+func TestASimulationOfReceiversKeepsEveryPromise(t *testing.T) {
+	seeds := []uint64{1, 2}
+	if *simulationSeed != 0 {
+		seeds = []uint64{*simulationSeed}
+	}
+	for _, seed := range seeds {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			within(t, func(w *world) { simulate(w, seed) })
+		})
+	}
+}
+
+const (
+	simReceivers = 200
+	simEvents    = 8000
+	simKeys      = 3000
+	simTrouble   = 3 * time.Hour // then all are well
+	simEnd       = 40 * time.Hour
+)
+
+// receiver is one simulated receiver, with the checks of what it is sent.
+type receiver struct {
+	t      *testing.T
+	name   string
+	random *rand.Rand
+	policy bus.TargetPlan
+	steady bool // always well
+	heals  time.Time
+
+	mu       sync.Mutex
+	mood     mood
+	until    time.Time // of the mood
+	inFlight int
+	starts   []time.Time          // for the rate
+	row      int                  // failures in a row
+	opened   int                  // times in a row that the breaker opened
+	rest     time.Time            // until then it is open
+	hold     time.Time            // the receiver asked for a pause until then
+	changed  time.Time            // when rest or hold was set
+	trials   map[string]bool      // events whose attempt under way tries the half-open breaker
+	next     map[string]int       // the number of each event's next attempt
+	done     map[string]time.Time // when events were taken
+	final    map[string]bool      // refused for good
+	last     map[string]uint64    // the newest sequence taken of each key
+}
+
+type mood int
+
+const (
+	isWell mood = iota
+	isSlow
+	isDown
+	isFailing
+	isFlaky
+	isHanging
+	isLimiting
+	isPicky
+	moods
+)
+
+func (r *receiver) Start(context.Context) error { return nil }
+func (r *receiver) Close() error                { return nil }
+
+func (r *receiver) Deliver(ctx context.Context, d *targets.Delivery) error {
+	takes, status, err := r.begin(d)
+	select {
+	case <-time.After(takes):
+	case <-ctx.Done():
+		r.mu.Lock()
+		r.inFlight--
+		r.next[d.Event.ID()] = d.Attempt // it does not count
+		delete(r.trials, d.Event.ID())
+		r.mu.Unlock()
+		return ctx.Err()
+	}
+	d.Answer.Status = status
+	r.end(d, err, status)
+	return err
+}
+
+// begin checks that the attempt may be made, and decides what becomes of it.
+func (r *receiver) begin(d *targets.Delivery) (takes time.Duration, status int, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now, id := time.Now(), d.Event.ID()
+	if r.inFlight++; r.inFlight > r.policy.Concurrency {
+		r.t.Errorf("%s: %d attempts under way of %d", r.name, r.inFlight, r.policy.Concurrency)
+	}
+	if _, taken := r.done[id]; taken || r.final[id] {
+		r.t.Errorf("%s: event %s came again after it was settled", r.name, id)
+	}
+	if want := max(1, r.next[id]); d.Attempt != want {
+		r.t.Errorf("%s: event %s comes as attempt %d, want %d", r.name, id, d.Attempt, want)
+	}
+	r.next[id] = d.Attempt + 1
+	switch {
+	case now.Equal(r.changed): // it began while the answer was on its way back
+	case now.Before(r.hold):
+		r.t.Errorf("%s: an attempt %v before the pause ends that it asked for", r.name, r.hold.Sub(now))
+	case now.Before(r.rest):
+		r.t.Errorf("%s: an attempt %v before the rest of its breaker ends", r.name, r.rest.Sub(now))
+	case r.opened > 0 && len(r.trials) > 0:
+		r.t.Errorf("%s: two attempts try its half-open breaker", r.name)
+	case r.opened > 0:
+		r.trials[id] = true
+	}
+	if r.policy.Rate > 0 {
+		r.starts = append(r.starts, now)
+		for i := len(r.starts) - 1; i >= 0 && i >= len(r.starts)-200; i-- {
+			n, in := float64(len(r.starts)-i), now.Sub(r.starts[i])
+			if most := float64(r.policy.Burst) + r.policy.Rate*in.Seconds(); n > most+1 {
+				r.t.Errorf("%s: %v attempts in %v at %v/s with a burst of %d", r.name, n, in, r.policy.Rate, r.policy.Burst)
+				break
+			}
+		}
+	}
+	if now.After(r.until) {
+		r.mood, r.until = mood(r.random.IntN(int(moods))), now.Add(time.Duration(r.random.Int64N(int64(15*time.Minute))))
+	}
+	is := r.mood
+	if r.steady || now.After(r.heals) {
+		is = isWell
+	}
+	takes = time.Duration(1+r.random.IntN(20)) * time.Millisecond
+	chance := r.random.IntN(10)
+	// No two end in the same instant: who came first could not be told.
+	defer func() { takes += time.Duration(r.random.IntN(1_000_000)) }()
+	switch {
+	case is == isSlow:
+		takes *= 50
+	case is == isDown:
+		err = errors.New("connection refused")
+	case is == isFailing, is == isFlaky && chance < 3:
+		err, status = &statusError{500}, 500
+	case is == isHanging:
+		takes, err = 10*time.Second, context.DeadlineExceeded
+	case is == isLimiting && chance < 5:
+		err, status = &targets.RetryAfter{Err: &statusError{429}, After: time.Duration(1+r.random.IntN(300)) * time.Second}, 429
+	case is == isLimiting:
+		err, status = &statusError{429}, 429
+	case is == isPicky && chance < 2:
+		err, status = &targets.Permanent{Err: &statusError{400}}, 400
+	}
+	return takes, status, err
+}
+
+// end notes what the attempt's outcome forbids.
+func (r *receiver) end(d *targets.Delivery, err error, status int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.inFlight--
+	now, id := time.Now(), d.Event.ID()
+	trial := r.trials[id]
+	delete(r.trials, id)
+	var after *targets.RetryAfter
+	switch {
+	case err == nil:
+		r.done[id] = now
+		r.ordered(d)
+		r.heal()
+	case targets.IsPermanent(err):
+		r.final[id] = true
+		r.heal()
+	case errors.As(err, &after):
+		if until := now.Add(after.After); until.After(r.hold) {
+			r.hold, r.changed = until, now
+		}
+	case status == 429:
+	default:
+		r.row++
+		if b := r.policy.Breaker; b.Failures > 0 && (trial || r.opened == 0 && r.row >= b.Failures) {
+			r.rest = now.Add(min(b.Open<<min(r.opened, 20), bus.MaxOpen))
+			r.opened++
+			r.changed = now
+		}
+	}
+}
+
+func (r *receiver) heal() {
+	r.row, r.opened, r.rest = 0, 0, time.Time{}
+	clear(r.trials)
+}
+
+// ordered checks that the events of a key are taken in their order.
+func (r *receiver) ordered(d *targets.Delivery) {
+	key := d.Event.Subject()
+	switch r.policy.Order {
+	case store.OrderNone:
+		return
+	case store.OrderStrict:
+		key = ""
+	}
+	if d.Sequence <= r.last[key] {
+		r.t.Errorf("%s: %d of key %q comes after %d", r.name, d.Sequence, key, r.last[key])
+	}
+	r.last[key] = d.Sequence
+}
+
+// restarted forgets what is not kept over a restart.
+func (r *receiver) restarted() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.opened == 0 {
+		r.row = 0
+	}
+	if time.Until(r.hold) < 10*time.Second {
+		r.hold = time.Time{}
+	}
+	clear(r.starts)
+	r.starts = r.starts[:0]
+}
+
+func simulate(w *world, seed uint64) {
+	w.engine.Close()
+	random := rand.New(rand.NewPCG(seed, 0))
+	heals := time.Now().Add(simTrouble)
+	all := make([]*receiver, simReceivers)
+	plan := bus.Plan{Buses: map[string]bus.BusPlan{"orders": {}}, Rules: map[string]bus.RulePlan{}, Targets: map[string]bus.TargetPlan{}}
+	for i := range all {
+		r := &receiver{t: w.t, name: fmt.Sprint("t", i), random: rand.New(rand.NewPCG(seed, uint64(i)+1)), heals: heals,
+			trials: map[string]bool{}, next: map[string]int{}, done: map[string]time.Time{}, final: map[string]bool{}, last: map[string]uint64{}, steady: i%4 == 0}
+		r.policy = bus.TargetPlan{Target: r, Fingerprint: "1", Concurrency: 1 + random.IntN(32), Order: store.Order(random.IntN(3)),
+			Breaker: bus.BreakerPolicy{Failures: []int{0, 3, 10}[random.IntN(3)], Open: time.Duration(5+random.IntN(60)) * time.Second}}
+		if !r.steady && random.IntN(3) == 0 {
+			r.policy.Rate, r.policy.Burst = float64(1+random.IntN(20)), 1+random.IntN(10)
+		}
+		if r.steady {
+			r.policy.Order, r.policy.Concurrency = store.OrderNone, 32
+		}
+		all[i] = r
+		plan.Targets[r.name] = r.policy
+		plan.Rules["r"+r.name] = bus.RulePlan{Bus: "orders", Matcher: w.matcher(fmt.Sprintf("event.to == %q", r.name)), Targets: []string{r.name}}
+	}
+	open := func() {
+		var err error
+		if w.engine, err = bus.New(bus.Options{Store: w.store, MaxInFlight: 50}); err != nil {
+			w.t.Fatal(err)
+		}
+		w.apply(plan)
+		w.run()
+	}
+	open()
+	sent := map[string]time.Time{}
+	to := map[string]*receiver{}
+	restarts := 0
+	for i := 0; i < simEvents; {
+		r := all[random.IntN(len(all))]
+		var burst []*event.Event
+		for range 1 + random.IntN(random.IntN(60)+1) {
+			id := fmt.Sprint(i)
+			i++
+			sent[id], to[id] = time.Now(), r
+			burst = append(burst, w.event(id, "to", r.name, "subject", fmt.Sprint("key", random.IntN(simKeys))))
+		}
+		w.publish(burst...)
+		time.Sleep(time.Duration(random.Int64N(2 * int64(simTrouble) / simEvents * int64(len(burst)))))
+		if restarts < 2 && i > (restarts+1)*simEvents/3 {
+			restarts++
+			w.stop()
+			if err := w.engine.Close(); err != nil {
+				w.t.Fatal(err)
+			}
+			for _, r := range all {
+				r.restarted()
+			}
+			open()
+		}
+	}
+	w.after(simEnd)
+	late := 0
+	for id, r := range to {
+		at, taken := r.done[id]
+		switch {
+		case !taken && !r.final[id]:
+			w.t.Errorf("event %s was neither taken by %s nor refused for good", id, r.name)
+		case taken && r.final[id]:
+			w.t.Errorf("event %s was taken by %s and refused for good", id, r.name)
+		case r.steady && at.Sub(sent[id]) > 10*time.Second: // a restart may take its drain's time
+			late++
+		}
+	}
+	if late > 0 {
+		w.t.Errorf("%d events of receivers that are always well came late", late)
+	}
+	dead := 0
+	for _, r := range all {
+		info := w.info("r" + r.name + "/" + r.name)
+		if info.Depth != 0 || info.Paused || int(info.Dead) != len(r.final) {
+			w.t.Errorf("%s: %+v, with %d refused for good", r.name, info, len(r.final))
+		}
+		dead += len(r.final)
+	}
+	synctest.Wait()
+	w.t.Logf("seed %d: %d events, %d refused for good", seed, simEvents, dead)
+}

@@ -1,0 +1,141 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/switchyard-dev/switchyard/targets"
+)
+
+// target is the runtime of one target.
+type target struct {
+	name  string
+	plan  TargetPlan
+	limit *limiter
+	gate  *gate
+	nanos atomic.Int64 // moving mean of an attempt's duration
+
+	closing sync.Once
+	err     error
+}
+
+func newTarget(name string, plan TargetPlan, call func(*subscription)) *target {
+	plan.Retry = plan.Retry.withDefaults()
+	if plan.Concurrency <= 0 {
+		plan.Concurrency = DefaultConcurrency
+	}
+	if plan.Timeout <= 0 {
+		plan.Timeout = DefaultAttemptTimeout
+	}
+	return &target{
+		name: name, plan: plan,
+		limit: newLimiter(firstLimit, float64(plan.Concurrency)),
+		gate:  newGate(plan, call),
+	}
+}
+
+// observe learns from an attempt how fast the target is, how much of it can be
+// taken at the same time and whether it is well.
+func (t *target) observe(took time.Duration, err error, answer targets.Answer, probe bool) change {
+	mean := t.nanos.Load()
+	if mean == 0 {
+		mean = int64(took)
+	}
+	t.nanos.Store(mean + (int64(took)-mean)/8)
+	v, after := verdictOf(err, answer)
+	switch {
+	case v == worked || v == refused:
+		t.limit.answered(took)
+	case v == busy || answer.Status == 503 || timedOut(err):
+		t.limit.overloaded()
+	}
+	c := t.gate.observe(v, after, err, probe)
+	if c.closed {
+		t.limit.again()
+	}
+	return c
+}
+
+// timedOut reports whether an attempt failed because it took too long.
+func timedOut(err error) bool {
+	var timeout interface{ Timeout() bool }
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// mean is the moving mean of an attempt's duration, 0 before the first.
+func (t *target) mean() time.Duration {
+	if n := t.nanos.Load(); n > 0 {
+		return time.Duration(n)
+	}
+	return fastTarget
+}
+
+// close closes the target once.
+func (t *target) close() error {
+	t.closing.Do(func() { t.err = t.plan.Target.Close() })
+	return t.err
+}
+
+// startTargets builds the runtime of the plan's targets that are new or
+// changed and starts them; on an error none is left running.
+func (d *deliverer) startTargets(ctx context.Context, plans map[string]TargetPlan) (map[string]*target, error) {
+	fresh := map[string]*target{}
+	for name, p := range plans {
+		if old := d.targets[name]; old != nil && p.Fingerprint != "" && old.plan.Fingerprint == p.Fingerprint {
+			continue
+		}
+		t := newTarget(name, p, d.wake)
+		if s, ok := d.e.keeper.state(name, p.Fingerprint); ok {
+			t.gate.restore(s)
+		}
+		if err := p.Target.Start(ctx); err != nil {
+			errs := []error{err, t.close()}
+			for _, f := range fresh {
+				errs = append(errs, f.close())
+			}
+			return nil, errors.Join(errs...)
+		}
+		fresh[name] = t
+	}
+	return fresh, nil
+}
+
+// adopt makes the fresh targets the ones in force. Those that they replace, or
+// that the plan has no more, are closed when their attempts have ended.
+func (d *deliverer) adopt(plans map[string]TargetPlan, fresh map[string]*target) {
+	var gone []*target
+	for name, t := range d.targets {
+		if _, kept := plans[name]; !kept || fresh[name] != nil {
+			gone = append(gone, t)
+		}
+	}
+	next := make(map[string]*target, len(plans))
+	for name, p := range plans {
+		if t := fresh[name]; t != nil {
+			next[name] = t
+			continue
+		}
+		next[name] = d.targets[name]
+		if p.Target != next[name].plan.Target {
+			p.Target.Close() // built, never started: the one in force is the same
+		}
+	}
+	d.targets = next
+	d.e.keeper.replaced(fresh, plans)
+	for _, t := range gone {
+		d.retire(t)
+	}
+}
+
+// retire closes a target once no attempt uses it.
+func (d *deliverer) retire(t *target) {
+	t.gate.retire()
+	t.limit.retire(func() {
+		if err := t.close(); err != nil {
+			d.e.log.Warn("closing a target failed", "target", t.name, "error", err)
+		}
+	})
+}

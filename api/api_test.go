@@ -191,6 +191,7 @@ func TestRefusedRequestsAreProblemsAndStoreNothing(t *testing.T) {
 	}{
 		"a bad member":           {"/v1/buses/orders/events", batched, "[" + ok + "," + eventJSON("2", `,"time":"now"`) + "]", 400, "/1/time", "batch member 1"},
 		"a bus that is not":      {"/v1/buses/nope/events", structured, ok, 404, "", "nope"},
+		"a reserved bus":         {"/v1/buses/system.events/events", structured, ok, 403, "", "only Switchyard itself publishes"},
 		"a bus of a member":      {"/v1/events", batched, "[" + eventJSON("1", `,"bus":"orders"`) + "," + eventJSON("2", `,"bus":"nope"`) + "]", 404, "/1", "nope"},
 		"a member without bus":   {"/v1/events", batched, "[" + eventJSON("1", `,"bus":"orders"`) + "," + ok + "]", 400, "/1/bus", "names its bus"},
 		"too large":              {"/v1/buses/orders/events", structured, eventJSON("1", `,"data":"`+strings.Repeat("x", 15<<10)+`"`), 413, "", "nothing was stored"},

@@ -313,7 +313,7 @@ type DeliveryTrace struct {
 	Queued   *time.Time     `json:"queued,omitempty" doc:"When the rule matched."`
 	Settled  *time.Time     `json:"settled,omitempty" doc:"When it ended."`
 	NextAt   *time.Time     `json:"nextAttempt,omitempty" doc:"When it is tried again."`
-	Reason   string         `json:"reason,omitempty" doc:"Why it is a dead letter."`
+	Reason   string         `json:"reason,omitempty" doc:"Why it is a dead letter, or why one that is queued or retried waits: its target's breaker is open, or the receiver asked for a pause."`
 	Attempts []AttemptTrace `json:"attempts"`
 }
 
@@ -357,6 +357,9 @@ func (s *Server) trace(c *gin.Context) {
 			Queued: timePointer(d.Queued), Settled: timePointer(d.Settled), NextAt: timePointer(d.NextAt),
 		}
 		t.Rule, t.Target = bus.SplitSubscription(name)
+		if d.State == "queued" || d.State == "retrying" {
+			t.Reason = e.Waiting(t.Target)
+		}
 		out.Deliveries = append(out.Deliveries, t)
 	}
 	out.Failed = s.failedFilters(out.Bus, r.Event)

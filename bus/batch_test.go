@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,6 +41,12 @@ func (b *batches) DeliverBatch(_ context.Context, ds []*targets.Delivery) []erro
 		return make([]error, len(ds))
 	}
 	return b.answer(ids)
+}
+
+func (b *batches) each() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.got)
 }
 
 func (b *batches) all() string {
@@ -198,9 +206,9 @@ func TestBatchesKeepTheOrder(t *testing.T) {
 
 func TestABreakerTriesWithOneDeliveryAndTheRateCountsDeliveries(t *testing.T) {
 	within(t, func(w *world) {
-		down := true
+		var up atomic.Bool
 		b := &batches{answer: func(ids []string) []error {
-			if down {
+			if !up.Load() {
 				return all(len(ids), errors.New("down"))
 			}
 			return make([]error, len(ids))
@@ -212,10 +220,10 @@ func TestABreakerTriesWithOneDeliveryAndTheRateCountsDeliveries(t *testing.T) {
 		}
 		w.run()
 		w.after(30 * time.Second)
-		before := len(b.got)
-		down = false
+		before := len(b.each())
+		up.Store(true)
 		w.after(31 * time.Second)
-		if got := b.got[before]; strings.Contains(got, " ") {
+		if got := b.each()[before]; strings.Contains(got, " ") {
 			t.Errorf("the trial is %q, want one delivery", got)
 		}
 		w.after(10 * time.Minute)
@@ -224,7 +232,7 @@ func TestABreakerTriesWithOneDeliveryAndTheRateCountsDeliveries(t *testing.T) {
 		}
 		n := 0
 		for i, at := range b.at[before:] {
-			n += len(strings.Fields(b.got[before+i]))
+			n += len(strings.Fields(b.each()[before+i]))
 			if most := 5 + 10*at.Sub(b.at[before]).Seconds(); float64(n) > most+1 {
 				t.Errorf("%d deliveries in %v", n, at.Sub(b.at[before]))
 			}

@@ -22,6 +22,7 @@ type gate struct {
 	call func(*subscription) // starts one that may go on; called without the lock
 	rate *rate.Limiter       // nil is unlimited
 	shut atomic.Bool         // by the breaker or the destination; the rate does not count
+	was  atomic.Bool         // shut ever
 
 	mu      sync.Mutex
 	breaker breaker
@@ -224,6 +225,7 @@ func (g *gate) close(now time.Time, why store.Wait) {
 		g.last = rest{why: why, from: now}
 	}
 	g.shut.Store(true)
+	g.was.Store(true)
 }
 
 // observe takes the outcome of an attempt that began at started: what it says
@@ -270,11 +272,12 @@ func (g *gate) observe(v verdict, after time.Duration, cause error, probe bool) 
 // waited is what a delivery that was due at due waited for, as far as it was
 // the gate.
 func (g *gate) waited(due time.Time, probe bool) store.Wait {
+	if !g.was.Load() {
+		return store.WaitNone
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
-	case g.last.from.IsZero():
-		return store.WaitNone
 	case probe, g.last.to.IsZero(), due.Before(g.last.to):
 		return g.last.why
 	}

@@ -259,7 +259,7 @@ func (k *keeper) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		k.flush(ctx)
+		k.flush(context.WithoutCancel(ctx)) // what is begun is finished
 		select {
 		case <-time.After(keepPause):
 		case <-ctx.Done():

@@ -207,3 +207,45 @@ func TestMistakesAreSaidAndExitWithTwo(t *testing.T) {
 		}
 	}
 }
+
+func TestABreakerIsShownAndSurvivesARestart(t *testing.T) {
+	dir := t.TempDir()
+	config := `
+version: 1
+buses: {orders: {}}
+rules:
+  all: {bus: orders, targets: [crm]}
+  alarms: {bus: system.events, when: event.type.endsWith(".breaker.opened"), targets: [printed]}
+targets:
+  crm: {http: {url: "http://127.0.0.1:1/"}, retry: {initial: 1ms, max: 1ms}, breaker: {failures: 3, open: 10m}}
+  printed: {log: {format: json}}
+`
+	s := serve(t, dir, config)
+	for i := range 20 {
+		s.call("POST", "/v1/buses/orders/events", structured, order(fmt.Sprint(i), 1))
+	}
+	open := func() bool {
+		_, target := s.call("GET", "/v1/targets/crm", "", "")
+		_, sub := s.call("GET", "/v1/subscriptions/all/crm", "", "")
+		return strings.Contains(target, `"breaker":"open"`) && strings.Contains(sub, `"state":"active","reason":"breaker open until`) &&
+			strings.Contains(sub, `"depth":20,"inFlight":0`)
+	}
+	eventually(t, "that the breaker is open", 20*time.Second, open)
+	eventually(t, "that a rule hears of it", 20*time.Second, func() bool {
+		return strings.Contains(s.stdout(), "com.switchyard.target.breaker.opened")
+	})
+	if out, code := s.cli("trace", "orders", "20"); code != 0 || !strings.Contains(out, "(breaker open until") {
+		t.Errorf("trace: %d %s", code, out)
+	}
+	if _, body := s.call("GET", "/metrics", "", ""); !strings.Contains(body, `switchyard_target_breaker_open{target="crm"} 1`) {
+		t.Error("the metrics do not show it")
+	}
+	if code, _ := s.stop(); code != 0 {
+		t.Fatalf("exit code %d\n%s", code, s.stderr())
+	}
+	s = serve(t, dir, config)
+	if !open() {
+		_, target := s.call("GET", "/v1/targets/crm", "", "")
+		t.Errorf("after a restart: %s", target)
+	}
+}

@@ -326,7 +326,7 @@ type AttemptTrace struct {
 	Status   int       `json:"status,omitempty" doc:"The receiver's status code."`
 	Error    string    `json:"error,omitempty"`
 	Response string    `json:"response,omitempty" doc:"The start of the receiver's answer."`
-	Address  string    `json:"address,omitempty" doc:"What was dialled."`
+	Address  string    `json:"address,omitempty" doc:"What was dialled; of a pull target, the consumer's name."`
 }
 
 // trace answers with the timeline of one event.

@@ -117,6 +117,7 @@ type target struct {
 	name  string
 	plan  TargetPlan
 	limit *limiter
+	pull  *targets.Pull // not nil: workers come for its deliveries
 	rate  *rate.Limiter // nil is unlimited
 	nanos atomic.Int64  // moving mean of an attempt's duration
 
@@ -126,13 +127,17 @@ type target struct {
 
 func newTarget(name string, plan TargetPlan) *target {
 	plan.Retry = plan.Retry.withDefaults()
+	pull := pullOf(plan)
+	if plan.Concurrency <= 0 && pull != nil {
+		plan.Concurrency = DefaultLeases
+	}
 	if plan.Concurrency <= 0 {
 		plan.Concurrency = DefaultConcurrency
 	}
 	if plan.Timeout <= 0 {
 		plan.Timeout = DefaultAttemptTimeout
 	}
-	t := &target{name: name, plan: plan}
+	t := &target{name: name, plan: plan, pull: pull}
 	t.limit = newLimiter(firstLimit, float64(plan.Concurrency))
 	if plan.Rate > 0 {
 		t.rate = rate.NewLimiter(rate.Limit(plan.Rate), max(1, int(plan.Rate/10)))

@@ -147,7 +147,7 @@ type ruleSettings struct {
 // Target is a named destination and how deliveries to it are made.
 type Target struct {
 	Retry       Retry      `yaml:"retry" doc:"When a failed delivery is tried again: exponential back-off with full jitter, or by delays or a preset."`
-	Concurrency int        `yaml:"concurrency" doc:"The most attempts under way at the same time."`
+	Concurrency int        `yaml:"concurrency" doc:"The most attempts under way at the same time; of a pull target, the most leases out of each subscription, 1000 unless it is set."`
 	Rate        Rate       `yaml:"rate" doc:"The most attempts in a time, such as 500/s, 30/m or 1000/h; absent, there is no limit."`
 	Order       string     `yaml:"order" enum:"none,key,strict" doc:"none: as fast as possible. key: events with the same partitionkey (else subject) one after another. strict: all events one after another."`
 	ReplyTo     string     `yaml:"replyTo" doc:"A bus for replies, of http targets only: a 200 answer that is itself a CloudEvent is published to it, once for each delivery."`

@@ -10,7 +10,7 @@ func laterKeys(place keyPlace) []string {
 	case placeRule:
 		return []string{"enrich"}
 	case placeTarget:
-		return []string{"batch", "breaker", "function", "pull"}
+		return []string{"batch", "breaker", "function"}
 	case placeHTTPTarget:
 		return []string{"auth"}
 	}

@@ -29,6 +29,9 @@ func (d *document) target(o *object, n *yaml.Node, path keyPath) Target {
 	t.Fingerprint = part.fingerprint
 	d.checkPolicy(n, path, t)
 	d.checkSchedule(n, path, &t.Retry)
+	if _, given := child(n, "concurrency"); t.Kind == "pull" && isNull(given) {
+		t.Concurrency = 0 // the engine's default for leases
+	}
 	if t.ReplyTo != "" {
 		if t.Kind != "" && t.Kind != "http" {
 			d.reportBelow(n, path, "a "+t.Kind+" target gets no replies; only http targets can have replyTo", "replyTo")

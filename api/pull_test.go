@@ -3,6 +3,7 @@ package api_test
 import (
 	"encoding/json"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -193,4 +194,48 @@ func TestConsumersOfABroadcastAreListedAndRemoved(t *testing.T) {
 	if res, _ := s.call("GET", caches+"?consumer=a", ""); res.StatusCode != 404 {
 		t.Errorf("consumer a is still there: %s", res.Status)
 	}
+}
+
+func TestAThousandReceivesWaitAndEachIsAnsweredOnce(t *testing.T) {
+	s := newPullServer(t)
+	const polls = 1000
+	hc := &http.Client{Transport: &http.Transport{MaxConnsPerHost: polls}}
+	defer hc.CloseIdleConnections()
+	answers := make(chan api.ReceiveAnswer, polls)
+	for range polls {
+		go func() {
+			var got api.ReceiveAnswer
+			defer func() { answers <- got }()
+			res, err := hc.Post(s.url+workers+"/receive", "application/json", strings.NewReader(`{"wait": "60s", "max": 1000}`))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer res.Body.Close()
+			if err := json.NewDecoder(res.Body).Decode(&got); err != nil {
+				t.Error(err)
+			}
+		}()
+	}
+	var sub api.Subscription
+	for deadline := time.Now().Add(30 * time.Second); sub.Waiting == nil || *sub.Waiting < polls; {
+		_, body := s.call("GET", workers, "")
+		if err := json.Unmarshal([]byte(body), &sub); err != nil || time.Now().After(deadline) {
+			t.Fatalf("not all are waiting: %s, %v", body, err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	for i := range polls / 4 {
+		s.publish(strconv.Itoa(i))
+	}
+	seen := map[string]bool{}
+	for len(seen) < polls/4 {
+		for _, d := range (<-answers).Deliveries {
+			if seen[d.ID] {
+				t.Errorf("delivery %s was handed out twice", d.ID)
+			}
+			seen[d.ID] = true
+		}
+	}
+	s.api.Shutdown() // answers the others
 }

@@ -124,6 +124,9 @@ func (e *Engine) noteSeen(ctx context.Context, name string, seen time.Time) {
 
 // openConsumers opens the consumers of plan's broadcasts that are in the store.
 func (e *Engine) openConsumers(ctx context.Context, plan Plan, next *state) error {
+	if !plan.broadcasts() {
+		return nil // listing all subscriptions takes time
+	}
 	var wanted []store.SubscriptionOptions
 	for _, info := range e.store.Subscriptions() {
 		if !isConsumer(info.Name) {
@@ -148,6 +151,16 @@ func (e *Engine) openConsumers(ctx context.Context, plan Plan, next *state) erro
 		next.consumers = append(next.consumers, c)
 	}
 	return nil
+}
+
+// broadcasts reports whether a target of the plan is a broadcast.
+func (p Plan) broadcasts() bool {
+	for _, t := range p.Targets {
+		if pull := pullOf(t); pull != nil && pull.Broadcast {
+			return true
+		}
+	}
+	return false
 }
 
 // has reports whether target is one of the rule's.

@@ -39,7 +39,7 @@ var (
 
 // Receive asks for deliveries.
 type Receive struct {
-	Max      int             // deliveries at most; 0 is 1
+	Max      int             // deliveries at most; 0 is 1, more than MaxReceive is that
 	Wait     time.Duration   // how long to wait for the first
 	Consumer string          // who asks, for the attempt record; a broadcast needs it
 	Stop     <-chan struct{} // ends the wait early, with an empty answer
@@ -230,7 +230,7 @@ func (p *pulls) serve(ctx context.Context, w *poll, r Receive) (Received, error)
 	}
 	defer p.d.runners.Done()
 	spec := p.s.spec.Load()
-	ds, err := p.claim(ctx, spec.target, max(r.Max, 1))
+	ds, err := p.claim(ctx, spec.target, min(max(r.Max, 1), MaxReceive))
 	p.mu.Lock()
 	p.out += len(ds)
 	p.claiming = false

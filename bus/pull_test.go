@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/switchyard-dev/switchyard/bus"
@@ -500,37 +501,55 @@ type history struct {
 
 func TestOrderIsKeptUnderNacksAndExpiries(t *testing.T) {
 	for name, order := range map[string]store.Order{"key": store.OrderKey, "strict": store.OrderStrict} {
-		t.Run(name, func(t *testing.T) {
-			within(t, func(w *world) {
-				seed := uint64(time.Now().UnixNano()) ^ rand.Uint64()
-				t.Logf("seed %d", seed)
-				w.pulls(bus.TargetPlan{Order: order, Retry: bus.RetryPolicy{Attempts: 1000, Initial: time.Second, Max: time.Second, Age: 1000 * time.Hour}})
-				const events, keys, workers = 200, 7, 5
-				h := history{out: map[string]string{}, last: map[string]int{}}
-				ctx, cancel := context.WithCancel(context.Background())
-				var wg sync.WaitGroup
-				for i := range workers {
-					rng := rand.New(rand.NewPCG(seed, uint64(i)))
-					wg.Go(func() { h.work(t, w, ctx, rng, order, i) })
+		t.Run(name+" on the model", func(t *testing.T) {
+			within(t, func(w *world) { orderIsKept(t, w, order) })
+		})
+		t.Run(name+" on the embedded store", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				st, err := embedded.Open(embedded.Options{FS: vfs.NewMem(), Dir: "data", DiskReserve: -1})
+				if err != nil {
+					t.Fatal(err)
 				}
-				for i := range events {
-					w.publish(w.event(fmt.Sprint(i), "subject", fmt.Sprint("key", i%keys)))
-					if i%10 == 0 {
-						time.Sleep(time.Second)
-					}
+				e, err := bus.New(bus.Options{Store: st})
+				if err != nil {
+					t.Fatal(err)
 				}
-				for i := 0; h.settled() < events; i++ {
-					if time.Sleep(time.Minute); i == 10000 {
-						t.Fatalf("only %d of %d events were acknowledged", h.settled(), events)
-					}
-				}
-				cancel()
-				wg.Wait()
-				if depth := w.info("all/t").Depth; depth != 0 {
-					t.Errorf("depth is %d in the end", depth)
+				w := &world{t: t, env: (*world)(nil).envOf(t), engine: e}
+				orderIsKept(t, w, order)
+				w.stop()
+				if err := errors.Join(e.Close(), st.Close()); err != nil {
+					t.Error(err)
 				}
 			})
 		})
+	}
+}
+
+func orderIsKept(t *testing.T, w *world, order store.Order) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	w.pulls(bus.TargetPlan{Order: order, Retry: bus.RetryPolicy{Attempts: 1000, Initial: time.Second, Max: time.Second, Age: 1000 * time.Hour}})
+	const events, keys, workers = 200, 7, 5
+	h := history{out: map[string]string{}, last: map[string]int{}}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	for i := range workers {
+		rng := rand.New(rand.NewPCG(seed, uint64(i)))
+		wg.Go(func() { h.work(t, w, ctx, rng, order, i) })
+	}
+	for i := range events {
+		w.publish(w.event(fmt.Sprint(i), "subject", fmt.Sprint("key", i%keys)))
+		if i%10 == 0 {
+			time.Sleep(time.Second)
+		}
+	}
+	for i := 0; h.settled() < events && i < 2000; i++ {
+		time.Sleep(time.Minute)
+	}
+	cancel()
+	wg.Wait()
+	if depth := w.info("all/t").Depth; depth != 0 || h.settled() != events {
+		t.Errorf("%d of %d events were acknowledged; depth is %d in the end", h.settled(), events, depth)
 	}
 }
 

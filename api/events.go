@@ -326,7 +326,7 @@ type AttemptTrace struct {
 	Status   int       `json:"status,omitempty" doc:"The receiver's status code."`
 	Error    string    `json:"error,omitempty"`
 	Response string    `json:"response,omitempty" doc:"The start of the receiver's answer."`
-	Address  string    `json:"address,omitempty" doc:"What was dialled."`
+	Address  string    `json:"address,omitempty" doc:"What was dialled; of a pull target, the consumer's name."`
 	Waited   string    `json:"waited,omitempty" doc:"Why it was made later than it was due: breaker (the target's circuit breaker was open) or retry-after (the receiver had asked for a pause)."`
 }
 

@@ -94,6 +94,14 @@ func asProblem(err error) *Problem {
 		return p
 	case errors.As(err, &tooBig):
 		return problem(http.StatusRequestEntityTooLarge, "too-large", "the request is larger than %d bytes; nothing was stored", tooBig.Limit)
+	case errors.Is(err, bus.ErrNotPull):
+		return problem(http.StatusConflict, "not-pull", "%v; only a target of the kind pull can be received from", err)
+	case errors.Is(err, bus.ErrConsumer):
+		return problem(http.StatusBadRequest, "invalid-parameter", "%v", err).with("/consumer", "required")
+	case errors.Is(err, bus.ErrTooManyConsumers):
+		return problem(http.StatusConflict, "too-many-consumers", "%v", err)
+	case errors.Is(err, bus.ErrStopping):
+		return problem(http.StatusServiceUnavailable, "unavailable", "%v; try again", err)
 	case errors.Is(err, bus.ErrUnknownBus):
 		return problem(http.StatusNotFound, "not-found", "%v", err)
 	case errors.Is(err, store.ErrTrimmed):

@@ -85,6 +85,7 @@ func eventTypes() []string {
 func (s *Server) routes() []route {
 	paging := []parameter{{"limit", "Items at most: 100 by default, 1000 at most."}, {"after", "The next of the page before."}}
 	when := parameter{"when", "A CEL filter over event."}
+	consumer := []parameter{{"consumer", "A consumer of the target, which is a broadcast."}}
 	delay := []parameter{{"delay", "Record and route the events this much later, e.g. 30s; at most 366 days."}}
 	list := []route{
 		{http.MethodPost, "/v1/buses/:bus/events", "publish", "events", "Publish CloudEvents to a bus: binary, structured or batched; a batch is all or nothing",
@@ -115,13 +116,23 @@ func (s *Server) routes() []route {
 				{200, "The same", oneOf{HistoryProgress{}, RuleHistory{}, Problem{}}, "text/event-stream"},
 			}, s.testRule},
 		{http.MethodGet, "/v1/subscriptions", "listSubscriptions", "subscriptions", "List subscriptions", paging, nil, body{}, answers(200, "A page.", List[Subscription]{}), s.listSubscriptions},
-		{http.MethodGet, "/v1/subscriptions/:rule/:target", "getSubscription", "subscriptions", "One subscription", nil, nil, body{}, answers(200, "Its state.", Subscription{}), s.getSubscription},
-		{http.MethodPost, "/v1/subscriptions/:rule/:target/pause", "pause", "subscriptions", "Stop deliveries; what matches is queued", nil, nil, body{value: PauseRequest{}}, answers(200, "Its state.", Subscription{}), s.pause},
-		{http.MethodPost, "/v1/subscriptions/:rule/:target/resume", "resume", "subscriptions", "Lift a pause", nil, nil, body{}, answers(200, "Its state.", Subscription{}), s.resume},
-		{http.MethodPost, "/v1/subscriptions/:rule/:target/purge", "purgeSubscription", "subscriptions", "Drop everything that a subscription owes, not its dead letters", nil, nil, body{}, answers(202, "How many were dropped.", Count{}), s.purgeSubscription},
-		{http.MethodGet, "/v1/subscriptions/:rule/:target/deadletters", "listDeadLetters", "subscriptions", "List dead letters with their attempts", paging, nil, body{}, answers(200, "A page.", List[DeadLetter]{}), s.listDead},
-		{http.MethodPost, "/v1/subscriptions/:rule/:target/deadletters/redrive", "redrive", "subscriptions", "Put dead letters back into the queue; {} is all of them", nil, nil, body{value: DeadSelection{}}, answers(202, "How many.", Count{}), s.redrive},
-		{http.MethodPost, "/v1/subscriptions/:rule/:target/deadletters/purge", "purgeDeadLetters", "subscriptions", "Drop dead letters", nil, nil, body{value: DeadSelection{}, required: true}, answers(202, "How many.", Count{}), s.purgeDead},
+		{http.MethodGet, "/v1/subscriptions/:rule/:target", "getSubscription", "subscriptions", "One subscription", consumer, nil, body{}, answers(200, "Its state.", Subscription{}), s.getSubscription},
+		{http.MethodPost, "/v1/subscriptions/:rule/:target/pause", "pause", "subscriptions", "Stop deliveries; what matches is queued", consumer, nil, body{value: PauseRequest{}}, answers(200, "Its state.", Subscription{}), s.pause},
+		{http.MethodPost, "/v1/subscriptions/:rule/:target/resume", "resume", "subscriptions", "Lift a pause", consumer, nil, body{}, answers(200, "Its state.", Subscription{}), s.resume},
+		{http.MethodPost, "/v1/subscriptions/:rule/:target/purge", "purgeSubscription", "subscriptions", "Drop everything that a subscription owes, not its dead letters", consumer, nil, body{}, answers(202, "How many were dropped.", Count{}), s.purgeSubscription},
+		{http.MethodGet, "/v1/subscriptions/:rule/:target/deadletters", "listDeadLetters", "subscriptions", "List dead letters with their attempts", append(consumer, paging...), nil, body{}, answers(200, "A page.", List[DeadLetter]{}), s.listDead},
+		{http.MethodPost, "/v1/subscriptions/:rule/:target/deadletters/redrive", "redrive", "subscriptions", "Put dead letters back into the queue; {} is all of them", consumer, nil, body{value: DeadSelection{}}, answers(202, "How many.", Count{}), s.redrive},
+		{http.MethodPost, "/v1/subscriptions/:rule/:target/deadletters/purge", "purgeDeadLetters", "subscriptions", "Drop dead letters", consumer, nil, body{value: DeadSelection{}, required: true}, answers(202, "How many.", Count{}), s.purgeDead},
+		{http.MethodPost, "/v1/subscriptions/:rule/:target/receive", "receive", "subscriptions", "Lease deliveries of a pull target; waits until there are some",
+			nil, nil, body{value: ReceiveRequest{}}, answers(200, "Deliveries, none if the wait was in vain.", ReceiveAnswer{}), s.receive},
+		{http.MethodPost, "/v1/subscriptions/:rule/:target/ack", "ack", "subscriptions", "Acknowledge leased deliveries: they are done",
+			nil, nil, body{value: LeaseRequest{}, required: true}, answers(200, "Which leases were still valid.", LeaseAnswer{}), s.ack},
+		{http.MethodPost, "/v1/subscriptions/:rule/:target/nack", "nack", "subscriptions", "Give leased deliveries back as failed attempts",
+			nil, nil, body{value: NackRequest{}, required: true}, answers(200, "Which leases were still valid.", LeaseAnswer{}), s.nack},
+		{http.MethodPost, "/v1/subscriptions/:rule/:target/extend", "extend", "subscriptions", "Let leases last, from now on, as long as new ones",
+			nil, nil, body{value: LeaseRequest{}, required: true}, answers(200, "Which leases were still valid.", LeaseAnswer{}), s.extend},
+		{http.MethodDelete, "/v1/subscriptions/:rule/:target", "removeConsumer", "subscriptions", "Remove a consumer of a broadcast, with all that it is owed",
+			[]parameter{{"consumer", "Its name."}}, nil, body{}, []answer{{204, "Removed.", nil, ""}}, s.removeConsumer},
 		{http.MethodPost, "/v1/hooks/:source", "hook", "sources", "A webhook source's address", nil, nil, body{types: []string{"*/*"}, required: true}, answers(202, "Durable.", PublishResults{}), s.hook},
 		{http.MethodGet, "/healthz", "healthz", "operation", "The process is alive", nil, nil, body{}, answers(200, "Alive.", Health{}), s.healthz},
 		{http.MethodGet, "/readyz", "readyz", "operation", "Events are accepted", nil, nil, body{}, answers(200, "Ready.", Health{}), s.readyz},

@@ -17,9 +17,10 @@ import (
 
 // Subscription is the state of one rule × one of its targets.
 type Subscription struct {
-	Name          string     `json:"name" doc:"RULE/TARGET"`
+	Name          string     `json:"name" doc:"RULE/TARGET, or RULE/TARGET/CONSUMER."`
 	Rule          string     `json:"rule"`
 	Target        string     `json:"target"`
+	Consumer      string     `json:"consumer,omitempty" doc:"Which consumer of a broadcast it is."`
 	Bus           string     `json:"bus"`
 	State         string     `json:"state" doc:"active, paused or orphaned."`
 	Reason        string     `json:"reason" doc:"Why it is not active, or why an active one waits: the target's breaker is open, or the receiver asked for a pause."`
@@ -31,6 +32,8 @@ type Subscription struct {
 	LastError     string     `json:"lastError" doc:"Why the latest failed attempt failed."`
 	LastErrorTime *time.Time `json:"lastErrorTime,omitempty"`
 	From          uint64     `json:"from" doc:"It takes events above this sequence of its bus."`
+	Leases        *int       `json:"leases,omitempty" doc:"Of a pull target: the leases that are out."`
+	Waiting       *int       `json:"waiting,omitempty" doc:"Of a pull target: the receives that wait."`
 }
 
 // subscription shows the state of a subscription.
@@ -41,6 +44,10 @@ func (s *Server) subscription(info store.SubscriptionInfo) Subscription {
 		OldestAge: "0s", LastError: info.LastError, LastErrorTime: timePointer(info.LastErrorTime), From: info.From,
 	}
 	out.Rule, out.Target = bus.SplitSubscription(info.Name)
+	out.Consumer = bus.ConsumerOf(info.Name)
+	if status, ok := s.opts.Engine.PullStatus(info.ID); ok {
+		out.Leases, out.Waiting = &status.Leases, &status.Waiting
+	}
 	switch {
 	case info.Orphaned:
 		out.State = "orphaned"
@@ -63,11 +70,16 @@ func (s *Server) listSubscriptions(c *gin.Context) {
 	page(c, s.opts.Engine.Store().Subscriptions(), func(i store.SubscriptionInfo) string { return i.Name }, s.subscription)
 }
 
-// named finds the subscription that the path names.
+// named finds the subscription that the path names, and the query, if it is a
+// consumer's.
 func (s *Server) namedSubscription(c *gin.Context) (store.SubscriptionInfo, bool) {
-	info, err := s.opts.Engine.FindSubscription(c.Param("rule"), c.Param("target"))
+	target := c.Param("target")
+	if consumer := c.Query("consumer"); consumer != "" {
+		target += "/" + consumer
+	}
+	info, err := s.opts.Engine.FindSubscription(c.Param("rule"), target)
 	if err != nil {
-		fail(c, problem(http.StatusNotFound, "not-found", "there is no subscription %q", c.Param("rule")+"/"+c.Param("target")))
+		fail(c, problem(http.StatusNotFound, "not-found", "there is no subscription %q", c.Param("rule")+"/"+target))
 		return info, false
 	}
 	return info, true

@@ -28,6 +28,9 @@ type subscription struct {
 	name string
 	from uint64 // only events above are for it
 	spec atomic.Pointer[subscriptionSpec]
+	pull atomic.Pointer[pulls] // nil unless workers come for its deliveries
+	// consumers are those of a broadcast, which get what it matches.
+	consumers atomic.Pointer[consumers]
 
 	mu       sync.Mutex
 	claimed  []store.Delivery // claimed and not yet begun
@@ -99,6 +102,7 @@ func (d *deliverer) drain(timeout time.Duration) {
 	}
 	d.mu.Unlock()
 	d.wakes.stop()
+	d.e.endPulls()
 	timer := time.AfterFunc(timeout, d.cancel)
 	d.runners.Wait()
 	timer.Stop()
@@ -154,6 +158,12 @@ func (d *deliverer) spawn(s *subscription) {
 		return
 	}
 	t := spec.target
+	if t.pull != nil {
+		if p := s.pull.Load(); p != nil {
+			p.wake()
+		}
+		return
+	}
 	if t.gate.refuses(s) {
 		return
 	}

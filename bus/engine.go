@@ -58,6 +58,7 @@ type Engine struct {
 	router    *router
 	deliverer *deliverer
 	keeper    *keeper
+	consumers sync.Map // store.SubscriptionID → *subscription, of broadcasts
 	closed    atomic.Bool
 }
 
@@ -67,6 +68,9 @@ type state struct {
 	buses map[string]*busState
 	byID  map[store.BusID]*busState
 	subs  map[store.SubscriptionID]*subscription
+	named map[string]*subscription // RULE/TARGET
+
+	consumers []*subscription // of broadcasts, as they were in the store
 
 	targets map[string]*target
 }
@@ -138,6 +142,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	g.Go(func() error { e.router.wakeOnDone(ctx); return nil })
 	g.Go(func() error { e.keeper.run(ctx); return nil })
+	g.Go(func() error { e.sweepConsumers(ctx); return nil })
 	e.deliverer.start(ctx)
 	e.kick()
 	err := g.Wait()
@@ -155,6 +160,10 @@ func (e *Engine) kick() {
 	for _, s := range st.subs {
 		e.deliverer.wake(s)
 	}
+	e.consumers.Range(func(_, c any) bool {
+		e.deliverer.wake(c.(*subscription))
+		return true
+	})
 }
 
 // Close closes the targets of the present plan. Call it after Run returned.
@@ -183,7 +192,7 @@ func (w watcher) Appended(bus store.BusID) { w.e.router.queue.add(bus) }
 
 // Ready implements store.Watcher.
 func (w watcher) Ready(id store.SubscriptionID) {
-	if s := w.e.state.Load().subs[id]; s != nil {
+	if s := w.e.subscription(id); s != nil {
 		w.e.deliverer.wake(s)
 	}
 }

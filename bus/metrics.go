@@ -29,12 +29,14 @@ type metrics struct {
 	routedEvents, matchedTotal                     *prometheus.CounterVec // by bus
 	deliveredTotal, retriedTotal, deadTotal        *prometheus.CounterVec // by target
 	expiredTotal, openedTotal                      *prometheus.CounterVec // by target
+	pullLeases                                     *prometheus.CounterVec // by target and event
 	attemptSeconds                                 *prometheus.HistogramVec
 	endToEnd                                       prometheus.Histogram
 	publishFailed, routeErrors                     prometheus.Counter
 
 	depth, inFlight, deadLetters, oldest, filterErrors, rules *prometheus.Desc
 	breakers, held, concurrency                               *prometheus.Desc
+	pullWaiting                                               *prometheus.Desc
 	events, disk, owed, queued, waiting, up                   *prometheus.Desc
 
 	mu     sync.Mutex
@@ -79,6 +81,8 @@ func newMetrics(e *Engine) *metrics {
 		deadTotal:      vec("deliveries_dead_total", "Deliveries that became dead letters.", "target"),
 		expiredTotal:   vec("deliveries_expired_total", "Deliveries dropped because the event's expirytime had passed.", "target"),
 		openedTotal:    vec("target_breaker_opened_total", "How often the target's circuit breaker has opened after it was closed.", "target"),
+		pullLeases: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "switchyard_pull_leases_total",
+			Help: "What became of leases of pull targets: received, acked, nacked, extended or expired."}, []string{"target", "event"}),
 		attemptSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "switchyard_delivery_attempt_seconds", Help: "How long successful attempts took.", Buckets: latency}, []string{"target"}),
 		endToEnd: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -89,6 +93,7 @@ func newMetrics(e *Engine) *metrics {
 		inFlight:      desc("deliveries_in_flight", "Deliveries claimed and not settled.", "target"),
 		deadLetters:   desc("dead_letters", "Dead letters kept.", "target"),
 		oldest:        desc("queue_oldest_age_seconds", "Age of the oldest unsettled delivery.", "target"),
+		pullWaiting:   desc("pull_waiting", "Receives of pull targets that wait for a delivery.", "target"),
 		filterErrors:  desc("filter_errors_total", "Filter evaluations that failed, which do not match.", "bus"),
 		rules:         desc("rules", "Rules in force, by how the events that their filters match are found: indexed, mixed or scan.", "bus", "class"),
 		breakers:      desc("target_breaker_open", "1 while the target's circuit breaker is open or half-open, so that its deliveries wait.", "target"),
@@ -194,14 +199,30 @@ func (m *metrics) breakerOpened(target string) {
 	m.openedTotal.WithLabelValues(m.shown("target", target)).Inc()
 }
 
+// What became of leases, as the metric says it.
+const (
+	leaseReceived = "received"
+	leaseAcked    = "acked"
+	leaseNacked   = "nacked"
+	leaseExtended = "extended"
+	leaseExpired  = "expired"
+)
+
+// leases counts what became of n leases.
+func (m *metrics) leases(spec *subscriptionSpec, event string, n int) {
+	if n > 0 {
+		m.pullLeases.WithLabelValues(m.shown("target", spec.target.name), event).Add(float64(n))
+	}
+}
+
 func (m *metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{m.received, m.receivedBytes, m.duplicates, m.scheduled, m.routedEvents, m.matchedTotal,
-		m.deliveredTotal, m.retriedTotal, m.deadTotal, m.expiredTotal, m.openedTotal, m.attemptSeconds, m.endToEnd,
+		m.deliveredTotal, m.retriedTotal, m.deadTotal, m.expiredTotal, m.openedTotal, m.pullLeases, m.attemptSeconds, m.endToEnd,
 		m.publishFailed, m.routeErrors}
 }
 
 func (m *metrics) descs() []*prometheus.Desc {
-	return []*prometheus.Desc{m.depth, m.inFlight, m.deadLetters, m.oldest, m.filterErrors, m.rules,
+	return []*prometheus.Desc{m.depth, m.inFlight, m.deadLetters, m.oldest, m.pullWaiting, m.filterErrors, m.rules,
 		m.breakers, m.held, m.concurrency, m.events, m.disk, m.owed, m.queued, m.waiting, m.up}
 }
 
@@ -225,6 +246,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	m.collectQueues(gauge)
 	m.collectTargets(gauge)
+	m.collectPulls(gauge)
 	m.collectFilters(ch, gauge)
 	stats := m.e.store.Stats()
 	ch <- prometheus.MustNewConstMetric(m.events, prometheus.CounterValue, float64(stats.Events))
@@ -300,6 +322,18 @@ func (m *metrics) collectTargets(gauge func(*prometheus.Desc, float64, ...string
 		gauge(m.breakers, float64(s.open), name)
 		gauge(m.held, float64(s.held), name)
 		gauge(m.concurrency, float64(s.limit), name)
+	}
+}
+
+// collectPulls adds up the polls that wait at each target.
+func (m *metrics) collectPulls(gauge func(*prometheus.Desc, float64, ...string)) {
+	waiting := map[string]int{}
+	for _, s := range m.e.pullers() {
+		status, _ := m.e.PullStatus(s.id)
+		waiting[m.shown("target", s.spec.Load().target.name)] += status.Waiting
+	}
+	for name, n := range waiting {
+		gauge(m.pullWaiting, float64(n), name)
 	}
 }
 

@@ -108,13 +108,17 @@ func (e *Engine) Apply(ctx context.Context, plan Plan) error {
 		}
 		return err
 	}
-	if err := e.swap(ctx, next, fresh); err != nil {
+	ends, err := e.swap(ctx, next, fresh)
+	if err != nil {
 		for _, t := range fresh {
 			t.close()
 		}
 		return err
 	}
-	err = e.orphan(ctx, next)
+	for _, end := range ends {
+		end()
+	}
+	err = e.orphan(ctx)
 	e.kick()
 	return err
 }
@@ -208,29 +212,36 @@ func (e *Engine) openAll(ctx context.Context, plan Plan, next *state) error {
 		}
 		b.set = before.Update(entries[name])
 	}
-	return nil
+	return e.openConsumers(ctx, plan, next)
 }
 
 // swap puts next in force between two routed batches. A checkpoint first makes
 // what the old rules matched durable, so that a crash does not route it again
-// by the new rules.
-func (e *Engine) swap(ctx context.Context, next *state, fresh map[string]*target) error {
+// by the new rules. What it returns is to be called afterwards: it ends pulls
+// that the plan has no more.
+func (e *Engine) swap(ctx context.Context, next *state, fresh map[string]*target) (ends []func(), err error) {
 	e.routing.Lock()
 	defer e.routing.Unlock()
-	if len(e.state.Load().subs) > 0 {
+	old := e.state.Load()
+	if len(old.subs) > 0 {
 		if err := e.store.Checkpoint(ctx); err != nil {
-			return fmt.Errorf("bus: checkpoint before the change: %w", err)
+			return nil, fmt.Errorf("bus: checkpoint before the change: %w", err)
 		}
 	}
 	e.deliverer.adopt(next.plan.Targets, fresh)
 	next.targets = e.deliverer.targets
-	byName := make(map[string]*subscription, len(next.subs))
+	next.named = make(map[string]*subscription, len(next.subs))
 	for _, s := range next.subs {
-		byName[s.name] = s
+		next.named[s.name] = s
+	}
+	end := func(s *subscription, t *target) {
+		if f := e.deliverer.setPull(s, t, false); f != nil {
+			ends = append(ends, f)
+		}
 	}
 	for name, r := range next.plan.Rules {
 		for _, target := range r.Targets {
-			s := byName[name+"/"+target]
+			s := next.named[name+"/"+target]
 			spec := &subscriptionSpec{
 				rule: name, bus: next.buses[r.Bus], transform: r.Transform,
 				target: e.deliverer.targets[target], order: next.plan.Targets[target].Order,
@@ -240,17 +251,25 @@ func (e *Engine) swap(ctx context.Context, next *state, fresh map[string]*target
 				spec.retry = r.Retry.withDefaults()
 			}
 			s.spec.Store(spec)
+			end(s, e.deliverer.targets[target])
 		}
 	}
+	for id, s := range old.subs {
+		if next.subs[id] == nil {
+			end(s, nil)
+		}
+	}
+	ends = append(ends, e.adoptConsumers(ctx, next)...)
 	e.state.Store(next)
-	return nil
+	return ends, nil
 }
 
-// orphan marks the subscriptions in the store whose rule or target st lacks.
-func (e *Engine) orphan(ctx context.Context, st *state) error {
+// orphan marks the subscriptions in the store whose rule or target is not in
+// force.
+func (e *Engine) orphan(ctx context.Context) error {
 	var errs []error
 	for _, info := range e.store.Subscriptions() {
-		if st.subs[info.ID] != nil || info.Orphaned {
+		if e.subscription(info.ID) != nil || info.Orphaned {
 			continue
 		}
 		if err := e.store.OrphanSubscription(ctx, info.ID); err != nil && !errors.Is(err, store.ErrNotFound) {

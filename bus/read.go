@@ -164,11 +164,17 @@ func ReadBack(r store.Record) (*event.Event, error) {
 	return b.Build()
 }
 
-// SplitSubscription splits a subscription's name into its rule and target.
+// SplitSubscription splits a subscription's name into its rule and target. A
+// consumer of a broadcast has the target of the broadcast.
 func SplitSubscription(name string) (rule, target string) {
 	rule, target, _ = strings.Cut(name, "/")
+	target, _, _ = strings.Cut(target, "/")
 	return rule, target
 }
+
+// ConsumerOf is the consumer in the name of a subscription of a broadcast's
+// consumer, else "".
+func ConsumerOf(name string) string { return consumerOf(name) }
 
 // FindSubscription looks a subscription up by rule and target.
 // store.ErrNotFound if there is none.

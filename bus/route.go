@@ -106,13 +106,22 @@ func (w *routeBuffers) match(st *state, b *busState) int {
 				continue
 			}
 			m := store.Routed{Subscription: s.id}
-			if s.spec.Load().order == store.OrderKey {
+			spec := s.spec.Load()
+			if spec.order == store.OrderKey {
 				if key == 0 {
 					key = orderKey(rec.Event.PartitionKey())
 				}
 				m.Key = key
 			}
-			w.matches = append(w.matches, m)
+			if !spec.broadcasts() {
+				w.matches = append(w.matches, m)
+			} else if all := s.consumers.Load(); all != nil {
+				for _, c := range *all {
+					if m.Subscription = c.id; rec.Sequence > c.from {
+						w.matches = append(w.matches, m)
+					}
+				}
+			}
 		}
 		if len(w.matches) > start {
 			// A later append may move w.matches; the old array stays valid for

@@ -127,6 +127,7 @@ func (w *settler) settle(s *subscription, spec *subscriptionSpec, c *claimed, r 
 func (w *settler) verdict(spec *subscriptionSpec, dl *store.Delivery, r attemptResult) (reason string, delay time.Duration) {
 	policy := spec.retry
 	var after *targets.RetryAfter
+	var exact *againAfter
 	switch {
 	case !policy.again(r.err, r.answer.Status):
 		return r.err.Error(), 0
@@ -134,6 +135,8 @@ func (w *settler) verdict(spec *subscriptionSpec, dl *store.Delivery, r attemptR
 		return fmt.Sprintf("gave up after %d attempts; the last: %v", dl.Attempt, r.err), 0
 	case errors.As(r.err, &after):
 		delay = max(after.After, policy.delay(dl.Attempt))
+	case errors.As(r.err, &exact):
+		delay = exact.after
 	default:
 		delay = policy.delay(dl.Attempt)
 	}
@@ -152,6 +155,11 @@ func (w *settler) copyToDeadLetterBus(s *subscription, spec *subscriptionSpec, d
 		return
 	}
 	e := w.d.e
+	if dl.Record.Event == nil {
+		e.log.Error("a dead letter was not published to its bus, because its event cannot be read; it is kept on the subscription",
+			append(logKeys(s, spec, dl), "dead_letter_bus", bus)...)
+		return
+	}
 	b := event.FromEvent(dl.Record.Event)
 	err := errors.Join(
 		b.Set("deadlettersubscription", event.StringValue(s.name)),
@@ -190,7 +198,11 @@ func (w *settler) pauseIfAsked(s *subscription, t *target, cause error) {
 
 // logKeys are the stable keys of a delivery's log lines.
 func logKeys(s *subscription, spec *subscriptionSpec, dl *store.Delivery) []any {
-	return []any{"bus", spec.bus.name, "subscription", s.name, "event_id", dl.Record.Event.ID(),
+	id := ""
+	if dl.Record.Event != nil { // a lease does not hold the event, see pull.go
+		id = dl.Record.Event.ID()
+	}
+	return []any{"bus", spec.bus.name, "subscription", s.name, "event_id", id,
 		"sequence", dl.Record.Sequence, "attempt", dl.Attempt}
 }
 

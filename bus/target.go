@@ -16,7 +16,8 @@ type target struct {
 	plan  TargetPlan
 	limit *limiter
 	gate  *gate
-	nanos atomic.Int64 // moving mean of an attempt's duration
+	pull  *targets.Pull // not nil: workers come for its deliveries
+	nanos atomic.Int64  // moving mean of an attempt's duration
 
 	closing sync.Once
 	err     error
@@ -24,6 +25,10 @@ type target struct {
 
 func newTarget(name string, plan TargetPlan, call func(*subscription)) *target {
 	plan.Retry = plan.Retry.withDefaults()
+	pull := pullOf(plan)
+	if plan.Concurrency <= 0 && pull != nil {
+		plan.Concurrency = DefaultLeases
+	}
 	if plan.Concurrency <= 0 {
 		plan.Concurrency = DefaultConcurrency
 	}
@@ -31,7 +36,7 @@ func newTarget(name string, plan TargetPlan, call func(*subscription)) *target {
 		plan.Timeout = DefaultAttemptTimeout
 	}
 	return &target{
-		name: name, plan: plan,
+		name: name, plan: plan, pull: pull,
 		limit: newLimiter(firstLimit, float64(plan.Concurrency)),
 		gate:  newGate(plan, call),
 	}
@@ -138,4 +143,25 @@ func (d *deliverer) retire(t *target) {
 			d.e.log.Warn("closing a target failed", "target", t.name, "error", err)
 		}
 	})
+}
+
+// tokens is how many of want deliveries the rate lets workers take now; with
+// none, wait is how long until one is.
+func (t *target) tokens(now time.Time, want int) (allowed int, wait time.Duration) {
+	r := t.gate.rate
+	if r == nil {
+		return want, 0
+	}
+	have := r.TokensAt(now)
+	if have >= 1 {
+		return min(want, int(have)), 0
+	}
+	return 0, time.Duration((1-have)/float64(r.Limit())*float64(time.Second)) + time.Millisecond
+}
+
+// spend takes n tokens.
+func (t *target) spend(now time.Time, n int) {
+	if t.gate.rate != nil && n > 0 {
+		t.gate.rate.AllowN(now, n)
+	}
 }

@@ -153,7 +153,7 @@ type ruleSettings struct {
 // Target is a named destination and how deliveries to it are made.
 type Target struct {
 	Retry       Retry      `yaml:"retry" doc:"When a failed delivery is tried again: exponential back-off with full jitter, or by delays or a preset."`
-	Concurrency int        `yaml:"concurrency" doc:"The most attempts under way at the same time."`
+	Concurrency int        `yaml:"concurrency" doc:"The most attempts under way at the same time; of a pull target, the most leases out of each subscription, 1000 unless it is set."`
 	Rate        Rate       `yaml:"rate" doc:"The most attempts in a time, such as 500/s, 30/m or 1000/h; 500/s burst 1000 lets through as many at once (without it, what a tenth of a second brings). Absent, there is no limit."`
 	Breaker     Breaker    `yaml:"breaker" doc:"When a target that fails is given a rest: no attempts are made, and deliveries wait without using up theirs."`
 	Batch       Batch      `yaml:"batch" doc:"Sends several events in one request; for http targets with mode: batched. Absent, each is sent alone."`

@@ -16,13 +16,14 @@ import (
 	httptarget "github.com/switchyard-dev/switchyard/targets/http"
 	logtarget "github.com/switchyard-dev/switchyard/targets/log"
 	natstarget "github.com/switchyard-dev/switchyard/targets/nats"
+	"github.com/switchyard-dev/switchyard/targets/pull"
 )
 
 // realKinds are the kinds that ship with Switchyard.
 func realKinds() Kinds {
 	return Kinds{
 		Sources: []sources.Spec{cron.Spec(), natssource.Spec(), webhook.Spec()},
-		Targets: []targets.Spec{bustarget.Spec(), function.Spec(), httptarget.Spec(), logtarget.Spec(), natstarget.Spec()},
+		Targets: []targets.Spec{bustarget.Spec(), function.Spec(), httptarget.Spec(), logtarget.Spec(), natstarget.Spec(), pull.Spec()},
 	}
 }
 

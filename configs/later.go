@@ -10,7 +10,6 @@ func laterKeys(place keyPlace) []string {
 	case placeRule:
 		return []string{"enrich"}
 	case placeTarget:
-		return []string{"pull"}
 	}
 	return nil
 }

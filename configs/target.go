@@ -31,6 +31,12 @@ func (d *document) target(o *object, n *yaml.Node, path keyPath) Target {
 	d.checkPolicy(n, path, t)
 	d.checkRetry(n, path, &t.Retry)
 	d.checkBatch(n, path, &t)
+	if _, given := child(n, "concurrency"); t.Kind == "pull" && isNull(given) {
+		t.Concurrency = 0 // the engine's default for leases
+	}
+	if key, given := child(n, "breaker"); t.Kind == "pull" && !isNull(given) {
+		d.report(key, path.down("breaker"), "a pull target sends nothing, so there is no receiver to give a rest; take it out")
+	}
 	if t.ReplyTo != "" {
 		if t.Kind != "" && t.Kind != "http" && t.Kind != "function" {
 			d.reportBelow(n, path, "a "+t.Kind+" target gets no replies; only http and function targets can have replyTo", "replyTo")

@@ -49,6 +49,19 @@ type Batcher interface {
 	DeliverBatch(ctx context.Context, ds []*Delivery) []error
 }
 
+// Pulled is a target that sends nothing: its deliveries wait in their queues
+// until workers lease them. The engine never calls its Deliver.
+type Pulled interface {
+	Target
+	Pull() Pull
+}
+
+// Pull says how deliveries are leased.
+type Pull struct {
+	Lease     time.Duration // how long a worker has a delivery
+	Broadcast bool          // each consumer has a queue of its own
+}
+
 // Delivery is one attempt at one delivery.
 type Delivery struct {
 	ID           string // stable over attempts and repeats; holds no dot

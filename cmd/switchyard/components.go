@@ -12,6 +12,7 @@ import (
 	httptarget "github.com/switchyard-dev/switchyard/targets/http"
 	logtarget "github.com/switchyard-dev/switchyard/targets/log"
 	natstarget "github.com/switchyard-dev/switchyard/targets/nats"
+	"github.com/switchyard-dev/switchyard/targets/pull"
 )
 
 // components lists every kind of source and target. A new kind is one line
@@ -29,6 +30,7 @@ func components() configs.Kinds {
 			httptarget.Spec(),
 			logtarget.Spec(),
 			natstarget.Spec(),
+			pull.Spec(),
 		},
 	}
 }

@@ -76,7 +76,7 @@ func (d *document) decodeSpecial(n *yaml.Node, v reflect.Value, path keyPath) bo
 		target.node = n
 	case *filtersNode:
 		if n.Kind != yaml.SequenceNode {
-			d.wrongType(n, path, "a list of filters")
+			d.wrongType(n, path, "a list of filters, such as [{exact: {type: com.example.order.placed}}]")
 			return true
 		}
 		target.node = n

@@ -63,6 +63,9 @@ func (l *linter) readsSQL(source string, within claim) {
 		if near := nearAttribute(e.name); near != "" && near != "data" {
 			l.slip(at(e), e.name, near)
 		}
+		if e.op == sqlAttribute && strings.EqualFold(e.name, "null") {
+			l.warn(at(e), "NOT EXISTS subject asks for one that is not set", "NULL is the name of an attribute here")
+		}
 		if e.op == sqlAttribute && !asked[e.name] {
 			c := at(e)
 			c.kind, c.test = testNode, &node{kind: testNode, place: l.env.places.of(reachText, e.name, nil)}

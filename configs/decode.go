@@ -173,7 +173,7 @@ func (d *document) checkEnum(n *yaml.Node, path keyPath, place keyPlace, f field
 	case place == placeHTTPTarget && f.key == "mode" && n.Value == "batched":
 		d.report(n, path, notYet("mode: batched"))
 	case !slices.Contains(f.enum, n.Value):
-		d.reportf(n, path, "%s is not known%s", quote(n.Value), didYouMean(n.Value, f.enum, "choices"))
+		d.reportf(n, path, "%s is not known%s", quote(n.Value), DidYouMean(n.Value, f.enum, "choices"))
 	}
 }
 
@@ -195,7 +195,7 @@ func (d *document) unknownKey(key *yaml.Node, path keyPath, place keyPlace, know
 		d.report(key, p, notYet(key.Value))
 		return
 	}
-	d.reportf(key, p, "unknown key %s%s", quote(key.Value), didYouMean(key.Value, known, "known keys"))
+	d.reportf(key, p, "unknown key %s%s", quote(key.Value), DidYouMean(key.Value, known, "known keys"))
 }
 
 func (d *document) decodeMap(n *yaml.Node, v reflect.Value, path keyPath) {

@@ -132,6 +132,13 @@ func (l *Loader) hasTransform(name string, r *Rule, text []byte) bool {
 	return o != nil && bytes.Contains(o.raw, append([]byte(`"transform":`), text...))
 }
 
+// TransformPointer is the JSON pointer (RFC 6901) to what the key of a
+// transform.Error stands for within the block n.
+func TransformPointer(n *yaml.Node, key string) string {
+	_, p := walk(n, nil, key)
+	return Diagnostic{path: p}.Pointer()
+}
+
 // walk follows a path such as data.items[0].id as far as there is something.
 func walk(n *yaml.Node, path keyPath, text string) (*yaml.Node, keyPath) {
 	for text != "" {

@@ -54,7 +54,7 @@ func (a *advisor) function(name string) string {
 		}
 	}
 	slices.Sort(names)
-	best, least := "", 1+len(name)/4
+	best, least := "", 1+len(name)/5
 	for _, n := range names {
 		if d := levenshtein.ComputeDistance(strings.ToLower(n), strings.ToLower(name)); d < least || d == least && best == "" {
 			best, least = n, d

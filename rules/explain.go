@@ -71,6 +71,11 @@ func (m *Matcher) Explainer() *Explainer {
 	x.slots.addAll(&m.filter.root, known)
 	for _, c := range x.leaves {
 		x.slots.addAll(&c.test, known)
+		for _, r := range c.reads {
+			for i := range r.when {
+				x.slots.addAll(&r.when[i].test, known)
+			}
+		}
 	}
 	x.slots.number()
 	return x

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -187,7 +188,7 @@ func tryRules(cmd *cobra.Command, cfg *configs.Config, only string, ev *event.Ev
 	for _, o := range outcomes {
 		switch {
 		case !o.Matched:
-			fmt.Fprintf(w, "%s: does not match: %s\n", o.Rule, o.Explanation.Summary)
+			fmt.Fprintf(w, "%s: %s: %s\n", o.Rule, unmatched(o.Explanation), o.Explanation.Summary)
 			showConditions(cmd, "    ", o.Explanation)
 		case o.Error != "":
 			fmt.Fprintf(w, "%s: matches (%s)\n", o.Rule, o.Error)
@@ -204,6 +205,14 @@ func tryRules(cmd *cobra.Command, cfg *configs.Config, only string, ev *event.Ev
 		}
 	}
 	return nil
+}
+
+// unmatched says whether a filter said no to an event or failed on it.
+func unmatched(e rules.Explanation) string {
+	if slices.ContainsFunc(e.Conditions, func(c rules.Condition) bool { return c.Decides && c.Outcome == rules.OutcomeFailed }) {
+		return "fails, so it does not match"
+	}
+	return "does not match"
 }
 
 // showConditions prints what each of several conditions saw, the one that

@@ -460,6 +460,32 @@ func TestRulesAreTriedOnAnEvent(t *testing.T) {
 			t.Errorf("%s: %s, want %s", body, got, want)
 		}
 	}
+	for body, want := range map[string]string{
+		`{"filter":"x","event":{}}`:            `"errors":[{"pointer":"/filter","detail":"expected an object, not a text"}]`,
+		`{"filter":{"wen":"true"},"event":{}}`: `"errors":[{"pointer":"/filter/wen","detail":"there is no such key; did you mean \"when\"?"}]`,
+		`[]`:                                   `"detail":"the request body: expected an object, not a list"`,
+		"{\n \"filter\": {},}":                 `"errors":[{"line":2,"column":15,"detail":`,
+		`{"filter":{"when":"event.id == 1"},"event":{}}`:                      `"detail":"== cannot be applied to (string, int); write the number in quotes, or convert the text with int(…)"`,
+		`{"filter":{"when":"event.a == foo || bar"},"event":{}}`:              `"line":1,"column":19,`,
+		`{"filter":{},"event":{"type":5}}`:                                    `"pointer":"/event/type"`,
+		`{"filter":{},"event":[]}`:                                            `"detail":"the event is to be one CloudEvent as a JSON object, not a list"`,
+		`{"filter":{},"transform":{"jq":".data |"},"event":{}}`:               `"pointer":"/transform/jq"`,
+		`{"filter":{},"transform":{"data":{"a":["${{ nope }}"]}},"event":{}}`: `"errors":[{"pointer":"/transform/data/a/0","line":1,"column":1,`,
+	} {
+		res, got := s.call("POST", "/v1/rules/test", body, "Content-Type", "application/json")
+		if res.StatusCode != 400 || !strings.Contains(got, want) || strings.Contains(got, "stored") || strings.Contains(got, "Go ") {
+			t.Errorf("%s: %d %s, want %s", body, res.StatusCode, got, want)
+		}
+	}
+	for body, want := range map[string]string{
+		`{"filter":{"when":"event.tpye == 'x'"},"event":{}}`:                                          `"warnings":[{"pointer":"/filter/when","line":1,"column":7,"message":"tpye is no attribute of CloudEvents, only nearly one; did you mean type?"}]`,
+		`{"filter":{"pattern":{"detail":{"a":{"prefix":["x"]}}}},"event":{}}`:                         `"warnings":[{"pointer":"/filter/pattern/detail/a/prefix","message":"prefix is an operator`,
+		`{"filter":{},"transform":{"data":{"a":"${{ event.data.x + 1 }}"}},"event":{"data":{"x":1}}}`: `"warnings":[{"pointer":"/transform/data/a","line":1,"column":1,"message":"event.data.x + 1 always fails`,
+	} {
+		if _, got := s.call("POST", "/v1/rules/test", body, "Content-Type", "application/json"); !strings.Contains(got, want) {
+			t.Errorf("%s: %s, want %s", body, got, want)
+		}
+	}
 	for body, status := range map[string]int{
 		`{"bus":"nope","event":{}}`: 404, `{"bus":"orders"}`: 400, `{"bus":"orders","transform":{},"event":{}}`: 400, `{"bus":"orders","rule":"big","event":{}}`: 400,
 		`{"filter":{"when":"event."},"event":{}}`: 400, `{"event":{}}`: 400, `{"rule":"nope","event":{}}`: 404, `{"rule":"big"}`: 400,

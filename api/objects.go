@@ -20,10 +20,10 @@ const maxObject = 1 << 20
 // render is the JSON of an object with its name, origin and state.
 func (o Object) render() json.RawMessage {
 	head := struct {
-		Name     string   `json:"name"`
-		Origin   string   `json:"origin"`
-		Status   any      `json:"status,omitempty"`
-		Warnings []string `json:"warnings,omitempty"`
+		Name     string    `json:"name"`
+		Origin   string    `json:"origin"`
+		Status   any       `json:"status,omitempty"`
+		Warnings []Warning `json:"warnings,omitempty"`
 	}{o.Name, o.Origin, o.Status, o.Warnings}
 	out, err := json.Marshal(head)
 	if err != nil {
@@ -117,7 +117,7 @@ func (s *Server) deleteObject(kind string) gin.HandlerFunc {
 func stripRendered(body []byte, name string) ([]byte, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(body, &fields); err != nil {
-		return nil, problem(http.StatusBadRequest, "invalid-json", "the request body is not a JSON object: %v", err)
+		return nil, badJSON(body, err, nil)
 	}
 	if raw, ok := fields["name"]; ok {
 		var given string

@@ -90,7 +90,11 @@ func asProblem(err error) *Problem {
 		return publicationProblem(refused)
 	case errors.As(err, &compile):
 		p := problem(http.StatusBadRequest, "invalid-filter", "the filter does not compile: %v", err)
-		p.Errors = append(p.Errors, ProblemField{Pointer: compile.Pointer, Line: compile.Line, Column: compile.Column, Detail: compile.Message})
+		for _, err := range each(err) {
+			if errors.As(err, &compile) {
+				p.Errors = append(p.Errors, ProblemField{Pointer: compile.Pointer, Line: compile.Line, Column: compile.Column, Detail: withHint(compile.Message, compile.Hint)})
+			}
+		}
 		return p
 	case errors.As(err, &tooBig):
 		return problem(http.StatusRequestEntityTooLarge, "too-large", "the request is larger than %d bytes; nothing was stored", tooBig.Limit)
@@ -114,6 +118,22 @@ func asProblem(err error) *Problem {
 		return problem(http.StatusServiceUnavailable, "unavailable", "%v; nothing of this request was acknowledged, try again", err)
 	}
 	return problem(http.StatusInternalServerError, "internal", "%v", err)
+}
+
+// each is the errors that were joined to one.
+func each(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	return []error{err}
+}
+
+// withHint is a message with what to do.
+func withHint(message, hint string) string {
+	if hint == "" {
+		return message
+	}
+	return message + "; " + hint
 }
 
 // publicationProblem says which event of a request a bus did not take.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 
@@ -10,6 +11,7 @@ import (
 
 	"github.com/switchyard-dev/switchyard/bus"
 	"github.com/switchyard-dev/switchyard/bus/event"
+	"github.com/switchyard-dev/switchyard/configs"
 	"github.com/switchyard-dev/switchyard/rules"
 	"github.com/switchyard-dev/switchyard/transform"
 )
@@ -41,6 +43,7 @@ type RuleTestResult struct {
 	Explanation rules.Explanation `json:"explanation" doc:"Why the filter matches or does not."`
 	Error       string            `json:"error,omitempty" doc:"Why the filter or the transform failed on this event."`
 	Event       json.RawMessage   `json:"event,omitempty" doc:"The transformed event, when it matched."`
+	Warnings    []Warning         `json:"warnings,omitempty" doc:"What the filter and the transform of the request cannot mean, whatever the event."`
 }
 
 // RuleOutcome is what one rule of a bus makes of an event.
@@ -88,12 +91,85 @@ func (s *Server) testOne(c *gin.Context, req *RuleTest) error {
 	if err != nil {
 		return err
 	}
-	ev, err := TestEvent(req.Event)
+	ev, err := eventUnderTest(req)
 	if err != nil {
 		return err
 	}
-	c.PureJSON(http.StatusOK, TryRule(m, t, in, ev))
+	out := TryRule(m, t, in, ev)
+	out.Warnings = s.warningsOf(req)
+	c.PureJSON(http.StatusOK, out)
 	return nil
+}
+
+// warningsOf is what a filter and a transform that compile cannot mean.
+func (s *Server) warningsOf(req *RuleTest) (out []Warning) {
+	if req.Filter == nil {
+		return nil
+	}
+	key, filter, err := req.Filter.one()
+	if err != nil {
+		return nil
+	}
+	for _, w := range s.opts.Rules.Lint(filter) {
+		found := Warning{Pointer: "/filter/" + key + w.Pointer, Line: w.Line, Column: w.Column, Message: withHint(w.Message, w.Hint)}
+		if key == "pattern" || key == "filters" {
+			found.Line, found.Column = 0, 0
+		}
+		out = append(out, found)
+	}
+	block, err := req.block()
+	if err != nil || block == nil {
+		return out
+	}
+	for _, w := range transform.Lint(s.opts.Rules, block, s.opts.Rules.LintExpr) {
+		found := Warning{Pointer: "/transform" + configs.TransformPointer(block, w.Key), Message: w.Message}
+		var at *rules.CompileError
+		if errors.As(w.Err, &at) {
+			found.Line, found.Column = at.Line, at.Column
+		}
+		out = append(out, found)
+	}
+	return out
+}
+
+// eventUnderTest is the event of a request.
+func eventUnderTest(req *RuleTest) (*event.Event, error) {
+	ev, err := TestEvent(req.Event)
+	var wrong *event.DecodeError
+	if errors.As(err, &wrong) {
+		return nil, problem(http.StatusBadRequest, "invalid-event", "the event: %v", wrong).with("/event"+wrong.Pointer(), wrong.Reason)
+	}
+	return ev, err
+}
+
+// block is the transform of a request as a document, nil without one.
+func (req *RuleTest) block() (*yaml.Node, error) {
+	if len(req.Transform) == 0 {
+		return nil, nil
+	}
+	var doc yaml.Node // JSON is YAML, with places
+	if err := yaml.Unmarshal(req.Transform, &doc); err != nil || len(doc.Content) != 1 {
+		return nil, problem(http.StatusBadRequest, "invalid-transform", "the transform cannot be read: %v", err).with("/transform", "it cannot be read")
+	}
+	return doc.Content[0], nil
+}
+
+// transformProblem is the problem of a transform that does not compile.
+func transformProblem(block *yaml.Node, err error) *Problem {
+	p := problem(http.StatusBadRequest, "invalid-transform", "the transform does not compile: %v", err)
+	for _, err := range each(err) {
+		field := ProblemField{Pointer: "/transform", Detail: err.Error()}
+		var te *transform.Error
+		if errors.As(err, &te) {
+			field = ProblemField{Pointer: "/transform" + configs.TransformPointer(block, te.Key), Line: te.TextLine, Column: te.TextColumn, Detail: te.Message}
+		}
+		var at *rules.CompileError
+		if errors.As(err, &at) {
+			field.Line, field.Column = at.Line, at.Column
+		}
+		p.Errors = append(p.Errors, field)
+	}
+	return p
 }
 
 // noPaging refuses the query parameters of a list, where there is none.
@@ -115,7 +191,7 @@ func (s *Server) testBus(c *gin.Context, req *RuleTest) error {
 	if len(req.Transform) > 0 {
 		return problem(http.StatusBadRequest, "invalid-parameter", `"transform" goes with "filter"; a rule has its own`).with("/transform", "not with all rules of a bus")
 	}
-	ev, err := TestEvent(req.Event)
+	ev, err := eventUnderTest(req)
 	if err != nil {
 		return err
 	}
@@ -177,25 +253,22 @@ func (s *Server) ruleUnderTest(req *RuleTest) (*rules.Matcher, *transform.Transf
 		return r.Matcher, r.Transform, in, nil
 	}
 	m, err := req.Filter.compile(s.opts.Rules)
-	if err != nil || len(req.Transform) == 0 {
+	if err != nil {
 		return m, nil, in, err
 	}
-	var doc yaml.Node // JSON is YAML, with places
-	if err := yaml.Unmarshal(req.Transform, &doc); err != nil || len(doc.Content) != 1 {
-		return nil, nil, in, problem(http.StatusBadRequest, "invalid-transform", "the transform cannot be read: %v", err)
+	block, err := req.block()
+	if err != nil || block == nil {
+		return m, nil, in, err
 	}
-	t, err := transform.Compile(s.opts.Rules, doc.Content[0])
+	t, err := transform.Compile(s.opts.Rules, block)
 	if err != nil {
-		return nil, nil, in, problem(http.StatusBadRequest, "invalid-transform", "the transform does not compile: %v", err).with("/transform", err.Error())
+		return nil, nil, in, transformProblem(block, err)
 	}
 	return m, t, in, nil
 }
 
-// compile compiles the one filter that is given; without one, every event
-// matches.
-func (f *RuleTestFilter) compile(env *rules.Env) (*rules.Matcher, error) {
-	given := ""
-	var filter rules.Filter
+// one is the one filter that is given, and its key.
+func (f *RuleTestFilter) one() (given string, filter rules.Filter, err error) {
 	for _, d := range []struct {
 		key, source string
 		to          *string
@@ -206,11 +279,21 @@ func (f *RuleTestFilter) compile(env *rules.Env) (*rules.Matcher, error) {
 		switch {
 		case d.source == "":
 		case given != "":
-			return nil, problem(http.StatusBadRequest, "invalid-filter", "the filter has %q and %q; give one", given, d.key).
+			return "", filter, problem(http.StatusBadRequest, "invalid-filter", "the filter has %q and %q; give one", given, d.key).
 				with("/filter/"+d.key, "beside "+given)
 		default:
 			given, *d.to = d.key, d.source
 		}
+	}
+	return given, filter, nil
+}
+
+// compile compiles the one filter that is given; without one, every event
+// matches.
+func (f *RuleTestFilter) compile(env *rules.Env) (*rules.Matcher, error) {
+	given, filter, err := f.one()
+	if err != nil {
+		return nil, err
 	}
 	m, err := env.Compile(filter)
 	if err == nil {
@@ -235,9 +318,19 @@ func jsonGiven(raw json.RawMessage) string {
 // say: specversion, id, source and type. The error is a *Problem or an
 // *event.DecodeError.
 func TestEvent(raw json.RawMessage) (*event.Event, error) {
+	var syntax *event.SyntaxError
+	if errors.As(event.CheckJSON(raw), &syntax) && given(raw) {
+		line, column := placeIn(raw, syntax.Offset)
+		return nil, problem(http.StatusBadRequest, "invalid-event", "the event is not JSON: %s (byte %d, line %d, column %d)", syntax.Reason, syntax.Offset, line, column).with("/event", syntax.Reason)
+	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
-		return nil, problem(http.StatusBadRequest, "invalid-event", `"event" is a CloudEvent as a JSON object`).with("/event", "missing or not an object")
+		what := "nothing"
+		var wrong *json.UnmarshalTypeError
+		if errors.As(err, &wrong) {
+			what = valueWords(wrong.Value)
+		}
+		return nil, problem(http.StatusBadRequest, "invalid-event", "the event is to be one CloudEvent as a JSON object, not %s", what).with("/event", "missing or not an object")
 	}
 	missing := false
 	for name, value := range map[string]string{"specversion": "1.0", "id": "test", "source": "/test", "type": "test"} {

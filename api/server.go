@@ -50,7 +50,15 @@ type Object struct {
 	JSON   []byte // JSON of its YAML, secrets redacted
 	Status any    // what it does at present; nil if there is nothing to say
 	// Warnings say what is likely wrong with an object that was just put.
-	Warnings []string
+	Warnings []Warning
+}
+
+// Warning says what is likely wrong with a request that is taken all the same.
+type Warning struct {
+	Pointer string `json:"pointer,omitempty" doc:"JSON pointer to the field in the request."`
+	Line    int    `json:"line,omitempty" doc:"Line in a text value such as an expression, or in the object that was put, from 1."`
+	Column  int    `json:"column,omitempty" doc:"Column in that line, from 1."`
+	Message string `json:"message" doc:"What is noticed, and what to do."`
 }
 
 // Condition is what If-Match or If-None-Match ask for.

@@ -1,11 +1,12 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
-	"strings"
+	"reflect"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -174,14 +175,10 @@ func readRequest(c *gin.Context, req any) error {
 	if err := needJSON(c); err != nil || req == nil || buf.Len() == 0 {
 		return err
 	}
-	dec := json.NewDecoder(buf)
+	dec := json.NewDecoder(bytes.NewReader(buf.Bytes()))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(req); err != nil {
-		p := problem(http.StatusBadRequest, "invalid-json", "the request body: %v", err)
-		if key, unknown := strings.CutPrefix(err.Error(), `json: unknown field "`); unknown {
-			p = p.with("/"+strings.TrimSuffix(key, `"`), "there is no such key")
-		}
-		return p
+		return badJSON(buf.Bytes(), err, reflect.TypeOf(req))
 	}
 	if dec.More() {
 		return problem(http.StatusBadRequest, "invalid-json", "the request body holds more than one JSON value")

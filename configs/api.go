@@ -26,7 +26,7 @@ func (l *Loader) ParseStored(kind, name string, data []byte) (Object, Diagnostic
 func (l *Loader) parseObject(kind, name string, data []byte, unlinted bool) (Object, Diagnostics) {
 	d := &document{loader: l, prefix: pathOf(kind, name), unlinted: unlinted}
 	if !slices.Contains([]string{Buses, Sources, Rules, Targets}, kind) {
-		d.addAt(0, 0, nil, fmt.Sprintf("%s is not a kind of object%s", quote(kind), didYouMean(kind, []string{Buses, Sources, Rules, Targets}, "kinds")), false)
+		d.addAt(0, 0, nil, fmt.Sprintf("%s is not a kind of object%s", quote(kind), DidYouMean(kind, []string{Buses, Sources, Rules, Targets}, "kinds")), false)
 		return Object{Kind: kind, Name: name}, d.diags
 	}
 	if problem := checkName(name); problem != "" {

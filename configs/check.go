@@ -95,7 +95,7 @@ func (c *checker) mention(o *object, m mention) {
 		c.add(o, m.line, m.column, m.path, "there is no "+what+" with the name that the reference gives", false)
 		return
 	}
-	hint := didYouMean(m.name, c.known(m.kind), m.kind)
+	hint := DidYouMean(m.name, c.known(m.kind), m.kind)
 	c.add(o, m.line, m.column, m.path, fmt.Sprintf("there is no %s %s%s", what, quote(m.name), hint), false)
 }
 
@@ -176,11 +176,21 @@ func (c *checker) scans() {
 			continue
 		}
 		o := beyond[i]
-		c.add(o, o.line, o.column, pathOf(Rules, o.name), fmt.Sprintf("rule %s is evaluated on every event of bus %s, "+
+		c.add(o, o.line, o.column, pathOf(Rules, o.name, filterKey(c.config.Rules[o.name].Filter)), fmt.Sprintf("rule %s is evaluated on every event of bus %s, "+
 			"which has %d such rules, and at most %d are allowed; let it compare an attribute or a value in the data with a literal, "+
 			"joined to the rest by &&, such as event.type == \"…\" && …, so that an index finds it; or raise scanRules of the bus",
 			quote(o.name), quote(bus), len(objects), b.ScanRules), false)
 	}
+}
+
+// filterKey is the key that a filter stands under.
+func filterKey(f rules.Filter) string {
+	for i, source := range [...]string{f.When, f.Pattern, f.Filters, f.SQL} {
+		if source != "" {
+			return dialects[i]
+		}
+	}
+	return ""
 }
 
 // busOf is the bus that a target publishes to, "" if it is of another kind.

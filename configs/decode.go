@@ -76,7 +76,7 @@ func (d *document) decodeSpecial(n *yaml.Node, v reflect.Value, path keyPath) bo
 		target.node = n
 	case *filtersNode:
 		if n.Kind != yaml.SequenceNode {
-			d.wrongType(n, path, "a list of filters")
+			d.wrongType(n, path, "a list of filters, such as [{exact: {type: com.example.order.placed}}]")
 			return true
 		}
 		target.node = n
@@ -186,7 +186,7 @@ func (d *document) decodeStruct(n *yaml.Node, v reflect.Value, path keyPath, pla
 
 func (d *document) checkEnum(n *yaml.Node, path keyPath, f field) {
 	if !slices.Contains(f.enum, n.Value) {
-		d.reportf(n, path, "%s is not known%s", quote(n.Value), didYouMean(n.Value, f.enum, "choices"))
+		d.reportf(n, path, "%s is not known%s", quote(n.Value), DidYouMean(n.Value, f.enum, "choices"))
 	}
 }
 
@@ -208,7 +208,7 @@ func (d *document) unknownKey(key *yaml.Node, path keyPath, place keyPlace, know
 		d.report(key, p, notYet(key.Value))
 		return
 	}
-	d.reportf(key, p, "unknown key %s%s", quote(key.Value), didYouMean(key.Value, known, "known keys"))
+	d.reportf(key, p, "unknown key %s%s", quote(key.Value), DidYouMean(key.Value, known, "known keys"))
 }
 
 func (d *document) decodeMap(n *yaml.Node, v reflect.Value, path keyPath) {

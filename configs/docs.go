@@ -57,7 +57,8 @@ rules' examples with ` + "`switchyard rules test`" + `.
 - ` + "`${env:NAME}`" + ` in a value is replaced by an environment variable, ` + "`${file:PATH}`" + `
   by the content of a file (without the line break at its end; relative to the
   configuration file). Where a number or true or false is wanted, the text is
-  read as one. An unset variable is an error. ` + "`$${`" + ` stands for a literal ` + "`${`" + `. What
+  read as one. An unset variable is an error; ` + "`validate`" + ` and ` + "`rules test`" + ` can take
+  it from a file (` + "`--env-file FILE`" + `). ` + "`$${`" + ` stands for a literal ` + "`${`" + `. What
   references stand for is never shown or stored. They work in files only, not
   in objects that come through the API.
 - Anchors, aliases and merge keys (` + "`<<`" + `) of YAML work within a file.

@@ -46,6 +46,9 @@ func (d *document) filter(name string, r *Rule, n *yaml.Node, path keyPath, w *r
 			f.SQL = w.SQL
 		}
 		if value.Kind == yaml.ScalarNode && strings.TrimSpace(value.Value) == "" {
+			if value.ShortTag() != "!!str" {
+				continue // what it is was reported
+			}
 			d.report(value, p, "it is empty; take it out if every event is to match")
 			continue
 		}

@@ -7,9 +7,9 @@ import (
 	"github.com/agnivade/levenshtein"
 )
 
-// didYouMean ends an error text about an unknown name: with the nearest of the
+// DidYouMean ends an error text about an unknown name: with the nearest of the
 // known names if one is near, else with all of them when they are few.
-func didYouMean(name string, known []string, what string) string {
+func DidYouMean(name string, known []string, what string) string {
 	const many = 1000 // more would take long, with as many wrong names
 	best, least := "", 1<<30
 	for _, k := range known[:min(len(known), many)] {

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"bytes"
 	"errors"
 	"reflect"
 	"strconv"
@@ -8,6 +9,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/switchyard-dev/switchyard/rules"
 	"github.com/switchyard-dev/switchyard/transform"
 )
 
@@ -73,6 +75,9 @@ func (d *document) compile(name string, r *Rule, n *yaml.Node, path keyPath, w *
 		var err error
 		r.Transform, err = transform.Compile(d.loader.Rules, w.Transform.node)
 		d.transformErrors(w.Transform.node, path.down("transform"), err)
+		if err == nil {
+			d.lintTransform(name, r, w.Transform.node, path.down("transform"))
+		}
 	}
 }
 
@@ -84,16 +89,58 @@ func (d *document) transformErrors(n *yaml.Node, path keyPath, err error) {
 			d.report(n, path, err.Error())
 			continue
 		}
-		at, p := walk(n, path, te.Key)
-		line, column := te.Line, te.Column
-		switch _, changed := d.written[at]; {
-		case changed || line == 0:
-			line, column = at.Line, at.Column
-		case te.TextLine > 0:
-			line, column = d.inside(at, te.TextLine, te.TextColumn)
-		}
-		d.addAt(line, column, p, d.mask(at, te.Message), false)
+		d.transformProblem(n, path, te, false)
 	}
+}
+
+// transformProblem reports a problem of the transform n.
+func (d *document) transformProblem(n *yaml.Node, path keyPath, te *transform.Error, warning bool) {
+	at, p := walk(n, path, te.Key)
+	line, column := te.Line, te.Column
+	switch _, changed := d.written[at]; {
+	case changed || line == 0:
+		line, column = at.Line, at.Column
+	case te.TextLine > 0:
+		line, column = d.inside(at, te.TextLine, te.TextColumn)
+	}
+	d.addAt(line, column, p, d.mask(at, te.Message), warning)
+}
+
+// lintTransform warns of what a transform cannot mean, and of what it reads and
+// no stored event has.
+func (d *document) lintTransform(name string, r *Rule, n *yaml.Node, path keyPath) {
+	if d.unlinted || d.loader.MostLinted > 0 && d.linted > d.loader.MostLinted || d.loader.hasTransform(name, r, d.appendJSON(nil, n, d.asWritten)) {
+		return
+	}
+	env := d.loader.Rules
+	warnings := transform.Lint(env, n, func(source string) []rules.Warning {
+		found := env.LintExpr(source)
+		if d.loader.Stored != nil {
+			events, which := d.loader.Stored(r.Bus)
+			found = append(found, env.UnseenExpr(source, r.Filter, events, which)...)
+		}
+		return found
+	})
+	for _, w := range warnings {
+		d.transformProblem(n, path, w, true)
+	}
+}
+
+// hasTransform reports whether the rule of this name is in force with the same
+// filter and the same transform, which were looked at before.
+func (l *Loader) hasTransform(name string, r *Rule, text []byte) bool {
+	if l.inForce(name, r.Filter, r) == nil {
+		return false
+	}
+	o := l.Current.objects[objectKey{Rules, name}]
+	return o != nil && bytes.Contains(o.raw, append([]byte(`"transform":`), text...))
+}
+
+// TransformPointer is the JSON pointer (RFC 6901) to what the key of a
+// transform.Error stands for within the block n.
+func TransformPointer(n *yaml.Node, key string) string {
+	_, p := walk(n, nil, key)
+	return Diagnostic{path: p}.Pointer()
 }
 
 // walk follows a path such as data.items[0].id as far as there is something.

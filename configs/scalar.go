@@ -5,6 +5,7 @@ import (
 	"math"
 	"reflect"
 	"strconv"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 )
@@ -25,6 +26,8 @@ func (d *document) decodeScalar(n *yaml.Node, v reflect.Value, path keyPath) {
 		switch {
 		case n.Kind == yaml.ScalarNode && (tag == "!!str" || tag == "!!timestamp"):
 			v.SetString(n.Value)
+		case n.Kind == yaml.ScalarNode && strings.HasPrefix(tag, "!") && !strings.HasPrefix(tag, "!!"):
+			d.reportf(n, path, "expected a text; a value that begins with ! has to be in quotes, for %s is a tag in YAML", quote(tag))
 		case n.Kind == yaml.ScalarNode:
 			d.reportf(n, path, "expected a text, not %s %s; put it in quotes", tagWords(tag), n.Value)
 		default:

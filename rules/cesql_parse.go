@@ -59,7 +59,14 @@ func (p *sqlParser) unexpected(expected string) {
 	if p.token.kind != sqlEnd {
 		found = excerpt(p.lex.source[at:p.token.end])
 	}
-	p.fail(at, "unexpected "+found, "expected "+expected)
+	switch strings.ToUpper(found) {
+	case "IS":
+		p.fail(at, "unexpected "+found, "write EXISTS subject, or NOT EXISTS subject for one that is not set")
+	case "ILIKE":
+		p.fail(at, "unexpected "+found, "write LOWER(subject) LIKE 'a%'")
+	default:
+		p.fail(at, "unexpected "+found, "expected "+expected)
+	}
 }
 
 // excerpt shortens what is quoted in an error.

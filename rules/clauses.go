@@ -82,7 +82,7 @@ func (c *celClauses) leaf(e ast.Expr, test node, negated bool) clause {
 		text = strings.Join(strings.Fields(c.source), " ")
 	}
 	text = c.shown(text)
-	out := clause{kind: testNode, text: text, test: test, write: c.writer, reads: readsOf(nil, e)}
+	out := clause{kind: testNode, text: text, test: test, write: c.writer, reads: c.lower.env.readsOf(c.source, e)}
 	if negated {
 		out.test, out.text = not(test), "!("+text+")"
 	}

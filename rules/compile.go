@@ -161,7 +161,7 @@ func checkIn(env *cel.Env, source, what, variable string) (*cel.Ast, error) {
 	}
 	checked, issues := env.Compile(source)
 	if issues.Err() != nil {
-		return nil, translate(source, what, variable, issues)
+		return nil, translate(env, source, what, variable, issues)
 	}
 	var problems []*CompileError
 	native := checked.NativeRep()

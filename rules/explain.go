@@ -71,6 +71,11 @@ func (m *Matcher) Explainer() *Explainer {
 	x.block.slots.addAll(m.filter.root, known)
 	for _, c := range x.leaves {
 		x.block.slots.addAll(&c.test, known)
+		for _, r := range c.reads {
+			for i := range r.when {
+				x.block.slots.addAll(&r.when[i].test, known)
+			}
+		}
 	}
 	x.block.slots.number()
 	return x

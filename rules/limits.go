@@ -8,7 +8,7 @@ const (
 	maxNodes          = 4096
 	maxComprehensions = 3 // one within the other
 	maxBinds          = 8 // cel.bind within another
-	maxRegexProgram   = 256
+	maxRegexProgram   = 1024
 	maxPrecision      = 100
 	maxRange          = 10_000
 	cachedFilters     = 1024 // by their sources
@@ -48,7 +48,7 @@ const (
 	// maxWildcard bounds the text of a wildcard, in bytes, and maxRegexPrograms the
 	// steps of all regular expressions of a pattern together.
 	maxWildcard      = 512
-	maxRegexPrograms = 4 * maxRegexProgram
+	maxRegexPrograms = maxRegexProgram
 
 	// baseBudget is the cost that an expression may have on an event of up to
 	// budgetStep bytes; it doubles whenever the event is twice as large. 10,000

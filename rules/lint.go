@@ -45,12 +45,21 @@ func (env *Env) Lint(f Filter) []Warning {
 	case inPattern:
 		l.lintPattern()
 	}
-	slices.SortStableFunc(l.warnings, func(a, b Warning) int {
-		return cmp.Or(cmp.Compare(a.Pointer, b.Pointer), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
-	})
-	return slices.CompactFunc(l.warnings, func(a, b Warning) bool {
-		return a.Line == b.Line && a.Column == b.Column && a.Pointer == b.Pointer && a.Message == b.Message
-	})
+	return l.found()
+}
+
+// LintExpr is Lint for an expression that results in any value, as a transform
+// has it: it looks for parts that always fail and for slips in names.
+func (env *Env) LintExpr(source string) []Warning {
+	l := linter{env: env, source: source}
+	checked, err := env.check(source, "the expression")
+	if err != nil {
+		return nil
+	}
+	native := checked.NativeRep()
+	c := celLint{&l, lowering{env: env, source: source}, native.SourceInfo()}
+	c.walk(native.Expr(), nil)
+	return l.found()
 }
 
 // linter collects the warnings of one filter.
@@ -58,9 +67,20 @@ type linter struct {
 	env      *Env
 	source   string
 	logic    logic
-	opaque   int  // keys that were given to what cannot be compared
-	oneValue bool // all tests of a place are about one and the same value
+	opaque   int      // keys that were given to what cannot be compared
+	oneValue bool     // all tests of a place are about one and the same value
+	wanted   []*claim // attributes that expressions in SQL read
 	warnings []Warning
+}
+
+// found is the warnings in the order of their places, each once.
+func (l *linter) found() []Warning {
+	slices.SortStableFunc(l.warnings, func(a, b Warning) int {
+		return cmp.Or(cmp.Compare(a.Pointer, b.Pointer), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	return slices.CompactFunc(l.warnings, func(a, b Warning) bool {
+		return a.Line == b.Line && a.Column == b.Column && a.Pointer == b.Pointer && a.Message == b.Message
+	})
 }
 
 func (l *linter) warn(at *claim, hint, format string, args ...any) {

@@ -121,6 +121,14 @@ func TestLintOfExpressions(t *testing.T) {
 			`1:11: dat is no attribute of CloudEvents, only nearly one; did you mean data?`},
 		{"a letter that is wrong in a long name", `event.datacontentype == "a"`,
 			`1:7: datacontentype is no attribute of CloudEvents, only nearly one; did you mean datacontenttype?`},
+		{"a field of an attribute", `event.detail.total > 100`,
+			`1:1: event.detail.total always fails: event.detail is an attribute, which has no fields; the data is event.data; did you mean event.data.total?`},
+		{"a field of a field of an attribute", `event.body["a-b"].c == "x"`,
+			`1:1: event.body["a-b"] always fails: event.body is an attribute, which has no fields; the data is event.data; did you mean event.data["a-b"]?`},
+		{"has of a field of an attribute", `has(event.payload.x)`,
+			`1:1: has(event.payload.x) always fails: event.payload is an attribute, which has no fields; the data is event.data; did you mean event.data.x?`},
+		{"elements of an attribute", `event.items.exists(i, i == 1)`,
+			`1:1: to go over event.items always fails: it is an attribute, and no list; the data is event.data; did you mean event.data.items?`},
 		{"in a second line", "event.type == \"a\" &&\n  event.subject.matches(\"^ä\")",
 			`2:3: the regular expression "^ä" is plain text; write event.subject.startsWith("ä"), which an index finds`},
 
@@ -163,6 +171,24 @@ func TestLintOfExpressions(t *testing.T) {
 			}
 			if got := lintText(env.Lint(Filter{When: tc.when})); got != tc.want {
 				t.Errorf("%s\ngot  %s\nwant %s", tc.when, got, tc.want)
+			}
+		})
+	}
+}
+
+func TestLintOfOtherExpressions(t *testing.T) {
+	env := mustEnv(t)
+	for _, tc := range []struct{ name, source, want string }{
+		{"an int added to a number of JSON", `event.data.x + 1`,
+			`1:1: event.data.x + 1 always fails: numbers in JSON are doubles, and + does not take a double and an int; write 1.0 in place of 1, or int(event.data.x)`},
+		{"a slip in a name", `{"a": event.dta.x}`,
+			`1:13: dta is no attribute of CloudEvents, only nearly one; did you mean data?`},
+		{"a path", `event.data.x`, ""},
+		{"what does not compile", `event.`, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := lintText(env.LintExpr(tc.source)); got != tc.want {
+				t.Errorf("%s\ngot  %s\nwant %s", tc.source, got, tc.want)
 			}
 		})
 	}
@@ -344,6 +370,15 @@ func TestLintOfSQL(t *testing.T) {
 			`2:5: specversion = '2.0' is never true, for specversion is always "1.0"; the filter never matches`},
 		{"an expression twice", `LENGTH(subject) > 3 AND LENGTH(subject) > 3`,
 			`1:25: LENGTH(subject) > 3 stands here twice; take one of them out`},
+		{"an order of times", `EXISTS time AND time > '2026-01-01T00:00:00Z'`,
+			`1:17: time > '2026-01-01T00:00:00Z' always fails: it is for whole numbers, and time is none; in when, write event.time > timestamp("2026-01-01T00:00:00Z")`},
+		{"an order of texts", `subject >= 'b'`,
+			`1:1: subject >= 'b' always fails: it is for whole numbers, and 'b' is none; texts can be compared with = and LIKE; when has an order of texts and times`},
+		{"a division by zero", `1/0 = 1`,
+			`1:1: 1/0 always fails: it divides by 0`},
+		{"a sum of texts", `LENGTH(subject) + 'a' = 3`,
+			`1:1: LENGTH(subject) + 'a' always fails: it is for whole numbers, and 'a' is none; texts can be compared with = and LIKE; when has an order of texts and times`},
+		{"an order of numbers in a text", `priority > '3'`, ""},
 
 		{"different attributes", `type = 'a' AND subject = 'b' OR myext = 5`, ""},
 		{"a guard", `EXISTS subject AND subject = 'a'`, ""},
@@ -378,7 +413,10 @@ func TestLintOfFilters(t *testing.T) {
 
 		{"a letter left out", `[{"prefix":{"sbject":"a"}}]`,
 			`/0/prefix/sbject: sbject is no attribute of CloudEvents, only nearly one; did you mean subject?`},
-		{"none", `[]`, ""},
+		{"no filter at all", `[]`,
+			`1:1: the filter matches every event: the list is empty; write a filter into it, or take it out if every event is to match`},
+		{"SQL that always fails", `[{"any":[{"sql":"time > 'x'"},{"exact":{"type":"a"}}]}]`,
+			`/0/any/0/sql: time > 'x' always fails: it is for whole numbers, and time is none; in when, write event.time > timestamp("x")`},
 		{"two attributes", `[{"exact":{"type":"a","subject":"b"}},{"sql":"myext > 4"}]`, ""},
 		{"alternatives", `[{"any":[{"exact":{"type":"a"}},{"prefix":{"type":"b"}},{"sql":"type = 'a'"}]}]`, ""},
 	} {
@@ -414,10 +452,19 @@ func TestLintOfPatterns(t *testing.T) {
 			`/subject/0: the regular expression "^eu/" is plain text; write {"prefix": "eu/"}`},
 		{"a slip in a name", `{"sorce":["a"]}`,
 			`/sorce: sorce is no attribute of CloudEvents, only nearly one; did you mean source?`},
+		{"an operator as a field", `{"detail":{"total":{"numeric":[">",100]}}}`,
+			`/detail/total/numeric: numeric is an operator, which stands in a list; here it is the name of a field; write [{"numeric": [">",100]}]`},
+		{"an exclusion as a field", `{"detail":{"a":{"status":{"anything-but":["x"]},"n":[1]}}}`,
+			`/detail/a/status/anything-but: anything-but is an operator, which stands in a list; here it is the name of a field; write [{"anything-but": "x"}]`},
+		{"a prefix as a field", `{"detail":{"tags":{"prefix":["ne"]}}}`,
+			`/detail/tags/prefix: prefix is an operator, which stands in a list; here it is the name of a field; write [{"prefix": "ne"}]`},
+		{"two fields for the type", `{"type":["a"],"detail-type":["b"]}`,
+			`/detail-type: type and detail-type are the same attribute, and both have to hold; write one of them; several types are alternatives in its list`},
 		{"in an $or", `{"$or":[{"type":["a","a"]},{"subject":["b"]}]}`,
 			`/$or/0/type/1: "a" stands here twice; take one of them out`},
 
 		{"the four kinds", `{"source":["/shop"],"detail":{"total":[{"numeric":[">",100]}],"state":[{"anything-but":["x"]}],"tags":["a","b"],"gone":[{"exists":false}]}}`, ""},
+		{"fields that are called as operators", `{"detail":{"prefix":["a"],"phone":{"prefix":["+49"],"number":["1"]},"x":{"numeric":["a"],"contains":[{"exists":true}]}}}`, ""},
 		{"values or none", `{"detail":{"a":["x",{"exists":false}]}}`, ""},
 		{"two paths to one array", `{"detail":{"items":{"a":["x"]},"items.b":["y"]}}`, ""},
 		{"a prefix and a suffix", `{"subject":[{"prefix":"eu/"},{"suffix":"/de"}]}`, ""},

@@ -119,6 +119,7 @@ func (l *celLint) walk(e ast.Expr, json []string) {
 	case ast.SelectKind:
 		s := e.AsSelect()
 		l.attribute(e, s.Operand(), s.FieldName())
+		l.fieldOf(e, s.Operand(), s.FieldName())
 		l.walk(s.Operand(), json)
 	case ast.CallKind:
 		call := e.AsCall()
@@ -135,6 +136,7 @@ func (l *celLint) walk(e ast.Expr, json []string) {
 			if args := call.Args(); args[1].Kind() == ast.LiteralKind {
 				if key, ok := args[1].AsLiteral().(types.String); ok {
 					l.attribute(e, args[0], string(key))
+					l.fieldOf(e, args[0], string(key))
 				}
 			}
 		case "matches":
@@ -151,6 +153,11 @@ func (l *celLint) walk(e ast.Expr, json []string) {
 		}
 	case ast.ComprehensionKind:
 		c := e.AsComprehension()
+		if p := l.textPlace(c.IterRange()); p != nil {
+			at := l.at(c.IterRange())
+			l.warn(&at, fmt.Sprintf("the data is event.data; did you mean event.data.%s?", p.attr),
+				"to go over %s always fails: it is an attribute, and no list", l.show(&at))
+		}
 		l.walk(c.IterRange(), json)
 		l.walk(c.AccuInit(), json)
 		inner := slices.DeleteFunc(slices.Clone(json), func(s string) bool {
@@ -247,10 +254,34 @@ func (l *celLint) attribute(e, operand ast.Expr, name string) {
 	l.slip(&at, name, near)
 }
 
+// textPlace is the attribute that an expression is, if it is one without fields
+// and elements.
+func (l *celLint) textPlace(e ast.Expr) *place {
+	p := l.lower.place(e)
+	if p == nil || p.attr == "data" || nearAttribute(p.attr) != "" { // which is said
+		return nil
+	}
+	return p
+}
+
+// fieldOf warns of a field of an attribute, which has none.
+func (l *celLint) fieldOf(e, operand ast.Expr, name string) {
+	p := l.textPlace(operand)
+	if p == nil {
+		return
+	}
+	at, meant := l.at(e), &place{attr: "data", keys: []string{name}}
+	l.warn(&at, fmt.Sprintf("the data is event.data; did you mean %s?", meant), "%s always fails: %s is an attribute, which has no fields", l.show(&at), p)
+}
+
 // slip warns of a name that is nearly that of an attribute.
 func (l *linter) slip(at *claim, name, near string) {
 	l.warn(at, fmt.Sprintf("did you mean %s?", near), "%s is no attribute of CloudEvents, only nearly one", name)
 }
+
+// NearAttribute is the attribute of the specification, or data, that a name is a
+// plain slip of, "" if it is none.
+func NearAttribute(name string) string { return nearAttribute(name) }
 
 // nearAttribute is the attribute of the specification that a name looks like a
 // slip of, "" if it does not. Extensions may have any name, so it has to be a

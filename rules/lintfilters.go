@@ -9,9 +9,12 @@ import (
 
 // lintFilters looks at filters of the CloudEvents Subscriptions API.
 func (l *linter) lintFilters() {
-	if c := l.claimList(andNode, json.RawMessage(l.source), claim{line: 1, column: 1}); len(c.kids) > 0 {
-		l.check(c)
+	c := l.claimList(andNode, json.RawMessage(l.source), claim{line: 1, column: 1})
+	if len(c.kids) == 0 {
+		l.warn(c, "write a filter into it, or take it out if every event is to match", "the filter matches every event: the list is empty")
+		return
 	}
+	l.check(c)
 }
 
 // claimList is an array of filters as a claim.
@@ -45,6 +48,11 @@ func (l *linter) claimFilter(raw json.RawMessage, at claim) *claim {
 			return &at
 		case "exact", "prefix", "suffix":
 			return l.claimAttributes(dialect, value, at)
+		case "sql":
+			var source string
+			if json.Unmarshal(value, &source) == nil {
+				l.readsSQL(source, claim{line: 1, column: 1, pointer: inner.pointer})
+			}
 		}
 	}
 	return l.claimOpaque(raw, at)

@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -20,6 +22,9 @@ func (l *linter) lintPattern() {
 // fields looks at the fields of an object; so is what follows when one of them
 // is never true.
 func (l *linter) fields(s *patternSource, v *jsonValue, path []string, so string) {
+	if len(path) == 0 {
+		l.bothTypes(s, v)
+	}
 	for i := range v.members {
 		m := &v.members[i]
 		if m.name == "$or" && either(&m.value) {
@@ -36,9 +41,53 @@ func (l *linter) fields(s *patternSource, v *jsonValue, path []string, so string
 		case mapValue:
 			l.fields(s, &m.value, below, so)
 		case listValue:
+			l.operatorOutside(s, v, m, path)
 			l.alternatives(s, m, below, so)
 		}
 	}
+}
+
+// bothTypes warns of two fields for one attribute.
+func (l *linter) bothTypes(s *patternSource, v *jsonValue) {
+	var first *jsonMember
+	for i := range v.members {
+		m := &v.members[i]
+		if m.name != "type" && m.name != "detail-type" {
+			continue
+		}
+		if first != nil && first.name != m.name {
+			l.warn(&claim{line: 1, column: 1, pointer: s.root.pointerTo(m.start)}, "write one of them; several types are alternatives in its list",
+				"%s and %s are the same attribute, and both have to hold", first.name, m.name)
+		}
+		first = m
+	}
+}
+
+// operatorOutside warns of a field that is called as an operator, in place of an
+// operator in a list. Fields of data may have any name, so either the name or
+// what stands with it has to be unusual.
+func (l *linter) operatorOutside(s *patternSource, of *jsonValue, m *jsonMember, path []string) {
+	if len(path) < 2 || path[0] != "detail" || !slices.Contains(operatorNames(), m.name) {
+		return
+	}
+	list := m.value.list
+	plain := len(list) > 0 && !slices.ContainsFunc(list, func(v jsonValue) bool { return v.kind == mapValue })
+	switch m.name {
+	case "numeric":
+		plain = len(list) >= 2 && list[0].kind == textValue && list[1].kind == numberValue
+	case "anything-but", "equals-ignore-case":
+	default:
+		plain = plain && len(of.members) == 1
+	}
+	if !plain {
+		return
+	}
+	argument := s.source[m.value.start:m.value.end]
+	if m.name != "numeric" && len(list) == 1 {
+		argument = s.source[list[0].start:list[0].end]
+	}
+	l.warn(&claim{line: 1, column: 1, pointer: s.root.pointerTo(m.start)}, fmt.Sprintf("write [{%q: %s}]", m.name, shorten(argument)),
+		"%s is an operator, which stands in a list; here it is the name of a field", m.name)
 }
 
 // alternatives looks at what a field may be.

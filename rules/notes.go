@@ -123,6 +123,9 @@ func (c *clause) value(x *Explainer) string {
 	}
 	var parts []string
 	for _, r := range c.reads {
+		if !r.asked(x) {
+			continue
+		}
 		if text, _ := r.shown(x); text != "" {
 			if len(c.reads) > 1 {
 				text = r.String() + " = " + text
@@ -144,13 +147,15 @@ func (c *clause) note(x *Explainer) string {
 	var parts []string
 	lacks := false
 	for _, r := range c.reads {
-		text, missing := r.shown(x)
-		if missing != "" {
-			parts = append(parts, missing+" is missing")
-			lacks = true
-		} else {
-			parts = append(parts, r.last()+" is "+text)
+		if !r.asked(x) {
+			continue
 		}
+		text, missing := r.sentence(x)
+		if missing != "" {
+			text = missing + " is missing"
+			lacks = true
+		}
+		parts = append(parts, text)
 	}
 	switch {
 	case !c.looked:
@@ -191,6 +196,12 @@ func (c *clause) testNote(x *Explainer, p *place) string {
 	}
 	verb := " is "
 	s := p.last() + verb + text
+	if p.reach == reachAll && v.kind == mapValue && c.test.asksPresence() {
+		if c.out == yes {
+			return s + "; exists asks for values, and an object is none"
+		}
+		return s + ", and exists asks for a value"
+	}
 	if p.reach == reachAll && v.kind == mapValue {
 		return s + ", which a pattern does not compare"
 	}
@@ -214,6 +225,12 @@ func (c *clause) testNote(x *Explainer, p *place) string {
 		}
 	}
 	return s
+}
+
+// asksPresence reports whether a condition asks for a value and no more.
+func (n *node) asksPresence() bool {
+	n = n.inner()
+	return n.kind == testNode && n.test == exists
 }
 
 // inner is the condition without the negations before it.

@@ -99,7 +99,7 @@ func (s *fieldSource) literal(v *jsonValue) (x scalar, ok bool) {
 	case textValue:
 		x.text = within(s.source, v.text)
 	case numberValue:
-		if x.num, ok = s.number(v); !ok {
+		if x.num, ok = s.number(v, "numbers are doubles; compare a longer one as text"); !ok {
 			return x, false
 		}
 	case boolValue:
@@ -129,11 +129,11 @@ func (s *fieldSource) canonical(v *jsonValue, num float64) string {
 	return v.num
 }
 
-func (s *fieldSource) number(v *jsonValue) (float64, bool) {
+func (s *fieldSource) number(v *jsonValue, hint string) (float64, bool) {
 	f, err := strconv.ParseFloat(v.num, 64)
 	mantissa, _, _ := strings.Cut(strings.ToLower(v.num), "e")
 	if err != nil || f == 0 && strings.ContainsAny(mantissa, "123456789") {
-		s.refuse(v, fmt.Sprintf("the number %s is beyond what can be compared", shorten(v.num)), "numbers are doubles; compare a longer one as text")
+		s.refuse(v, fmt.Sprintf("the number %s is beyond what can be compared", shorten(v.num)), hint)
 		return 0, false
 	}
 	return f, true

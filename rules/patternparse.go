@@ -109,6 +109,8 @@ func (s *patternSource) field(m *jsonMember, path []string) {
 			hint := `write a list of what it may be: ["…"]`
 			if near := meant(m.name, "detail"); near != "" {
 				hint = near
+			} else if len(v.members) == 1 && slices.Contains(operatorNames(), v.members[0].name) {
+				hint = "an operator stands in a list: [" + shorten(s.source[v.start:v.end]) + "]"
 			}
 			s.refuseMember(m, fmt.Sprintf("the attribute %s has no fields", inQuotes(m.name)), hint)
 			return
@@ -122,6 +124,12 @@ func (s *patternSource) field(m *jsonMember, path []string) {
 		hint := "write what the field may be in a list: [" + shorten(s.source[v.start:v.end]) + "]"
 		if slices.Contains(operatorNames(), m.name) {
 			hint = "an operator stands in a list: [{" + shorten(s.source[m.start:v.end]) + "}]"
+		}
+		if v.kind == nullValue {
+			hint = "indent what is to stand in it; for a field that is null, write [null]"
+			if path[0] != "detail" || len(path) == 1 {
+				hint = "indent what is to stand in it"
+			}
 		}
 		s.refuseValue(v, fmt.Sprintf("%s has %s, where a list or an object should be", inQuotes(m.name), v.kindName()), hint)
 	}

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -76,11 +77,15 @@ func (s *fieldSource) numeric(arg *jsonValue) (n node, ok bool) {
 			s.refuse(sign, fmt.Sprintf("numeric has no comparison %s", shorten(s.source[sign.start:sign.end])), numericHint)
 			return n, false
 		}
+		if num.kind == textValue && outOfRange(num.text) { // which YAML takes for text
+			s.refuse(num, fmt.Sprintf("the number %s is beyond what can be compared", shorten(num.text)), doublesHint)
+			return n, false
+		}
 		if num.kind != numberValue {
 			s.refuse(num, fmt.Sprintf("numeric compares with a number, not %s", num.kindName()), numericHint)
 			return n, false
 		}
-		x, ok := s.number(num)
+		x, ok := s.number(num, doublesHint)
 		if !ok {
 			return n, false
 		}
@@ -109,6 +114,14 @@ func (s *fieldSource) numeric(arg *jsonValue) (n node, ok bool) {
 func (s *fieldSource) numericText(n node, source string) node {
 	test := node{kind: residualNode, more: &numericAttribute{place: s.place, limits: n, source: source}}
 	return parent(andNode, s.test(exists), test)
+}
+
+const doublesHint = "numbers are doubles, of at most about 1.8e308"
+
+// outOfRange reports whether text is a number that is no double.
+func outOfRange(text string) bool {
+	_, err := strconv.ParseFloat(text, 64)
+	return errors.Is(err, strconv.ErrRange)
 }
 
 // numericAttribute is a residual: the number that an attribute's text is, is

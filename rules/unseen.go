@@ -8,90 +8,132 @@ import (
 	"strings"
 
 	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
 
 	"github.com/agnivade/levenshtein"
 
 	"github.com/switchyard-dev/switchyard/bus/event"
 )
 
-// leastSeen is how many events it takes to say that they never have something.
-const leastSeen = 5
+// LeastSeen is how many events it takes to say that they never have something.
+const LeastSeen = 5
 
 // Unseen warns of what a filter asks for and none of the events has: a type, a
 // path in the data, an extension. Of events whose type does not fit, no path is
 // expected. where says which events they are, such as "the last 100 events of
 // bus orders". Few events prove nothing.
 func (env *Env) Unseen(f Filter, events []*event.Event, where string) []Warning {
-	if len(events) < leastSeen {
+	if len(events) < LeastSeen {
 		return nil
 	}
 	l := linter{env: env}
-	root, wanted := l.parts(f)
+	root, wanted, absent := l.parts(f)
 	if root == nil {
 		return nil
 	}
-	var fitting []*event.Event
-	for _, ev := range events {
-		if may, _ := root.mayBe(&view{ev: ev}); may {
-			fitting = append(fitting, ev)
-		}
-	}
+	fitting := root.fitting(events)
 	if len(fitting) == 0 {
+		l.warnings = nil
 		l.unseenType(root, events, where)
 		return l.warnings
 	}
-	if len(fitting) < leastSeen {
+	return l.unseen(wanted, absent, fitting, len(fitting) < len(events), where)
+}
+
+// UnseenExpr is Unseen for an expression in the transform of a rule with the
+// filter f.
+func (env *Env) UnseenExpr(source string, f Filter, events []*event.Event, where string) []Warning {
+	if len(events) < LeastSeen {
 		return nil
 	}
-	if len(fitting) < len(events) {
-		where = fmt.Sprintf("the %d events among %s whose type fits", len(fitting), where)
+	checked, err := env.check(source, "the expression")
+	if err != nil {
+		return nil
+	}
+	fitting := events
+	l := linter{env: env}
+	if root, _, _ := l.parts(f); root != nil {
+		fitting = root.fitting(events)
+	}
+	native := checked.NativeRep()
+	c := celLint{&linter{env: env, source: source}, lowering{env: env, source: source}, native.SourceInfo()}
+	return c.unseen(c.reads(native.Expr()), nil, fitting, len(fitting) < len(events), where)
+}
+
+// fitting are the events of whose type the claim may be true.
+func (c *claim) fitting(events []*event.Event) (out []*event.Event) {
+	for _, ev := range events {
+		if may, _ := c.mayBe(&view{ev: ev}); may {
+			out = append(out, ev)
+		}
+	}
+	return out
+}
+
+// unseen warns of what is wanted and none of the events has, and of what is to
+// be absent and is an object, for which EventBridge's exists has no eye.
+func (l *linter) unseen(wanted, absent []*claim, events []*event.Event, some bool, where string) []Warning {
+	l.warnings = nil // those of Lint
+	if len(events) < LeastSeen {
+		return nil
+	}
+	if some {
+		where = fmt.Sprintf("the %d events among %s whose type fits", len(events), where)
 	}
 	seen := map[string]bool{}
 	for _, c := range wanted {
-		l.unseenPath(c, fitting, where, seen)
+		l.unseenPath(c, events, where, seen)
+	}
+	for _, c := range absent {
+		p := c.test.place
+		if slices.ContainsFunc(events, func(ev *event.Event) bool { return p.resolve(&view{ev: ev}).kind == mapValue }) {
+			l.warn(c, "ask for a field in it", "%s is an object in some of %s, and {exists: false} is true of an object", p, where)
+		}
 	}
 	return l.warnings
 }
 
 // parts is a filter as a claim, and claims that look at a place each.
-func (l *linter) parts(f Filter) (root *claim, wanted []*claim) {
+func (l *linter) parts(f Filter) (root *claim, wanted, absent []*claim) {
 	d, source, err := f.written()
 	if err != nil || source == "" {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if _, err := l.env.Compile(f); err != nil {
-		return nil, nil
+		return nil, nil, nil
 	}
 	l.source = source
 	switch d {
 	case inCEL:
 		checked, err := l.env.check(source, "the filter")
 		if err != nil {
-			return nil, nil
+			return nil, nil, nil
 		}
 		native := checked.NativeRep()
 		c := celLint{l, lowering{env: l.env, source: source}, native.SourceInfo()}
-		return c.claim(native.Expr()), c.paths(nil, native.Expr())
+		return c.claim(native.Expr()), c.reads(native.Expr()), nil
 	case inSQL:
 		parsed, problems := parseSQL(source)
 		if len(problems) > 0 {
-			return nil, nil
+			return nil, nil, nil
 		}
-		root = l.claimSQL(&sqlLowering{env: l.env, source: source}, &parsed)
+		l.readsSQL(source, claim{})
+		return l.claimSQL(&sqlLowering{env: l.env, source: source}, &parsed), l.wanted, nil
 	case inFilters:
 		root = l.claimList(andNode, []byte(source), claim{line: 1, column: 1})
 	default:
 		return l.patternParts()
 	}
-	return root, root.tests(nil)
+	return root, append(root.tests(nil), l.wanted...), nil
 }
 
 // patternParts is a pattern as a claim, of which only the alternatives for the
-// type are known, and claims that look at a place each.
-func (l *linter) patternParts() (root *claim, wanted []*claim) {
+// type are known, claims that look at a place each, and such about places at
+// which there is to be nothing.
+func (l *linter) patternParts() (root *claim, wanted, absent []*claim) {
 	s := &patternSource{jsonSource: jsonSource{source: l.source}, env: l.env, paths: map[string]int32{}}
 	if !s.read("the pattern") {
-		return nil, nil
+		return nil, nil, nil
 	}
 	root = &claim{kind: andNode, line: 1, column: 1}
 	var visit func(v *jsonValue, path []string, within bool)
@@ -110,10 +152,17 @@ func (l *linter) patternParts() (root *claim, wanted []*claim) {
 				continue
 			}
 			f, ok := s.alternatives(m, below)
-			if !ok || f.absent {
+			if !ok {
 				continue
 			}
 			at := claim{line: 1, column: 1, pointer: s.root.pointerTo(m.start)}
+			if f.absent {
+				if below[0] == "detail" {
+					at.test = &node{kind: testNode, place: l.env.places.of(reachValue, "data", below[1:])}
+					absent = append(absent, &at)
+				}
+				continue
+			}
 			if p := s.attribute(below[0]); below[0] != "detail" && p.attr == "type" && !within {
 				root.kids = append(root.kids, l.claimOf(&f.test, at))
 			} else {
@@ -126,7 +175,7 @@ func (l *linter) patternParts() (root *claim, wanted []*claim) {
 		}
 	}
 	visit(&s.root, nil, false)
-	return root, wanted
+	return root, wanted, absent
 }
 
 // tests appends the tests of a claim. Those that ask whether there is a value
@@ -141,8 +190,31 @@ func (c *claim) tests(dst []*claim) []*claim {
 	return dst
 }
 
+// reads are the paths of an expression that it cannot do without: what has() or
+// in asks for first is not among them.
+func (l *celLint) reads(e ast.Expr) []*claim {
+	var asked []*place
+	ast.PostOrderVisit(e, ast.NewExprVisitor(func(e ast.Expr) {
+		if n, ok := l.lower.test(e); ok && (n.test == exists || n.test == hasMember) {
+			p := n.place
+			if n.test == hasMember && n.operand == textValue && p.attr == "data" {
+				p = l.env.places.of(reachValue, "data", append(slices.Clone(p.keys), n.text))
+			}
+			asked = append(asked, p)
+		}
+	}))
+	return slices.DeleteFunc(l.paths(nil, e), func(c *claim) bool {
+		for p := c.test.place; p != nil; p = p.parent {
+			if slices.Contains(asked, p) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
 // paths appends the longest paths of an expression. What has() asks for need not
-// be there.
+// be there, nor what stands behind a ? or :.
 func (l *celLint) paths(dst []*claim, e ast.Expr) []*claim {
 	if p := l.lower.place(e); p != nil {
 		at := l.at(e)
@@ -155,10 +227,14 @@ func (l *celLint) paths(dst []*claim, e ast.Expr) []*claim {
 			dst = l.paths(dst, e.AsSelect().Operand())
 		}
 	case ast.CallKind:
+		args := e.AsCall().Args()
 		if e.AsCall().IsMemberFunction() {
 			dst = l.paths(dst, e.AsCall().Target())
 		}
-		for _, a := range e.AsCall().Args() {
+		if e.AsCall().FunctionName() == operators.Conditional {
+			args = args[:1]
+		}
+		for _, a := range args {
 			dst = l.paths(dst, a)
 		}
 	case ast.ListKind:

@@ -39,6 +39,14 @@ func TestPathsThatNoEventHas(t *testing.T) {
 		{"an extension in filters", Filter{Filters: `[{"exact":{"type":"placed"}},{"prefix":{"tenants":"a"}}]`},
 			`/1/prefix/tenants: none of the 6 events among the last 12 events of bus orders whose type fits has event.tenants; the nearest is event.tenant`},
 
+		{"an extension in SQL that is compared as a number", Filter{SQL: `tennant > 3 OR LENGTH(tenat) > 3`},
+			`1:1: none of the last 12 events of bus orders has event.tennant; the nearest is event.tenant
+1:23: none of the last 12 events of bus orders has event.tenat; the nearest is event.tenant`},
+		{"an extension in SQL in filters", Filter{Filters: `[{"sql":"tennant > 3"}]`},
+			`/0/sql: none of the last 12 events of bus orders has event.tennant; the nearest is event.tenant`},
+		{"an object that is to be absent", Filter{Pattern: `{"detail":{"placed":[{"exists":false}]}}`},
+			`/detail/placed: event.data.placed is an object in some of the last 12 events of bus orders, and {exists: false} is true of an object; ask for a field in it`},
+
 		{"a path in a pattern", Filter{Pattern: `{"detail":{"totl":[5],"items":{"sku":["a"]}}}`},
 			`/detail/totl: none of the last 12 events of bus orders has event.data.totl; the nearest is event.data.total`},
 		{"a path through an array in a pattern", Filter{Pattern: `{"type":["placed"],"detail":{"items.skuu":["a"]}}`},
@@ -49,6 +57,11 @@ func TestPathsThatNoEventHas(t *testing.T) {
 		{"a pattern that fits", Filter{Pattern: `{"detail-type":[{"prefix":"pl"}],"tenant":["b"],"detail":{"items":{"sku":["z"]},"placed.by":["y"],"gone":[{"exists":false}]}}`}, ""},
 		{"paths that there are", Filter{When: `event.data.total > 5 && event.data.placed.by == "x" && event.tenant == "a"`}, ""},
 		{"what has asks for", Filter{When: `has(event.data.totl) || event.data.?x.hasValue()`}, ""},
+		{"a path behind has", Filter{When: `has(event.data.totl) && event.data.totl.x > 5`}, ""},
+		{"a path behind in", Filter{When: `"totl" in event.data && event.data.totl > 5`}, ""},
+		{"a choice of paths", Filter{When: `(has(event.data.total) ? event.data.total : event.data.amount) >= 1000`}, ""},
+		{"a path with a default", Filter{When: `default(event.data.totl, 0) > 5 || coalesce(event.data.a, event.data.total) > 5`}, ""},
+		{"an extension behind EXISTS", Filter{SQL: `EXISTS tennant AND tennant > 3`}, ""},
 		{"an attribute that is not set", Filter{When: `event.subject == "a"`}, ""},
 		{"a path within a list", Filter{When: `event.data.items.exists(i, i.qty > 1.0)`}, ""},
 		{"no filter", Filter{}, ""},
@@ -58,7 +71,7 @@ func TestPathsThatNoEventHas(t *testing.T) {
 			if got := lintText(env.Unseen(tc.f, events, "the last 12 events of bus orders")); got != tc.want {
 				t.Errorf("\ngot  %s\nwant %s", got, tc.want)
 			}
-			if got := env.Unseen(tc.f, events[:leastSeen-1], "few"); got != nil {
+			if got := env.Unseen(tc.f, events[:LeastSeen-1], "few"); got != nil {
 				t.Errorf("of few events: %v", got)
 			}
 		})

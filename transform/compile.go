@@ -24,6 +24,8 @@ const (
 type compiler struct {
 	env         *rules.Env
 	problems    []*Error
+	look        func(source string) []rules.Warning // of Lint; nil does not look
+	warnings    []*Error
 	nodes       int
 	expressions int
 }
@@ -59,6 +61,7 @@ func (c *compiler) block(t *Transform, n *yaml.Node) {
 		case meant(name) != "":
 			c.report(key, name, "did you mean %s? An extension cannot have this name here", meant(name))
 		default:
+			c.lintName(key, name)
 			c.attribute(t, key, name, val)
 		}
 	}
@@ -276,6 +279,7 @@ func (c *compiler) string(n *yaml.Node, path string) (single *text, plain string
 	var literal strings.Builder
 	for _, p := range pieces {
 		if !p.expression {
+			c.lintText(n, path, p.text)
 			literal.WriteString(p.text)
 			t.segments = append(t.segments, segment{literal: p.text})
 			continue
@@ -293,6 +297,7 @@ func (c *compiler) string(n *yaml.Node, path string) (single *text, plain string
 			ok = false
 			continue
 		}
+		c.lintExpression(n, path, p)
 		t.segments = append(t.segments, segment{expr: x})
 	}
 	return single, literal.String(), ok

@@ -65,7 +65,10 @@ func (c *compiler) input(n *yaml.Node) template {
 		return literal(strings.TrimSpace(n.Value))
 	}
 	before := c.expressions
+	look := c.look
+	c.look = nil // texts are what they are
 	t := c.template(n, formInput, 1)
+	c.look = look
 	if c.expressions > before {
 		c.report(n, formInput, "it is a constant, without expressions; data may have them")
 		return literal("null")

@@ -189,7 +189,7 @@ func TestApplyFails(t *testing.T) {
 func TestCompileProblems(t *testing.T) {
 	tests := []struct{ name, block, want string }{
 		{"an expression at its place", "type: a\ndata:\n  note: \"x ${{ foo }}\"", `3:16: data.note: undeclared reference to 'foo'; the expression sees "event" only`},
-		{"a plain scalar", "data: ${{ event.type.startsWith(3) }}", `1:22: data: startsWith cannot be applied to string.(int)`},
+		{"a plain scalar", "data: ${{ event.type.startsWith(3) }}", `1:22: data: startsWith cannot be applied to string.(int); it takes a text, in quotes`},
 		{"all of them, in order", "Type: a\ndata:\n  a: \"${{ foo }}\"\n  b: [\"${{ \"]\nspecversion: \"2.0\"",
 			"1:1: Type: \"Type\" is not the name of an attribute: names are lower-case letters and digits; what belongs to the payload stands under data\n" +
 				"3:11: data.a: undeclared reference to 'foo'; the expression sees \"event\" only\n" +

@@ -404,6 +404,9 @@ func (m *manager) Put(ctx context.Context, kind, name string, body []byte, cond 
 		return api.Object{}, false, readOnly(old)
 	}
 	parsed, found := m.loader.ParseObject(kind, name, body)
+	if len(parsed.Raw) == 0 && found.HasErrors() { // it could not even be read
+		return api.Object{}, false, &api.InvalidError{Diagnostics: found}
+	}
 	objects := append(without(m.objects, kind, name), parsed)
 	merged, more := m.loader.Merge(m.file, objects)
 	if found = append(found, more...); found.HasErrors() {
@@ -428,7 +431,11 @@ func (m *manager) Put(ctx context.Context, kind, name string, body []byte, cond 
 	o, _ := m.show(kind, name)
 	for _, w := range found.Warnings() {
 		m.log.Warn(w.Message, "at", w.Path)
-		o.Warnings = append(o.Warnings, w.Path+": "+w.Message)
+		warning := api.Warning{Pointer: w.Pointer(), Line: w.Line, Column: w.Column, Message: w.Message}
+		if k, n := w.Object(); k != kind || n != name { // what it means for another one
+			warning = api.Warning{Message: w.Path + ": " + w.Message}
+		}
+		o.Warnings = append(o.Warnings, warning)
 	}
 	return o, !exists, nil
 }

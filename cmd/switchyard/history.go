@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"slices"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/switchyard-dev/switchyard/api"
 	"github.com/switchyard-dev/switchyard/bus/event"
+	"github.com/switchyard-dev/switchyard/configs"
 )
 
 // history is rules test --history: a dry run over the events that a server has
@@ -23,7 +25,10 @@ import (
 type history struct {
 	on             bool
 	rule           string
-	when, bus      string
+	bus            string
+	filter         map[string]*string // by dialect
+	block          json.RawMessage    // the transform of a rule of a file
+	own            bool               // the rule is one of a file
 	from, to       string
 	limit, samples int
 }
@@ -32,8 +37,12 @@ func (h *history) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&h.rule, "rule", "", "only this rule")
 	f.BoolVar(&h.on, "history", false, "try a rule or a filter on the events that the server has stored")
-	f.StringVar(&h.when, "when", "", "with --history: a CEL filter, in place of a rule")
-	f.StringVar(&h.bus, "bus", "", "with --when: the bus whose events are meant")
+	h.filter = map[string]*string{}
+	for _, d := range [...][2]string{{"when", "a filter in CEL"}, {"pattern", "an event pattern, as JSON"},
+		{"filters", "a list of filters of the CloudEvents Subscriptions API, as JSON"}, {"sql", "a filter in CloudEvents SQL"}} {
+		h.filter[d[0]] = f.String(d[0], "", "with --history: "+d[1]+", in place of a rule")
+	}
+	f.StringVar(&h.bus, "bus", "", "with a filter: the bus whose events are meant")
 	f.StringVar(&h.from, "from", "", "with --history: from this sequence or RFC 3339 time on")
 	f.StringVar(&h.to, "to", "", "with --history: up to this sequence or time")
 	f.IntVar(&h.limit, "limit", 0, "with --history: look at this many events at most; 0 is all")
@@ -41,43 +50,87 @@ func (h *history) flags(cmd *cobra.Command) {
 }
 
 // check refuses flags that do not go together.
-func (h *history) check(cmd *cobra.Command) error {
+func (h *history) check(cmd *cobra.Command, args []string) error {
 	if !h.on {
-		for _, name := range []string{"when", "bus", "from", "to", "limit", "samples", "server"} {
+		for _, name := range []string{"when", "pattern", "filters", "sql", "bus", "from", "to", "limit", "samples", "server"} {
 			if cmd.Flags().Changed(name) {
 				return &usageError{fmt.Errorf("--%s goes with --history", name)}
 			}
 		}
 		return nil
 	}
-	byFilter := cmd.Flags().Changed("when")
+	filters := 0
+	for _, name := range slices.Sorted(maps.Keys(h.filter)) {
+		if !cmd.Flags().Changed(name) {
+			continue
+		}
+		filters++
+		if text := *h.filter[name]; (name == "pattern" || name == "filters") && !json.Valid([]byte(text)) {
+			return &usageError{fmt.Errorf("--%s takes JSON, and %q is none", name, text)}
+		}
+	}
 	switch {
-	case (h.rule != "") == byFilter:
-		return &usageError{errors.New("--history takes either --rule, or --when and --bus")}
-	case byFilter == (h.bus == ""):
-		return &usageError{errors.New("--bus goes with --when, and --when with --bus")}
+	case filters > 1 || filters == 1 && (h.rule != "" || len(args) > 0) || filters+len(args) == 0 && h.rule == "":
+		return &usageError{errors.New("--history takes one of: --rule, CONFIG with --rule, or a filter (--when, --pattern, --filters or --sql) with --bus")}
+	case len(args) == 0 && (filters == 0) != (h.bus == ""):
+		return &usageError{errors.New("--bus goes with a filter (--when, --pattern, --filters or --sql), and such a filter with --bus")}
 	case h.limit < 0 || h.samples < 0:
 		return &usageError{errors.New("--limit and --samples take numbers from 0")}
 	}
 	return nil
 }
 
+// take makes a rule of a configuration the one that is tried.
+func (h *history) take(cfg *configs.Config, file string) error {
+	if names := slices.Sorted(maps.Keys(cfg.Rules)); h.rule == "" {
+		if len(names) != 1 {
+			return &usageError{fmt.Errorf("%s has %s; say which with --rule", file, counted(len(names), "rule", "rules"))}
+		}
+		h.rule = names[0]
+	}
+	rule := cfg.Rules[h.rule]
+	object, _ := cfg.Object(configs.Rules, h.rule)
+	var written struct {
+		When, SQL, Pattern, Filters, Transform json.RawMessage
+	}
+	if err := json.Unmarshal(object.Raw, &written); err != nil {
+		return err
+	}
+	for _, part := range []json.RawMessage{written.When, written.SQL, written.Pattern, written.Filters, written.Transform} {
+		if text := string(part); strings.Contains(text, "${env:") || strings.Contains(text, "${file:") {
+			return &usageError{fmt.Errorf("rule %q has a reference in its filter or its transform, and what that stands for is not sent; try the rule that is in force, without %s", h.rule, file)}
+		}
+	}
+	h.own, h.block = true, written.Transform
+	if h.bus == "" {
+		h.bus = rule.Bus
+	}
+	*h.filter["when"], *h.filter["sql"] = rule.Filter.When, rule.Filter.SQL
+	*h.filter["pattern"], *h.filter["filters"] = rule.Filter.Pattern, rule.Filter.Filters
+	return nil
+}
+
 // historyRequest is the request of a dry run.
 type historyRequest struct {
-	Rule    string              `json:"rule,omitempty"`
-	Bus     string              `json:"bus,omitempty"`
-	Filter  *api.RuleTestFilter `json:"filter,omitempty"`
-	From    any                 `json:"from"`
-	To      any                 `json:"to,omitempty"`
-	Limit   int                 `json:"limit,omitempty"`
-	Samples int                 `json:"samples"`
+	Rule      string              `json:"rule,omitempty"`
+	Bus       string              `json:"bus,omitempty"`
+	Filter    *api.RuleTestFilter `json:"filter,omitempty"`
+	Transform json.RawMessage     `json:"transform,omitempty"`
+	From      any                 `json:"from"`
+	To        any                 `json:"to,omitempty"`
+	Limit     int                 `json:"limit,omitempty"`
+	Samples   int                 `json:"samples"`
 }
 
 // run asks until everything was looked at: one request takes a bounded time.
 func (h *history) run(cmd *cobra.Command, c *client) error {
 	req := historyRequest{Rule: h.rule, Bus: h.bus, From: "0", Limit: h.limit, Samples: h.samples}
-	if h.rule == "" {
-		req.Filter = &api.RuleTestFilter{When: h.when}
+	if h.rule == "" || h.own {
+		req.Rule, req.Transform = "", h.block
+		req.Filter = &api.RuleTestFilter{
+			When: *h.filter["when"], SQL: *h.filter["sql"],
+			Pattern: json.RawMessage(*h.filter["pattern"]), Filters: json.RawMessage(*h.filter["filters"]),
+		}
 	}
 	if h.from != "" {
 		req.From = h.from

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -50,34 +51,40 @@ type fixtureOutcome struct {
 func newRulesTest() *cobra.Command {
 	var c client
 	var h history
+	var env envFile
 	out := &c.out
 	cmd := &cobra.Command{
-		Use:   "test CONFIG [EVENT] | test --history",
+		Use:   "test CONFIG [EVENT] | test --history [CONFIG]",
 		Short: "Run a configuration's tests, or its rules on an event or on stored events",
 		Long: "Without EVENT: run the tests that stand with the rules of CONFIG (a file or folder).\n" +
 			"With EVENT, a file with one CloudEvent in the JSON format (- is standard input): show what each rule makes of it.\n" +
-			"With --history: ask a running server what a rule, or a filter (--when, --bus), makes of the events that it has stored.\n" +
+			"With --history: ask a running server what a rule makes of the events that it has stored: one that is in force there (--rule),\n" +
+			"one of CONFIG that need not be, or a filter (--when, --pattern, --filters or --sql, with --bus).\n" +
 			"Nothing is sent. Exit code 1 says that a test failed.",
 		Example: "  switchyard rules test configs/quickstart.yaml\n" +
 			"  switchyard rules test configs/quickstart.yaml event.json --rule large-eu-orders\n" +
 			"  switchyard rules test --history --rule large-eu-orders\n" +
+			"  switchyard rules test --history configs/quickstart.yaml --rule large-eu-orders\n" +
 			"  switchyard rules test --history --bus orders --when 'event.data.total > 50' --from 2026-11-01T00:00:00Z",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if h.on {
-				return cobra.NoArgs(cmd, args)
+				return cobra.MaximumNArgs(1)(cmd, args)
 			}
 			return cobra.RangeArgs(1, 2)(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := h.check(cmd); err != nil {
+			if err := h.check(cmd, args); err != nil {
 				return err
 			}
-			if h.on {
+			if h.on && len(args) == 0 {
 				return h.run(cmd, &c)
 			}
 			rule := h.rule
 			loader, err := newLoader()
 			if err != nil {
+				return err
+			}
+			if err := env.use(loader); err != nil {
 				return err
 			}
 			cfg, err := loadFile(loader, args[0], cmd.ErrOrStderr())
@@ -86,6 +93,12 @@ func newRulesTest() *cobra.Command {
 			}
 			if _, ok := cfg.Rules[rule]; rule != "" && !ok {
 				return &usageError{fmt.Errorf("%s has no rule %q", args[0], rule)}
+			}
+			if h.on {
+				if err := h.take(cfg, args[0]); err != nil {
+					return err
+				}
+				return h.run(cmd, &c)
 			}
 			if len(args) == 1 {
 				return runFixtures(cmd, cfg, rule, out)
@@ -103,6 +116,7 @@ func newRulesTest() *cobra.Command {
 	}
 	c.flags(cmd)
 	h.flags(cmd)
+	env.flag(cmd)
 	return cmd
 }
 
@@ -174,7 +188,7 @@ func tryRules(cmd *cobra.Command, cfg *configs.Config, only string, ev *event.Ev
 	for _, o := range outcomes {
 		switch {
 		case !o.Matched:
-			fmt.Fprintf(w, "%s: does not match: %s\n", o.Rule, o.Explanation.Summary)
+			fmt.Fprintf(w, "%s: %s: %s\n", o.Rule, unmatched(o.Explanation), o.Explanation.Summary)
 			showConditions(cmd, "    ", o.Explanation)
 		case o.Error != "":
 			fmt.Fprintf(w, "%s: matches (%s)\n", o.Rule, o.Error)
@@ -191,6 +205,14 @@ func tryRules(cmd *cobra.Command, cfg *configs.Config, only string, ev *event.Ev
 		}
 	}
 	return nil
+}
+
+// unmatched says whether a filter said no to an event or failed on it.
+func unmatched(e rules.Explanation) string {
+	if slices.ContainsFunc(e.Conditions, func(c rules.Condition) bool { return c.Decides && c.Outcome == rules.OutcomeFailed }) {
+		return "fails, so it does not match"
+	}
+	return "does not match"
 }
 
 // showConditions prints what each of several conditions saw, the one that

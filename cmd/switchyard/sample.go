@@ -5,11 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/switchyard-dev/switchyard/bus/event"
+	"github.com/switchyard-dev/switchyard/configs"
+	"github.com/switchyard-dev/switchyard/rules"
 )
 
 // sampleSize is how many of the newest events of a bus filters are held against:
@@ -28,6 +32,19 @@ type sample struct {
 type taken struct {
 	events []*event.Event
 	which  string
+	why    string // nothing is held against them, "" if something is
+}
+
+// unchecked notes the buses whose rules were not held against events.
+func (s *sample) unchecked(cfg *configs.Config) (out configs.Diagnostics) {
+	for _, bus := range slices.Sorted(maps.Keys(s.taken)) {
+		b, ok := cfg.Buses[bus]
+		if why := s.taken[bus].why; why != "" && ok {
+			out = append(out, configs.Diagnostic{File: b.Origin.File, Line: b.Origin.Line, Path: "buses." + bus, Warning: true,
+				Message: "its rules are not checked against stored events: " + why})
+		}
+	}
+	return out
 }
 
 // of is the newest events of a bus, none if the server has no such bus.
@@ -40,7 +57,13 @@ func (s *sample) of(bus string) ([]*event.Event, string) {
 	if err != nil && !(errors.As(err, &refused) && strings.Contains(string(refused), "(404)")) {
 		s.err = err
 	}
-	have := taken{events, fmt.Sprintf("the last %s of bus %s", counted(len(events), "event", "events"), bus)}
+	have := taken{events: events, which: fmt.Sprintf("the last %s of bus %s", counted(len(events), "event", "events"), bus)}
+	switch {
+	case refused != "":
+		have.why = fmt.Sprintf("the server has no bus %q", bus)
+	case len(events) < rules.LeastSeen:
+		have.why = fmt.Sprintf("the server has %s of it, and it takes %d", counted(len(events), "event", "events"), rules.LeastSeen)
+	}
 	s.taken[bus] = have
 	return have.events, have.which
 }

@@ -169,6 +169,32 @@ func TestAnObjectThatNoLongerFitsIsLeftOutAndCanBeMended(t *testing.T) {
 	eventually(t, "that the mended rule delivers", 20*time.Second, func() bool { return strings.Contains(s.stdout(), `"id":"1"`) })
 }
 
+func TestAPutSaysWhatIsWrongAndWhatIsOdd(t *testing.T) {
+	s := serve(t, t.TempDir(), "version: 1\nbuses: {orders: {scanRules: 0}}\ntargets: {printed: {log: {}}}\n")
+	for _, tc := range []struct {
+		name, body string
+		status     int
+		want       string
+	}{
+		{"a slip in a name", `{"bus":"orders","when":"event.tpye == 'x'","targets":["printed"]}`, http.StatusCreated,
+			`"warnings":[{"pointer":"/when","line":1,"column":31,"message":"tpye is no attribute of CloudEvents, only nearly one; did you mean type?"}]`},
+		{"a transform that always fails", `{"bus":"orders","transform":{"data":{"a":"${{ event.data.x + 1 }}"}},"targets":["printed"]}`, http.StatusOK,
+			`"warnings":[{"pointer":"/transform/data/a","line":1,"column":47,"message":"event.data.x + 1 always fails`},
+		{"an operator as a field", `{"bus":"orders","pattern":{"detail":{"total":{"numeric":[">",100]}}},"targets":["printed"]}`, http.StatusOK,
+			`"warnings":[{"pointer":"/pattern/detail/total/numeric",`},
+		{"a rule that no index finds", `{"bus":"orders","when":"size(event.data.a) > 3","targets":["printed"]}`, http.StatusUnprocessableEntity,
+			`"errors":[{"pointer":"/when",`},
+		{"no object", `[]`, http.StatusBadRequest, `"detail":"the request body: expected an object, not a list"`},
+		{"no JSON", `{"bus": "orders",}`, http.StatusBadRequest, `(line 1, column 18)"`},
+		{"no UTF-8", "{\"bus\": \"\xff\"}", http.StatusUnprocessableEntity, `not UTF-8`},
+	} {
+		status, body := s.call("PUT", "/v1/rules/r", "application/json", tc.body)
+		if status != tc.status || !strings.Contains(body, tc.want) || strings.Contains(body, "empty") || strings.Contains(body, "Go value") {
+			t.Errorf("%s: %d %s, want %d %s", tc.name, status, body, tc.status, tc.want)
+		}
+	}
+}
+
 func TestMistakesAreSaidAndExitWithTwo(t *testing.T) {
 	dir := t.TempDir()
 	bad := filepath.Join(dir, "bad.yaml")

@@ -77,7 +77,7 @@ func showTrace(cmd *cobra.Command, t api.TraceResponse) {
 		fmt.Fprintf(w, "  rule %s does not match: its filter fails: %s\n", f.Rule, f.Error)
 	}
 	for _, r := range t.Explained {
-		verdict := "does not match"
+		verdict := unmatched(r.Explanation)
 		if r.Matched {
 			verdict = "matches"
 		}

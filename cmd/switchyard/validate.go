@@ -39,17 +39,22 @@ func newValidate() *cobra.Command {
 	var out output
 	var strict bool
 	var server string
+	var env envFile
 	cmd := &cobra.Command{
 		Use: "validate FILE|DIR", Short: "Check a configuration; every problem at once",
 		Long: "Check a configuration and print every problem with its place, errors and warnings.\n" +
 			"Exit code 2 says that there are errors. Warnings, such as of a filter that never matches, are no failure unless --strict is given.\n" +
-			"With --server, filters are also held against the newest stored events of their buses: a type or a path that none of them has draws a warning.",
+			"With --server, filters are also held against the newest stored events of their buses: a type or a path that none of them has draws a warning.\n" +
+			"With --env-file, the variables that references name need not be set: any value of the right kind will do, for nothing is connected to.",
 		Example: "  switchyard validate configs/quickstart.yaml\n" +
 			"  switchyard validate configs/quickstart.yaml --server http://127.0.0.1:8080 --strict",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			loader, err := newLoader()
 			if err != nil {
+				return err
+			}
+			if err := env.use(loader); err != nil {
 				return err
 			}
 			s := sample{client: client{server: server}, ctx: cmd.Context(), taken: map[string]taken{}}
@@ -60,6 +65,8 @@ func newValidate() *cobra.Command {
 			if s.err != nil {
 				return s.err
 			}
+			warned := len(found) > 0
+			found = append(found, s.unchecked(cfg)...) // which is no fault of the configuration
 			if out.json() {
 				v := validation{Valid: !found.HasErrors(), Diagnostics: []diagnosticJSON{}}
 				for _, d := range found {
@@ -79,7 +86,7 @@ func newValidate() *cobra.Command {
 					counted(len(cfg.Buses), "bus", "buses"), counted(len(cfg.Sources), "source", "sources"),
 					counted(len(cfg.Rules), "rule", "rules"), counted(len(cfg.Targets), "target", "targets"))
 			}
-			if strict && len(found) > 0 {
+			if strict && warned {
 				return errors.Join(errors.New("there are warnings"), errReported)
 			}
 			return nil
@@ -87,6 +94,7 @@ func newValidate() *cobra.Command {
 	}
 	out.flag(cmd)
 	cmd.Flags().StringVar(&server, "server", "", "hold filters against the events that this server has stored")
+	env.flag(cmd)
 	cmd.Flags().BoolVar(&strict, "strict", false, "exit with code 1 if there are warnings")
 	return cmd
 }

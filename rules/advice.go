@@ -1,0 +1,198 @@
+package rules
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"cel.dev/cel-go/cel"
+
+	"github.com/agnivade/levenshtein"
+)
+
+// advisor says what to do about the errors of one expression.
+type advisor struct {
+	env      *cel.Env
+	source   string
+	variable string // event or request
+}
+
+// macroNames are what CEL expands before it looks for functions, and ours.
+var macroNames = [...]string{"has", "all", "exists", "exists_one", "map", "filter", "default", "coalesce"}
+
+// calledElsewhere has functions by their names in other languages.
+func calledElsewhere(name string) string {
+	switch strings.ToLower(name) {
+	case "len", "length", "count":
+		return "size"
+	case "lower", "tolower", "tolowercase", "lcase":
+		return "lowerAscii"
+	case "upper", "toupper", "touppercase", "ucase":
+		return "upperAscii"
+	case "any", "some":
+		return "exists"
+	case "every":
+		return "all"
+	case "includes", "include", "has_value":
+		return "contains"
+	case "match", "regex", "test":
+		return "matches"
+	}
+	return ""
+}
+
+// function is the hint for the name of a function that there is not.
+func (a *advisor) function(name string) string {
+	if known := calledElsewhere(name); known != "" {
+		return "did you mean " + known + "?"
+	}
+	names := slices.Clone(macroNames[:])
+	for n := range a.env.Functions() {
+		if identifier(strings.ReplaceAll(n, ".", "_")) {
+			names = append(names, n)
+		}
+	}
+	slices.Sort(names)
+	best, least := "", 1+len(name)/5
+	for _, n := range names {
+		if d := levenshtein.ComputeDistance(strings.ToLower(n), strings.ToLower(name)); d < least || d == least && best == "" {
+			best, least = n, d
+		}
+	}
+	if best == "" {
+		return "the functions are in docs/functions.md"
+	}
+	return "did you mean " + best + "?"
+}
+
+// rest is the source from a place on, and what stands before it in its line.
+func (a *advisor) rest(line, column int) (before, rest string) {
+	n := 0
+	for l := range strings.Lines(a.source) {
+		if n++; n == line {
+			column = name(strings.TrimRight(l, "\r\n"), max(column, 1))
+			at := runeOffset(l, column-1)
+			return l[:at], l[at:]
+		}
+	}
+	return "", ""
+}
+
+// undeclared says what to do about a name that there is not.
+func (a *advisor) undeclared(unknown, before, rest string) (message, hint string) {
+	after := strings.TrimLeft(strings.TrimPrefix(rest, unknown), " \t")
+	switch {
+	case unknown == "default":
+		return "default has the wrong arguments", "it takes two, a path and what to take when it is missing: default(event.data.x, 0)"
+	case strings.HasPrefix(after, "("):
+		return fmt.Sprintf("there is no function '%s'", unknown), a.function(unknown)
+	case a.variable == "event" && slices.Contains((eventType{}).FieldNames(), unknown) && !strings.HasSuffix(before, "."):
+		return fmt.Sprintf("undeclared reference to '%s'", unknown), "write event." + unknown
+	}
+	return "", ""
+}
+
+var (
+	// globalCall is a call of a function of text with the text as an argument.
+	globalCall  = regexp.MustCompile(`^(\w+)\(\s*([\w.]+)\s*,\s*([^()]*)\)`)
+	quotedAfter = regexp.MustCompile(`^[=!<>]+\s*["']([^"']*)["']`)
+)
+
+// overload says what to do about an operator or a function that is not for its
+// arguments, whose types are given as CEL writes them.
+func (a *advisor) overload(function, types, rest string) string {
+	between := strings.Split(strings.Trim(types, "()"), ", ")
+	has := func(t string) bool { return slices.Contains(between, t) }
+	number := has("int") || has("double") || has("uint")
+	switch function {
+	case "startsWith", "endsWith", "contains", "matches":
+		if m := globalCall.FindStringSubmatch(rest); m != nil {
+			return fmt.Sprintf("write %s.%s(%s)", m[2], m[1], strings.TrimSpace(m[3]))
+		}
+		if strings.HasPrefix(types, "string.(") {
+			return "it takes a text, in quotes"
+		}
+		return ""
+	case "? :":
+		if len(between) == 3 && between[0] != "bool" && between[0] != "dyn" {
+			return "what stands before the ? is true or false"
+		}
+		return "both sides of the : are of one type; dyn(…) around one of them lets them differ"
+	case "in":
+		if len(between) == 2 && between[1] == "string" {
+			return `in looks for an element of a list: ["…"]; for a part of a text, write .contains(…)`
+		}
+		return ""
+	case "!":
+		return "! is for what is true or false"
+	case "==", "!=", "<", "<=", ">", ">=":
+	default:
+		return ""
+	}
+	switch {
+	case strings.Contains(types, "type(type)") && a.variable == "event":
+		return "write event.type; type by itself is a function"
+	case has("timestamp") && has("string"):
+		if m := quotedAfter.FindStringSubmatch(rest); m != nil {
+			return fmt.Sprintf("write timestamp(%q)", m[1])
+		}
+		return `write timestamp("2026-01-02T15:04:05Z")`
+	case has("string") && number:
+		return "write the number in quotes, or convert the text with int(…)"
+	case has("string") && has("bool"):
+		return "write true or false in quotes"
+	case has("string") && has("null"):
+		return "an attribute is never null; has(event.subject) asks whether it is set"
+	}
+	return ""
+}
+
+// syntax says what is wrong in the words of somebody who writes a filter, and
+// what to do; last is whether what follows from it is not worth saying.
+func (a *advisor) syntax(m, before, rest string) (message, hint string, last bool) {
+	token, unknown := strings.CutPrefix(m, "token recognition error at: '")
+	token = strings.TrimSuffix(token, "'")
+	word := wordAt(rest, 1)
+	lastWord := ""
+	if f := strings.Fields(before); len(f) > 0 {
+		lastWord = f[len(f)-1]
+	}
+	switch {
+	case unknown && strings.ContainsAny(token[:min(1, len(token))], `"'`) && strings.Contains(token, `\`):
+		escape := token[strings.Index(token, `\`):]
+		return fmt.Sprintf("syntax error: %s is no escape sequence of a text", escape),
+			fmt.Sprintf(`double the backslash, \%s, or write the text as r"…"`, escape), true
+	case unknown && strings.ContainsAny(token[:min(1, len(token))], `"'`):
+		return "syntax error: a text has no closing quote", "", true
+	case unknown && strings.HasPrefix(token, "="):
+		return "", "== compares", false
+	case unknown && strings.HasPrefix(token, "&"):
+		return "syntax error: & is no operator", "write &&", true
+	case unknown && strings.HasPrefix(token, "|"):
+		return "syntax error: | is no operator", "write ||", true
+	case unknown && strings.ContainsAny(token, "“”„‘’"):
+		return "", `write plain quotes: "…"`, true
+	case strings.Contains(m, "'<EOF>'") && !strings.HasSuffix(m, "expecting '<EOF>'"):
+		if strings.HasPrefix(m, "missing '") {
+			return "syntax error: the expression ends before a " + between(m, "missing '", "'"), "", false
+		}
+		if lastWord != "" {
+			return "syntax error: the expression ends too early", "something has to follow " + shortened(lastWord, valueMost), false
+		}
+		return "syntax error: the expression ends too early", "", false
+	case strings.EqualFold(word, "and"):
+		return "", "write && in place of " + word, true
+	case strings.EqualFold(word, "or"):
+		return "", "write || in place of " + word, true
+	case strings.EqualFold(lastWord, "not"):
+		return "", "write ! in place of " + lastWord, true
+	case strings.EqualFold(word, "is"):
+		return "", "has(…) asks whether there is a value, and == null whether it is null", true
+	case strings.EqualFold(word, "like"):
+		return "", "use startsWith, endsWith, contains or matches", true
+	case word == ">" && strings.HasSuffix(before, "<"):
+		return "", "write != in place of <>", true
+	}
+	return "", "", false
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/switchyard-dev/switchyard/bus/store"
 	"github.com/switchyard-dev/switchyard/targets"
 	"github.com/switchyard-dev/switchyard/transform"
+	"github.com/switchyard-dev/switchyard/transform/enrich"
 )
 
 // claimMost bounds what one subscription claims at a time.
@@ -40,6 +41,7 @@ type subscriptionSpec struct {
 	rule      string
 	bus       *busState
 	transform *transform.Transform
+	enrich    *enrich.Enricher // nil without enrichments
 	target    *target
 	order     store.Order
 }
@@ -173,7 +175,7 @@ func (d *deliverer) run(s *subscription, t *target) {
 			d.wake(s)
 			return
 		}
-		fast := t.mean() < fastTarget
+		fast := s.quick(t)
 		if more && (!fast || out.len() == 0) {
 			d.spawn(s)
 		}
@@ -181,7 +183,7 @@ func (d *deliverer) run(s *subscription, t *target) {
 		if !fast || spec.order != store.OrderNone || out.full() {
 			out.flush()
 		}
-		if t.limit.excess() {
+		if t.limit.excess() || spec.yields(t.limit) {
 			out.flush()
 			d.wake(s)
 			return
@@ -238,7 +240,7 @@ func (d *deliverer) take(s *subscription, t *target) (dl store.Delivery, more, o
 func (d *deliverer) claim(s *subscription, t *target, buf []store.Delivery) (ds []store.Delivery, next time.Time, err error) {
 	now := time.Now()
 	want := claimMost
-	if t.mean() >= fastTarget {
+	if !s.quick(t) {
 		want = min(want, t.limit.free()+1)
 	}
 	allowed, wait := t.tokens(now, want)
@@ -263,14 +265,15 @@ func (d *deliverer) deliver(s *subscription, spec *subscriptionSpec, dl *store.D
 		out.expired(s, spec, dl)
 		return
 	}
-	ev := dl.Record.Event
-	if spec.transform != nil {
-		var err error
-		if ev, err = applyTransform(spec, dl.Record.Recorded, ev); err != nil {
-			out.settle(s, spec, dl, attemptResult{started: now, took: time.Since(now),
-				err: &targets.Permanent{Err: err}})
-			return
-		}
+	ev, err := d.prepare(spec, dl)
+	if d.cutOff(err) {
+		out.release(dl)
+		return
+	}
+	prepared := time.Since(now)
+	if err != nil {
+		out.settle(s, spec, dl, attemptResult{started: now, took: prepared, err: err})
+		return
 	}
 	td := targets.Delivery{
 		ID: d.e.DeliveryID(dl.ID), Subscription: s.name, Bus: spec.bus.name,
@@ -279,11 +282,11 @@ func (d *deliverer) deliver(s *subscription, spec *subscriptionSpec, dl *store.D
 		WantReply: t.plan.ReplyTo != "",
 	}
 	ctx, cancel := context.WithTimeout(d.ctx, t.plan.Timeout)
-	err := callTarget(ctx, t.plan.Target, &td)
+	err = callTarget(ctx, t.plan.Target, &td)
 	cancel()
 	took := time.Since(now)
 	if !d.cutOff(err) {
-		t.observe(took, err)
+		t.observe(took-prepared, err)
 		if err == nil && td.WantReply && td.Reply != nil {
 			err = d.publishReply(s, spec, dl, &td)
 		}
@@ -331,13 +334,13 @@ func callTarget(ctx context.Context, t targets.Target, d *targets.Delivery) (err
 }
 
 // applyTransform makes a panic of a transform an error.
-func applyTransform(spec *subscriptionSpec, recorded time.Time, ev *event.Event) (out *event.Event, err error) {
+func applyTransform(spec *subscriptionSpec, in transform.Context, ev *event.Event) (out *event.Event, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
-	return spec.transform.ApplyIn(transform.Context{Bus: spec.bus.name, Rule: spec.rule, Recorded: recorded}, ev)
+	return spec.transform.ApplyIn(in, ev)
 }
 
 // firstLines is the start of a stack trace.

@@ -159,6 +159,7 @@ func (e *Engine) Close() error {
 	for _, t := range e.deliverer.targets {
 		errs = append(errs, t.close())
 	}
+	closeEnrichers(e.state.Load().plan)
 	return errors.Join(errs...)
 }
 

@@ -32,6 +32,7 @@ type metrics struct {
 	attemptSeconds                                 *prometheus.HistogramVec
 	endToEnd                                       prometheus.Histogram
 	publishFailed, routeErrors                     prometheus.Counter
+	enrich                                         enrichMetrics
 
 	depth, inFlight, deadLetters, oldest, filterErrors, rules *prometheus.Desc
 	events, disk, owed, queued, waiting, up                   *prometheus.Desc
@@ -95,7 +96,8 @@ func newMetrics(e *Engine) *metrics {
 		queued:        desc("store_queue_records", "Deliveries in durable queues."),
 		waiting:       desc("store_scheduled", "Events that wait for their time."),
 		up:            desc("store_available", "1 while the store accepts events."),
-		names:         map[string]map[string]string{"bus": {}, "target": {}},
+		enrich:        newEnrichMetrics(),
+		names:         map[string]map[string]string{"bus": {}, "target": {}, "rule": {}},
 	}
 }
 
@@ -186,9 +188,9 @@ func (m *metrics) dead(spec *subscriptionSpec)    { m.target(spec.target.name).d
 func (m *metrics) expired(spec *subscriptionSpec) { m.target(spec.target.name).expired.Inc() }
 
 func (m *metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.received, m.receivedBytes, m.duplicates, m.scheduled, m.routedEvents, m.matchedTotal,
+	return append(m.enrich.collectors(), m.received, m.receivedBytes, m.duplicates, m.scheduled, m.routedEvents, m.matchedTotal,
 		m.deliveredTotal, m.retriedTotal, m.deadTotal, m.expiredTotal, m.attemptSeconds, m.endToEnd,
-		m.publishFailed, m.routeErrors}
+		m.publishFailed, m.routeErrors)
 }
 
 func (m *metrics) descs() []*prometheus.Desc {

@@ -10,6 +10,7 @@ import (
 	"github.com/switchyard-dev/switchyard/rules"
 	"github.com/switchyard-dev/switchyard/targets"
 	"github.com/switchyard-dev/switchyard/transform"
+	"github.com/switchyard-dev/switchyard/transform/enrich"
 )
 
 // Plan is everything that an Engine works with, by name. Make it whole, hand
@@ -37,7 +38,12 @@ type RulePlan struct {
 	Bus       string
 	Matcher   *rules.Matcher
 	Transform *transform.Transform // nil delivers events as they are
-	Targets   []string
+	// Enrich asks for what the transform reads beside the event; nil asks
+	// nothing. One that the plan in force has goes on, with its cache; another
+	// takes its place.
+	Enrich            *enrich.Enricher
+	EnrichFingerprint string // for whoever makes plans, to tell settings apart
+	Targets           []string
 }
 
 // TargetPlan is one target, built but not started, with its delivery policy.
@@ -122,6 +128,9 @@ func (p Plan) check() error {
 		}
 		if r.Matcher == nil {
 			errs = append(errs, fmt.Errorf("bus: rule %q has no matcher", name))
+		}
+		if err := r.checkEnrich(name); err != nil {
+			errs = append(errs, err)
 		}
 		for _, t := range r.Targets {
 			if _, ok := p.Targets[t]; !ok {
@@ -214,11 +223,12 @@ func (e *Engine) swap(ctx context.Context, next *state, fresh map[string]*target
 		for _, target := range r.Targets {
 			s := byName[name+"/"+target]
 			s.spec.Store(&subscriptionSpec{
-				rule: name, bus: next.buses[r.Bus], transform: r.Transform,
+				rule: name, bus: next.buses[r.Bus], transform: r.Transform, enrich: r.Enrich,
 				target: e.deliverer.targets[target], order: next.plan.Targets[target].Order,
 			})
 		}
 	}
+	retireEnrichers(e.state.Load().plan, next.plan)
 	e.state.Store(next)
 	return nil
 }

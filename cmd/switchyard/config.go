@@ -20,6 +20,7 @@ import (
 	"github.com/switchyard-dev/switchyard/bus/store"
 	"github.com/switchyard-dev/switchyard/configs"
 	"github.com/switchyard-dev/switchyard/targets"
+	"github.com/switchyard-dev/switchyard/transform/enrich"
 )
 
 // manager keeps the configuration in force: the objects of the files merged
@@ -153,10 +154,19 @@ func (m *manager) plan(cfg *configs.Config) (bus.Plan, error) {
 			Dedupe: time.Duration(b.Dedupe), MaxEventSize: int(b.MaxEventSize),
 		}
 	}
-	for name, r := range cfg.Rules {
-		plan.Rules[name] = bus.RulePlan{Bus: r.Bus, Matcher: r.Matcher, Transform: r.Transform, Targets: r.Targets}
-	}
 	dial := guardedDial(cfg.Network, m.listen)
+	for name, r := range cfg.Rules {
+		p := bus.RulePlan{Bus: r.Bus, Matcher: r.Matcher, Transform: r.Transform, Targets: r.Targets}
+		if len(r.Enrich) > 0 {
+			p.EnrichFingerprint = fmt.Sprint(r.EnrichFingerprint, cfg.Network.Allow)
+			if have, ok := old.Rules[name]; ok && have.EnrichFingerprint == p.EnrichFingerprint {
+				p.Enrich = have.Enrich // with its cache
+			} else {
+				p.Enrich = enrich.New(r.Enrich, enrich.Options{Dial: dial, Version: release})
+			}
+		}
+		plan.Rules[name] = p
+	}
 	var errs []error
 	for name, t := range cfg.Targets {
 		delays, jitter := t.Retry.Schedule()

@@ -78,10 +78,10 @@ func (u *URL) Of(c transform.Context, ev *event.Event) (*url.URL, error) {
 	}
 	parsed, err := url.Parse(string(text))
 	if err != nil {
-		return nil, fmt.Errorf("url: %q cannot be asked for", text)
+		return nil, errors.New("url: what the expressions make is no address") // which may hold a secret
 	}
 	if segment := elsewhere(parsed); segment != "" {
-		return nil, fmt.Errorf("url: the path %s has the segment %q, which leads elsewhere", parsed.EscapedPath(), segment)
+		return nil, fmt.Errorf("url: the path has the segment %q, which leads elsewhere", segment)
 	}
 	return parsed, nil
 }
@@ -94,4 +94,12 @@ func elsewhere(u *url.URL) string {
 		}
 	}
 	return ""
+}
+
+// CheckHeader says why a header cannot be set by the user, "" when it can.
+func CheckHeader(name, value string) string {
+	if strings.Contains(value, "${{") {
+		return "cannot hold expressions; put what depends on the event in the URL or the body"
+	}
+	return http.CheckHeader(name, value)
 }

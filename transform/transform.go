@@ -114,6 +114,20 @@ func CompileJSON(env *rules.Env, block []byte, o Options) (*Transform, error) {
 // Enriched names the answers that the transform reads, in order.
 func (t *Transform) Enriched() []string { return t.enriched }
 
+// Lacks names the answers that the transform reads and that are not there.
+func (t *Transform) Lacks(answers *event.Tree) []string {
+	var names []string
+	for _, name := range t.enriched {
+		if answers != nil {
+			if _, ok := answers.Root().Get(name); ok {
+				continue
+			}
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
 // Apply makes the transformed event without a Context, as where a rule is tried
 // out.
 func (t *Transform) Apply(ev *event.Event) (*event.Event, error) {
@@ -127,10 +141,8 @@ func (t *Transform) ApplyIn(c Context, ev *event.Event) (*event.Event, error) {
 	if limit <= 0 {
 		limit = max(DefaultMaxSize, 4*(ev.Size()+len(c.enriched().Raw())))
 	}
-	for _, name := range t.enriched {
-		if _, ok := c.enriched().Get(name); !ok {
-			return nil, notGiven(name)
-		}
+	if lacks := t.Lacks(c.Enriched); len(lacks) > 0 {
+		return nil, notGiven(lacks[0])
 	}
 	r := run{ev: ev, context: c.of(ev), limit: limit}
 	b := event.FromEvent(ev)

@@ -230,7 +230,7 @@ func (p *endpoint) call(ctx context.Context, q request, r *Report) (answer []byt
 		if gone := got.Status == nethttp.StatusNotFound || got.Status == nethttp.StatusGone; gone && p.NotFound == Null {
 			return []byte("null"), false, nil
 		}
-		if try == tries || !again(err) {
+		if try == tries || got.Status == nethttp.StatusTooManyRequests || !again(err) {
 			return nil, false, err
 		}
 		select {

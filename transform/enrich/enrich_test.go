@@ -189,6 +189,7 @@ func TestFailuresAreOutcomes(t *testing.T) {
 		{"a 503 is tried twice", 503, "", 2, false, 0, "enrich customer: 503 Service Unavailable: no"},
 		{"one that asks for time gets it", 503, "7", 1, false, 7 * time.Second, "enrich customer: 503 Service Unavailable: no (retry after 7s)"},
 		{"so does a 429", 429, "3", 1, false, 3 * time.Second, "enrich customer: 429 Too Many Requests: no (retry after 3s)"},
+		{"a 429 is not asked again at once in any case", 429, "", 1, false, 0, "enrich customer: 429 Too Many Requests: no"},
 		{"a 400 is final", 400, "", 1, true, 0, "enrich customer: 400 Bad Request: no"},
 		{"a 404 is final", 404, "", 1, true, 0, "enrich customer: 404 Not Found: no"},
 		{"a redirect is final", 302, "", 1, true, 0, `enrich customer: 302 Found: redirects are not followed; it points to "http://169.254.169.254/latest/"`},

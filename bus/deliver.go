@@ -275,6 +275,10 @@ func (d *deliverer) deliver(s *subscription, spec *subscriptionSpec, dl *store.D
 		out.settle(s, spec, dl, attemptResult{started: now, took: prepared, err: err})
 		return
 	}
+	if spec.enrich != nil && expired(dl.Record.Event, time.Now()) { // meanwhile
+		out.expired(s, spec, dl)
+		return
+	}
 	td := targets.Delivery{
 		ID: d.e.DeliveryID(dl.ID), Subscription: s.name, Bus: spec.bus.name,
 		Sequence: dl.Record.Sequence, Recorded: dl.Record.Recorded,

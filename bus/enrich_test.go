@@ -272,6 +272,24 @@ func TestADrainDoesNotCountAgainstAnEnrichment(t *testing.T) {
 	})
 }
 
+func TestAnEventThatExpiresWhileItIsEnrichedIsNotDelivered(t *testing.T) {
+	within(t, func(w *world) {
+		c := newCRM(w, func(rw http.ResponseWriter, r *http.Request) {
+			time.Sleep(2 * time.Second)
+			answerJSON(rw, r)
+		})
+		tg := &target{}
+		w.apply(w.enriched(c, enrich.Call{Timeout: 5 * time.Second}, map[string]bus.TargetPlan{"t": {Target: tg}}))
+		w.run()
+		w.publish(w.event("1", "expirytime", time.Now().Add(time.Second).Format(time.RFC3339)),
+			w.event("2", "expirytime", time.Now().Add(time.Minute).Format(time.RFC3339)))
+		w.after(10 * time.Second)
+		if got := tg.ids(); got != "2" || w.info("all/t").Depth != 0 {
+			t.Errorf("delivered %q", got)
+		}
+	})
+}
+
 func TestEnrichmentsAreCountedByRule(t *testing.T) {
 	within(t, func(w *world) {
 		registry := prometheus.NewRegistry()

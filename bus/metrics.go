@@ -13,8 +13,8 @@ import (
 
 // labelMost bounds how many buses and how many targets have series of their
 // own, histogramMost how many targets have a histogram; those above share the
-// name "other". Rules and subscriptions are no labels: a bus may have 100,000
-// of them.
+// name "other". Rules and subscriptions are no labels, for a bus may have 100,000
+// of them; only rules that enrich are.
 const (
 	labelMost     = 200
 	histogramMost = 50

@@ -123,6 +123,9 @@ func (d *document) enrichCache(n *yaml.Node, path keyPath, c *enrich.Call, w enr
 	if isNull(settings) {
 		return
 	}
+	if c.Method == http.MethodPost && w.Key == "" && wholeEvent(n) {
+		d.warnBelow(n, path, "without a key or a body of your own no answer is found again, for the request has the whole event, its id included", "cache")
+	}
 	if _, key := child(settings, "key"); !isNull(key) && key.Kind == yaml.ScalarNode {
 		var err error
 		c.Key, err = transform.CompileText(d.loader.Rules, key, "cache.key")
@@ -140,6 +143,19 @@ func (d *document) enrichCache(n *yaml.Node, path keyPath, c *enrich.Call, w enr
 	if _, entries := child(settings, "entries"); !isNull(entries) && w.Entries < 1 {
 		d.reportBelow(n, path, "it must be 1 or more", "cache", "entries")
 	}
+}
+
+// wholeEvent reports whether a POST sends the event, for it has no body.
+func wholeEvent(n *yaml.Node) bool {
+	_, settings := child(n, "http")
+	_, body := child(settings, "body")
+	return isNull(body)
+}
+
+// warnBelow warns at what stands under a key.
+func (d *document) warnBelow(n *yaml.Node, path keyPath, message string, keys ...string) {
+	at, p := d.descend(n, path, keys)
+	d.add(at, p, message, true)
 }
 
 // enrichHost notes the host that a call connects to, which no expression is in.

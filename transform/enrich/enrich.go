@@ -15,6 +15,7 @@ package enrich
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -299,7 +300,8 @@ func (p *endpoint) request(c transform.Context, ev *event.Event) (q request, err
 		}
 		q.key = string(key)
 	default:
-		q.key = q.URL.String() + "\n" + string(q.Body)
+		sum := sha256.Sum256(q.Body) // which may be large
+		q.key = q.URL.String() + "\n" + string(sum[:])
 	}
 	return q, nil
 }

@@ -124,10 +124,6 @@ func newEnrichMetrics() enrichMetrics {
 	}
 }
 
-func (m enrichMetrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.calls, m.hits, m.failures, m.seconds}
-}
-
 func (m *metrics) enriched(rule string, r *enrich.Report) {
 	label := m.shown("rule", rule)
 	m.enrich.calls.WithLabelValues(label).Add(float64(r.Calls))

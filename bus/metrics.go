@@ -188,9 +188,10 @@ func (m *metrics) dead(spec *subscriptionSpec)    { m.target(spec.target.name).d
 func (m *metrics) expired(spec *subscriptionSpec) { m.target(spec.target.name).expired.Inc() }
 
 func (m *metrics) collectors() []prometheus.Collector {
-	return append(m.enrich.collectors(), m.received, m.receivedBytes, m.duplicates, m.scheduled, m.routedEvents, m.matchedTotal,
+	return []prometheus.Collector{m.received, m.receivedBytes, m.duplicates, m.scheduled, m.routedEvents, m.matchedTotal,
 		m.deliveredTotal, m.retriedTotal, m.deadTotal, m.expiredTotal, m.attemptSeconds, m.endToEnd,
-		m.publishFailed, m.routeErrors)
+		m.publishFailed, m.routeErrors,
+		m.enrich.calls, m.enrich.hits, m.enrich.failures, m.enrich.seconds}
 }
 
 func (m *metrics) descs() []*prometheus.Desc {

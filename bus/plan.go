@@ -38,12 +38,12 @@ type RulePlan struct {
 	Bus       string
 	Matcher   *rules.Matcher
 	Transform *transform.Transform // nil delivers events as they are
+	Targets   []string
 	// Enrich asks for what the transform reads beside the event; nil asks
 	// nothing. One that the plan in force has goes on, with its cache; another
 	// takes its place.
 	Enrich            *enrich.Enricher
 	EnrichFingerprint string // for whoever makes plans, to tell settings apart
-	Targets           []string
 }
 
 // TargetPlan is one target, built but not started, with its delivery policy.

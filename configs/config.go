@@ -126,11 +126,12 @@ type Rule struct {
 	Filter    rules.Filter
 	Matcher   *rules.Matcher       // never nil
 	Transform *transform.Transform // nil: events are delivered as they are
-	Enrich    []enrich.Call        // what is asked for the transform, in order of the names
+	Targets   []string
+	Tests     []Fixture
+
+	Enrich []enrich.Call // what is asked for the transform, in order of the names
 	// EnrichFingerprint changes when the settings of Enrich do, secrets included.
 	EnrichFingerprint string
-	Targets           []string
-	Tests             []Fixture
 
 	Origin  Origin
 	secrets []string // what references in it were replaced with
@@ -138,15 +139,15 @@ type Rule struct {
 
 // ruleSettings is a rule as it is written.
 type ruleSettings struct {
-	Bus       string                    `yaml:"bus" doc:"The bus whose events the rule looks at." required:"true"`
-	When      string                    `yaml:"when" doc:"The filter: a CEL expression over event, such as event.type == \"com.example.order.placed\" && event.data.total > 100. Absent, every event matches."`
-	Pattern   patternNode               `yaml:"pattern" doc:"The filter as an event pattern, such as {type: [com.example.order.placed], detail: {total: [{numeric: [\">\", 100]}]}}. A rule has one of when, pattern, filters and sql."`
-	Filters   filtersNode               `yaml:"filters" doc:"The filter as a list of filters of the CloudEvents Subscriptions API, all of which an event has to pass, such as [{exact: {type: com.example.order.placed}}, {prefix: {subject: eu/}}]."`
-	SQL       string                    `yaml:"sql" doc:"The filter as a CloudEvents SQL expression, such as type = 'com.example.order.placed' AND subject LIKE 'eu/%'. It sees attributes, not the data."`
-	Enrich    map[string]enrichSettings `yaml:"enrich" doc:"What is asked for beside the event before it is transformed, by the name under which expressions of the transform read the answer: enriched.NAME."`
-	Transform *transformNode            `yaml:"transform" doc:"What the event becomes before it is delivered: CloudEvents attributes by name, and data, or one of jq, inputPath, input and inputTransformer in its place. A ${{ … }} in a text is a CEL expression over event. Attributes that are not named are kept."`
-	Targets   []string                  `yaml:"targets" doc:"The names of the targets that get the event." required:"true"`
-	Tests     []fixtureFields           `yaml:"tests" doc:"Examples that switchyard rules test checks: an event, and what is to become of it."`
+	Bus       string          `yaml:"bus" doc:"The bus whose events the rule looks at." required:"true"`
+	When      string          `yaml:"when" doc:"The filter: a CEL expression over event, such as event.type == \"com.example.order.placed\" && event.data.total > 100. Absent, every event matches."`
+	Pattern   patternNode     `yaml:"pattern" doc:"The filter as an event pattern, such as {type: [com.example.order.placed], detail: {total: [{numeric: [\">\", 100]}]}}. A rule has one of when, pattern, filters and sql."`
+	Filters   filtersNode     `yaml:"filters" doc:"The filter as a list of filters of the CloudEvents Subscriptions API, all of which an event has to pass, such as [{exact: {type: com.example.order.placed}}, {prefix: {subject: eu/}}]."`
+	SQL       string          `yaml:"sql" doc:"The filter as a CloudEvents SQL expression, such as type = 'com.example.order.placed' AND subject LIKE 'eu/%'. It sees attributes, not the data."`
+	Enrich    enrichMap       `yaml:"enrich" doc:"What is asked for beside the event before it is transformed, by the name under which expressions of the transform read the answer: enriched.NAME."`
+	Transform *transformNode  `yaml:"transform" doc:"What the event becomes before it is delivered: CloudEvents attributes by name, and data, or one of jq, inputPath, input and inputTransformer in its place. A ${{ … }} in a text is a CEL expression over event. Attributes that are not named are kept."`
+	Targets   []string        `yaml:"targets" doc:"The names of the targets that get the event." required:"true"`
+	Tests     []fixtureFields `yaml:"tests" doc:"Examples that switchyard rules test checks: an event, and what is to become of it."`
 }
 
 // Target is a named destination and how deliveries to it are made.

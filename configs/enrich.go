@@ -20,6 +20,9 @@ import (
 	"github.com/switchyard-dev/switchyard/transform/enrich"
 )
 
+// enrichMap is the enrichments of a rule by name.
+type enrichMap map[string]enrichSettings
+
 // enrichSettings is one enrichment of a rule as it is written.
 type enrichSettings struct {
 	HTTP     enrichHTTP  `yaml:"http" doc:"The endpoint that is asked, once for each attempt to deliver, before the transform." required:"true"`
@@ -49,7 +52,7 @@ const (
 )
 
 // enrich compiles the enrichments of a rule.
-func (d *document) enrich(o *object, r *Rule, n *yaml.Node, path keyPath, settings map[string]enrichSettings) {
+func (d *document) enrich(o *object, r *Rule, n *yaml.Node, path keyPath, settings enrichMap) {
 	key, all := child(n, "enrich")
 	if len(settings) == 0 {
 		return

@@ -181,7 +181,7 @@ func (l *sqlLowering) in(name string, list []sqlExpr) (node, bool) {
 		reach = reachValue
 		guard = l.test(name, reach, node{test: hasPrefix, operand: textValue}) // is it text?
 	}
-	n := l.test(name, reach, node{test: isIn, more: scalars})
+	n := l.test(name, reach, node{test: isIn, more: scalars.sorted()})
 	if len(scalars) == 1 && texts {
 		n = l.test(name, reach, node{test: equals, operand: textValue, text: scalars[0].text})
 	}

@@ -51,8 +51,8 @@ func (m *Matcher) IndexClass() Class {
 // partText is the first part of the filter that is evaluated as an expression.
 func (m *Matcher) partText() string {
 	text := m.filter.root.residuals(nil)[0].text()
-	if m.redact != nil {
-		text = m.redact(text)
+	if redact := m.redaction(); redact != nil {
+		text = redact(text)
 	}
 	return shorten(text)
 }
@@ -71,7 +71,7 @@ func (f *filter) suggestion() string {
 }
 
 func classOf(root *node) Class {
-	c := root.cover(yes, counting{})
+	c := root.cover(counting{})
 	switch {
 	case !c.known:
 		return Scan

@@ -9,21 +9,21 @@ import (
 )
 
 // clauses takes the filter apart as its author wrote it.
-func (f *filter) clauses(redact func(string) string) clause {
+func (f *filter) clauses(env *Env, redact func(string) string) clause {
 	w := &writer{dialect: f.dialect, source: f.source, redact: redact}
 	switch f.dialect {
 	case inCEL:
 	case inSQL:
-		return f.sqlClauses(w)
+		return f.sqlClauses(env, w)
 	default:
 		return w.clause(&f.root, false)
 	}
-	checked, err := f.env.check(f.source, "the filter")
+	checked, err := env.check(f.source, "the filter")
 	if err != nil { // it was compiled before
 		return w.clause(&f.root, false)
 	}
 	e := checked.NativeRep().Expr()
-	c := celClauses{writer: w, info: checked.NativeRep().SourceInfo(), lower: lowering{env: f.env, source: f.source, known: map[int32]*residue{}}}
+	c := celClauses{writer: w, info: checked.NativeRep().SourceInfo(), lower: lowering{env: env, source: f.source, known: map[int32]*residue{}}}
 	f.root.walk(func(n *node) {
 		var r *residue
 		switch more := n.more.(type) {
@@ -91,7 +91,7 @@ func (c *celClauses) leaf(e ast.Expr, test node, negated bool) clause {
 }
 
 // sqlClauses takes a filter in SQL apart.
-func (f *filter) sqlClauses(w *writer) clause {
+func (f *filter) sqlClauses(env *Env, w *writer) clause {
 	e, problems := parseSQL(f.source)
 	r, whole := f.root.more.(*sqlResidual)
 	whole = whole && r.source == f.source[e.start:e.end]
@@ -99,7 +99,7 @@ func (f *filter) sqlClauses(w *writer) clause {
 		return w.clause(&f.root, false)
 	}
 	e.fold()
-	c := sqlClauses{writer: w, lower: sqlLowering{env: f.env, source: f.source}}
+	c := sqlClauses{writer: w, lower: sqlLowering{env: env, source: f.source}}
 	return c.clause(&e, false)
 }
 

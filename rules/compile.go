@@ -67,16 +67,16 @@ func (env *Env) Compile(f Filter) (*Matcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Matcher{filter: shared}, nil
+	return &Matcher{filter: shared, env: env}, nil
 }
 
 func (env *Env) compile(d dialect, source string) (f *filter, err error) {
-	f = &filter{env: env, dialect: d, source: source}
+	f = &filter{dialect: d, source: source}
 	switch d {
 	case inCEL:
 		var ok bool
-		if f.root, ok = env.recall(d, source); ok {
-			break
+		if f.root, f.class, ok = env.recall(d, source); ok {
+			return f, nil
 		}
 		env.compiled.Add(1)
 		f.root, err = env.compileCEL(source)
@@ -124,18 +124,20 @@ func (env *Env) compileCEL(source string) (node, error) {
 // has a budget of its own, and some tests read all of a text. What has too many
 // of them runs as a whole, with one budget.
 func bounded(root *node) bool {
-	budgets, linear := 0, 0
+	budgets, linear, matches := 0, 0, 0
 	root.walk(func(n *node) {
 		switch {
 		case n.kind == residualNode && n.more.(residual).straight():
 			linear++
 		case n.kind == residualNode:
 			budgets++
-		case n.kind == testNode && (n.test == contains || n.test == isMatch || n.test == isLike || n.test == hasMember):
+		case n.kind == testNode && n.test == isMatch:
+			matches++
+		case n.kind == testNode && (n.test == contains || n.test == isLike || n.test == hasMember):
 			linear++
 		}
 	})
-	return budgets <= maxBudgets && linear <= maxLinearTests
+	return budgets <= maxBudgets && linear <= maxLinearTests && matches <= maxMatches
 }
 
 // check parses and type-checks a source within the limits; what says whose

@@ -130,7 +130,12 @@ func (n *node) eval(v *view) outcome {
 		}
 		return n.check(x)
 	case patternNode:
-		return outcomeOf(n.more.(*pattern).matches(v))
+		ok, err := n.more.(*pattern).matches(v)
+		if err != nil {
+			v.failed, v.failure = n.more.(*pattern), err
+			return failure
+		}
+		return outcomeOf(ok)
 	}
 	return v.ask(n.more.(residual))
 }

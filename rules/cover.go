@@ -75,56 +75,86 @@ func union(a, b cover) cover {
 
 func single(a anchor) cover { return cover{[]anchor{a}, true} }
 
-// cover finds the cheapest anchors for where the condition is wanted, yes or no.
-func (n *node) cover(want outcome, by costs) cover {
-	k := n.kids()
-	switch n.kind {
-	case constNode:
-		return cover{known: n.value != want}
-	case notNode:
-		return k[0].cover(want.not(), by)
-	case andNode, orNode, andThenNode, orElseNode:
-		and := n.kind == andNode || n.kind == andThenNode
-		if and == (want == yes) {
-			return k.coverAll(want, by)
-		}
-		c := k[0].cover(want, by)
-		for i := 1; i < len(k); i++ {
-			c = union(c, k[i].cover(want, by))
-		}
-		return c
-	case ifNode:
-		return union(
-			cheaper(k[0].cover(yes, by), k[1].cover(want, by), by),
-			cheaper(k[0].cover(no, by), k[2].cover(want, by), by))
-	case testNode:
-		if want == yes {
-			return n.coverTest(by)
-		}
-		return n.coverOpposite()
-	case patternNode:
-		if want == yes {
-			return n.more.(*pattern).shadow.cover(yes, by)
-		}
-	}
-	return cover{}
+// cover finds the cheapest anchors for where the condition says yes.
+func (n *node) cover(by costs) cover {
+	c, _ := n.covers(by, true, false)
+	return c
 }
 
-// coverAll is the cheapest cover of one of the kids, all of which have the
-// outcome. Limits of one number are brought together.
-func (k kids) coverAll(want outcome, by costs) cover {
+// covers finds the cheapest anchors for where the condition says yes, and those
+// for where it says no, as far as they are wanted.
+func (n *node) covers(by costs, wantYes, wantNo bool) (onYes, onNo cover) {
+	switch n.kind {
+	case constNode:
+		return cover{known: n.value != yes}, cover{known: n.value != no}
+	case testNode:
+		if wantYes {
+			onYes = n.coverTest(by)
+		}
+		if wantNo {
+			onNo = n.coverOpposite()
+		}
+		return onYes, onNo
+	case patternNode:
+		return n.more.(*pattern).shadow.cover(by), cover{}
+	case residualNode:
+		return cover{}, cover{}
+	case notNode:
+		onNo, onYes = n.kids()[0].covers(by, wantNo, wantYes)
+		return onYes, onNo
+	}
+	k := n.kids()
+	yeses, noes := make([]cover, len(k)), make([]cover, len(k))
+	for i := range k {
+		both := n.kind == ifNode && i == 0
+		yeses[i], noes[i] = k[i].covers(by, wantYes || both, wantNo || both)
+	}
+	switch n.kind {
+	case andNode, andThenNode:
+		if wantYes {
+			onYes = k.coverAll(yeses, by)
+		}
+		if wantNo {
+			onNo = coverOne(noes)
+		}
+		return onYes, onNo
+	case orNode, orElseNode:
+		if wantYes {
+			onYes = coverOne(yeses)
+		}
+		if wantNo {
+			onNo = k.coverAll(noes, by)
+		}
+		return onYes, onNo
+	}
+	return union(cheaper(yeses[0], yeses[1], by), cheaper(noes[0], yeses[2], by)),
+		union(cheaper(yeses[0], noes[1], by), cheaper(noes[0], noes[2], by))
+}
+
+// coverOne covers where one of the kids has the outcome.
+func coverOne(covers []cover) cover {
+	c := covers[0]
+	for _, other := range covers[1:] {
+		c = union(c, other)
+	}
+	return c
+}
+
+// coverAll is the cheapest of the covers of kids that all have the outcome.
+// Limits of one number are brought together.
+func (k kids) coverAll(covers []cover, by costs) cover {
 	var best cover
 	var limits []anchor
-	for i := range k {
-		c := k[i].cover(want, by)
+	for _, c := range covers {
 		if len(c.anchors) == 1 && c.anchors[0].kind == anchorRange {
-			a := &c.anchors[0]
+			a := c.anchors[0]
 			for _, other := range limits {
 				if other.place == a.place && (a.place.reach != reachAll || k.testOnly(a.place)) {
 					a.low, a.high = max(a.low, other.low), min(a.high, other.high)
 				}
 			}
-			limits = append(limits, *a)
+			limits = append(limits, a)
+			c = single(a)
 		}
 		best = cheaper(c, best, by)
 	}
@@ -175,13 +205,25 @@ func (n *node) coverTest(by costs) cover {
 		a.kind, a.value.text = anchorFold, string(foldKey(nil, n.text))
 		return single(a)
 	case hasPrefix, hasSuffix, contains:
-		return affix(n.place, n.test, n.text)
-	case isLike:
-		return n.more.(*glob).cover(n.place, by)
-	case isMatch:
-		return n.more.(*expression).cover(n.place, by)
+		return single(affix(n.place, n.test, n.text))
+	case isLike, isMatch:
+		for _, literal := range n.literals() {
+			present = cheaper(single(literal), present, by)
+		}
 	}
 	return present
+}
+
+// literals are the anchors of texts that a value has to have parts of, to be
+// like a glob or to match an expression: each by itself holds.
+func (n *node) literals() []anchor {
+	switch n.test {
+	case isLike:
+		return n.more.(*glob).literals(n.place)
+	case isMatch:
+		return n.more.(*expression).literals(n.place)
+	}
+	return nil
 }
 
 // coverOpposite is the anchors of a test that says no. Where no is what it says
@@ -228,11 +270,11 @@ func (a anchor) normal() anchor {
 }
 
 // affix is the anchor of text that a value begins with, ends with or contains.
-func affix(p *place, k testKind, text string) cover {
+func affix(p *place, k testKind, text string) anchor {
 	a := anchor{place: p, value: scalar{kind: textValue}}
 	switch {
 	case text == "":
-		return single(anchor{kind: anchorPresent, place: p})
+		return anchor{kind: anchorPresent, place: p}
 	case k == hasPrefix:
 		a.kind, a.value.text = anchorPrefix, text[:min(len(text), maxAffix)]
 	case k == hasSuffix:
@@ -240,14 +282,12 @@ func affix(p *place, k testKind, text string) cover {
 	default:
 		a.kind, a.value.text = anchorContains, text
 	}
-	return single(a)
+	return a
 }
 
-// cover is the cheapest of the literal parts.
-func (g *glob) cover(p *place, by costs) cover {
-	best := single(anchor{kind: anchorPresent, place: p})
+func (g *glob) literals(p *place) (list []anchor) {
 	if g.fold {
-		return best
+		return nil
 	}
 	last := len(g.parts) - 1
 	for i := range g.parts {
@@ -262,18 +302,16 @@ func (g *glob) cover(p *place, by costs) cover {
 			case i == last && j == len(pieces)-1:
 				kind = hasSuffix
 			}
-			best = cheaper(affix(p, kind, piece), best, by)
+			list = append(list, affix(p, kind, piece))
 		}
 	}
-	return best
+	return list
 }
 
-// cover is the cheapest literal that a match of the expression contains.
-func (x *expression) cover(p *place, by costs) cover {
-	best := single(anchor{kind: anchorPresent, place: p})
+func (x *expression) literals(p *place) (list []anchor) {
 	re, err := syntax.Parse(x.re.String(), syntax.Perl)
 	if err != nil {
-		return best
+		return nil
 	}
 	parts := []*syntax.Regexp{re.Simplify()}
 	if parts[0].Op == syntax.OpConcat {
@@ -290,13 +328,12 @@ func (x *expression) cover(p *place, by costs) cover {
 		switch {
 		case i == 1 && parts[0].Op == syntax.OpBeginText:
 			kind = hasPrefix
-		case i == len(parts)-2 && parts[i+1].Op == syntax.OpEndText && parts[i+1].Flags&syntax.WasDollar == 0,
-			i == len(parts)-2 && parts[i+1].Op == syntax.OpEndText && parts[i+1].Flags&syntax.OneLine != 0:
+		case i == len(parts)-2 && parts[i+1].Op == syntax.OpEndText:
 			kind = hasSuffix
 		}
-		best = cheaper(affix(p, kind, string(part.Rune)), best, by)
+		list = append(list, affix(p, kind, string(part.Rune)))
 	}
-	return best
+	return list
 }
 
 // census counts how many filters may have an anchor.
@@ -324,6 +361,12 @@ func (c *census) add(n *node) {
 			return
 		}
 		c.all[n.place]++
+		for _, a := range n.literals() {
+			c.exact[a]++
+		}
+		if n.test == isLike || n.test == isMatch {
+			return
+		}
 		for _, a := range n.coverTest(counting{}).anchors {
 			switch a.kind {
 			case anchorRange:

@@ -82,7 +82,7 @@ func NewEnv() (*Env, error) {
 	}
 	return &Env{
 		cel: env, cache: newFilterCache(cachedFilters),
-		places: &places{known: map[string]*place{}}, shelf: &shelf{most: plannedPrograms},
+		places: newPlaces(), shelf: &shelf{most: plannedPrograms},
 		enriching: sync.OnceValues(func() (*Env, error) { return enrichingEnv(env) }),
 	}, nil
 }

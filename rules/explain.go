@@ -54,31 +54,31 @@ type Explainer struct {
 	root   clause
 	leaves []*clause
 	shown  []*clause // the leaves, and what else there is to say of the event
-	slots  slots
+	block  *block    // of no rules, with the places of the filter
 	view   view
 	whole  bool // evaluate what is not needed, too
 }
 
 // Explainer makes one for the Matcher's filter.
 func (m *Matcher) Explainer() *Explainer {
-	x := &Explainer{filter: m.filter, redact: m.redact}
+	x := &Explainer{filter: m.filter, redact: m.redaction(), block: &block{}}
 	if m.filter == nil {
 		return x
 	}
-	x.root = m.filter.clauses(m.redact)
+	x.root = m.filter.clauses(m.env, x.redact)
 	x.leaves = x.root.all(nil)
 	known := map[*place]struct{}{}
-	x.slots.addAll(&m.filter.root, known)
+	x.block.slots.addAll(&m.filter.root, known)
 	for _, c := range x.leaves {
-		x.slots.addAll(&c.test, known)
+		x.block.slots.addAll(&c.test, known)
 	}
-	x.slots.number()
+	x.block.slots.number()
 	return x
 }
 
 // begin makes ev the event that is looked at; the func that it returns ends that.
 func (x *Explainer) begin(ev *event.Event) func() {
-	x.view.begin(ev, &x.slots)
+	x.view.begin(ev, x.block)
 	x.view.apart = true
 	return x.view.release
 }

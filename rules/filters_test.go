@@ -102,7 +102,7 @@ func TestFilterErrorsSayWhereAndWhatToDo(t *testing.T) {
 		{"keys are not repeated", `[{"exact": {"id": "a", "id": "b"}}]`, "", "1:24: the filters cannot be read: "},
 		{"filters are not too deep", "[" + strings.Repeat(`{"not":`, 40) + `{"exact":{"id":"a"}}` + strings.Repeat("}", 40) + "]", strings.Repeat("/not", 32), "1:226: filters stand more than 32 deep in each other"},
 		{"filters are not too long", "[" + strings.Repeat(" ", MaxSource) + "]", "", "1:1: the filters are 16386 bytes long; at most 16384"},
-		{"filters cannot take long", `[{"any": [` + strings.Repeat(`{"sql": "id LIKE '%a%'"}, `, 40) + `{"sql": "hot"}]}]`, "", "1:1: more than 32 parts of the filters read whole texts; use fewer of LIKE '%...%' and of functions in sql"},
+		{"filters cannot take long", `[{"any": [` + strings.Repeat(`{"sql": "id LIKE '%a%'"}, `, 40) + `{"sql": "hot"}]}]`, "", "1:1: more than 16 parts of the filters read whole texts; use fewer of LIKE '%...%' and of functions in sql"},
 	}
 	env := mustEnv(t)
 	for _, tt := range tests {
@@ -125,7 +125,7 @@ func TestFilterErrorsSayWhereAndWhatToDo(t *testing.T) {
 		"2:13: \"A\" is not an attribute; did you mean a? names of attributes are lower-case letters and digits\n" +
 		"2:18: the value of an attribute is not text; write it as text: \"1\"\n" +
 		"3:11: there is no function LENGT; did you mean LENGTH?\n" +
-		"3:24: sql does not see the data; use when or pattern for it"
+		"3:23: sql does not see the data; use when or pattern for it"
 	if err == nil || err.Error() != want {
 		t.Errorf("all at once:\n%v\nwant\n%s", err, want)
 	}

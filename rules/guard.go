@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"regexp/syntax"
 	"strings"
 
@@ -34,7 +35,7 @@ func guards() map[string]map[string]guard {
 		"sets.intersects": {"list_sets_intersects_list": guardPairs},
 		"regex.extract":   {"regex_extract_string_string": guardRegex},
 		"regex.extractAll": {
-			"regex_extractAll_string_string": guardRegex,
+			"regex_extractAll_string_string": guardRegexAll,
 		},
 		"regex.replace": {
 			"regex_replace_string_string_string":     guardRegexReplace,
@@ -178,8 +179,65 @@ func guardRegex(args []ref.Val) string {
 	return regexSteps(len(text(args[0])), size)
 }
 
-func guardRegexReplace(args []ref.Val) string {
+// guardRegexAll bounds the matches, for the search for each may read all of
+// the text that follows.
+func guardRegexAll(args []ref.Val) string {
 	if problem := guardRegex(args); problem != "" {
+		return problem
+	}
+	s, pattern := text(args[0]), text(args[1])
+	re, err := syntax.Parse(pattern, syntax.Perl)
+	if err != nil || flat(re) {
+		return ""
+	}
+	size, err := regexSize(pattern)
+	if err != nil {
+		return ""
+	}
+	compiled, err := regexp.Compile(pattern)
+	if err != nil {
+		return ""
+	}
+	most := maxRegexWork / size / max(len(s), 1)
+	if len(s) <= most { // also if every byte is a match
+		return ""
+	}
+	if found := compiled.FindAllStringIndex(s, most+1); len(found) > most {
+		return fmt.Sprintf("more than %d matches in a text of %d bytes are too many for this pattern", most, len(s))
+	}
+	return ""
+}
+
+// flat reports whether a pattern is literals and sets of characters in turn,
+// each repeated or not: the search for such a match reads little more than what
+// matches.
+func flat(re *syntax.Regexp) bool {
+	switch re.Op {
+	case syntax.OpConcat:
+		for _, sub := range re.Sub {
+			if sub.Op == syntax.OpConcat || !flat(sub) {
+				return false
+			}
+		}
+		return true
+	case syntax.OpCapture:
+		return flat(re.Sub[0])
+	case syntax.OpStar, syntax.OpPlus, syntax.OpQuest, syntax.OpRepeat:
+		switch re.Sub[0].Op {
+		case syntax.OpCharClass, syntax.OpAnyChar, syntax.OpAnyCharNotNL:
+			return true
+		case syntax.OpLiteral:
+			return len(re.Sub[0].Rune) == 1
+		}
+		return false
+	case syntax.OpAlternate:
+		return false
+	}
+	return true
+}
+
+func guardRegexReplace(args []ref.Val) string {
+	if problem := guardRegexAll(args); problem != "" {
 		return problem
 	}
 	// A reference to a group can stand for the whole text.

@@ -22,15 +22,41 @@ type slotTable struct {
 // leafSize is how many filters are evaluated one by one rather than split.
 const leafSize = 16
 
-// candidates are the groups that may match the view's event.
+// candidates are the groups that may match the view's event, each once.
 func (b *block) candidates(v *view) []int32 {
 	v.candidates = v.candidates[:0]
 	b.index.find(v)
 	return v.candidates
 }
 
+// add takes up a group that may match; once says that it may be met again.
+func (v *view) add(group int32, once bool) {
+	if !once || v.first(group) {
+		v.candidates = append(v.candidates, group)
+	}
+}
+
+func (v *view) addAll(groups []int32) {
+	for _, g := range groups {
+		v.add(g, v.block.groups[g].multi)
+	}
+}
+
+// expand takes up the groups of a posting.
+func (v *view) expand(p *posting) {
+	switch {
+	case p.once && !v.first(p.id):
+	case p.sub != nil:
+		p.sub.find(v)
+	case p.once:
+		v.addAll(p.groups)
+	default:
+		v.candidates = append(v.candidates, p.groups...)
+	}
+}
+
 func (x *index) find(v *view) {
-	v.candidates = append(v.candidates, x.loose...)
+	v.addAll(x.loose)
 	for i := range x.attrs {
 		x.attrs[i].find(v, v.slot(x.attrs[i].slot))
 	}
@@ -79,14 +105,20 @@ func (b *block) build() {
 	for i := range all {
 		all[i] = int32(i)
 	}
+	b.work = indexWork * (len(all) + leafSize)
 	b.index = *b.newIndex(all)
 }
+
+// indexWork bounds the groups that indexes within indexes take up again, for
+// each group of a block.
+const indexWork = 16
 
 // newIndex chooses the anchors of each group by how many others have them too.
 func (b *block) newIndex(groups []int32) *index {
 	if len(groups) <= leafSize {
 		return &index{loose: groups}
 	}
+	b.work -= len(groups)
 	by := newCensus()
 	for _, g := range groups {
 		by.add(&b.groups[g].filter.root)
@@ -94,7 +126,7 @@ func (b *block) newIndex(groups []int32) *index {
 	x := &index{}
 	tables := map[*place]*anchors{}
 	for _, g := range groups {
-		c := b.groups[g].filter.root.cover(yes, by)
+		c := b.groups[g].filter.root.cover(by)
 		if c.cost(by) > float64(len(groups))/2 {
 			x.loose = append(x.loose, g)
 			continue
@@ -109,14 +141,14 @@ func (b *block) newIndex(groups []int32) *index {
 			}
 			t := tables[a.place]
 			if t == nil {
-				t = &anchors{}
+				t = &anchors{block: b, of: len(groups)}
 				tables[a.place] = t
 			}
 			t.add(a, g)
 		}
 	}
 	for p, t := range tables {
-		st := slotTable{b.slots.of(p), t.build(b.posting)}
+		st := slotTable{b.slots.of(p), t.build()}
 		switch {
 		case p.attr != "data":
 			x.attrs = append(x.attrs, st)
@@ -132,12 +164,21 @@ func (b *block) newIndex(groups []int32) *index {
 	return x
 }
 
-// posting splits many groups by what else they ask for, where that helps.
-func (b *block) posting(groups []int32) posting {
-	if len(groups) > leafSize {
+// posting is the groups of one key of an index of as many as of. It splits them
+// by what else they ask for, where that helps.
+func (b *block) posting(groups []int32, of int) posting {
+	p := posting{groups: groups}
+	for _, g := range groups {
+		p.once = p.once || b.groups[g].multi
+	}
+	if p.once {
+		p.id = int32(len(b.groups) + b.postings)
+		b.postings++
+	}
+	if len(groups) > leafSize && len(groups) <= of/2 && b.work >= len(groups) {
 		if sub := b.newIndex(groups); len(sub.loose) <= len(groups)/2 {
-			return posting{sub: sub}
+			p.groups, p.sub = nil, sub
 		}
 	}
-	return posting{groups: groups}
+	return p
 }

@@ -203,7 +203,7 @@ func TestIndexLooksAtFewFilters(t *testing.T) {
 				got := s.Match(ev, nil)
 				matches += len(got)
 				v := s.base.views.Get().(*view)
-				v.begin(ev, &s.base.slots)
+				v.begin(ev, s.base)
 				distinct := map[int32]bool{}
 				for _, g := range s.base.candidates(v) {
 					distinct[g] = true

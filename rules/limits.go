@@ -22,7 +22,8 @@ const (
 	// and tests that read all of a text or a list a filter may have, before it is
 	// run as a whole.
 	maxBudgets     = 4
-	maxLinearTests = 32
+	maxMatches     = 8 // regular expressions
+	maxLinearTests = 16
 	// quickSteps bounds a regular expression that is run without a budget: the
 	// length of the text times the size of the program.
 	quickSteps = 128 << 10
@@ -66,6 +67,10 @@ const (
 	maxPairs = 250_000
 	// maxRegexSteps bounds the length of the text times the size of the program.
 	maxRegexSteps = 4 << 20
+	// maxPatternSteps bounds what a pattern does on one event, in the same measure.
+	maxPatternSteps = 8 << 20
+	// maxRegexWork bounds the same times the number of matches.
+	maxRegexWork = 8 << 20
 
 	// maxSearch bounds the product of the lengths of a text and what indexOf looks
 	// for in it.

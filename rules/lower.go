@@ -243,7 +243,7 @@ func (l *lowering) in(element, list ast.Expr) (n node, ok bool) {
 		in = append(in, lit)
 	}
 	n = celTest(isIn, p)
-	n.more = in
+	n.more = in.sorted()
 	return n, true
 }
 

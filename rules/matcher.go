@@ -13,15 +13,20 @@ import (
 // each rule, also when filters are equal: they share what is expensive.
 type Matcher struct {
 	filter *filter // nil matches everything
-	redact func(string) string
+	env    *Env
 
 	evaluated, matched, failed atomic.Uint64
-	lastError                  atomic.Pointer[string]
+	more                       atomic.Pointer[matcherMore]
+}
+
+// matcherMore is what few matchers have.
+type matcherMore struct {
+	redact    func(string) string
+	lastError string
 }
 
 // filter is what equal filters share.
 type filter struct {
-	env     *Env
 	dialect dialect
 	class   Class
 	source  string
@@ -40,7 +45,14 @@ type Result struct {
 // Redact names a func that takes out of a text what must not be shown of the
 // filter, such as the secrets that a configuration put into it. It is set before
 // the Matcher is used.
-func (m *Matcher) Redact(f func(text string) string) { m.redact = f }
+func (m *Matcher) Redact(f func(text string) string) { m.more.Store(&matcherMore{redact: f}) }
+
+func (m *Matcher) redaction() func(string) string {
+	if more := m.more.Load(); more != nil {
+		return more.redact
+	}
+	return nil
+}
 
 // Evaluate applies the filter to one event, without counting it.
 func (m *Matcher) Evaluate(ev *event.Event) Result {
@@ -67,8 +79,8 @@ func (n *node) result(v *view) Result {
 // taking too long. A Set with many filters applies one only to events that have
 // what the filter asks for first, so an event without that is not counted.
 func (m *Matcher) Stats() (evaluated, matched, failed uint64, lastError string, suspended bool) {
-	if s := m.lastError.Load(); s != nil {
-		lastError = *s
+	if more := m.more.Load(); more != nil {
+		lastError = more.lastError
 	}
 	if m.filter != nil {
 		suspended = m.filter.suspended()
@@ -85,8 +97,8 @@ func (f *filter) suspended() bool {
 	return false
 }
 
-// count takes note of one evaluation.
-func (m *Matcher) count(o outcome, v *view) {
+// count takes note of one evaluation of f, which equals the Matcher's filter.
+func (m *Matcher) count(f *filter, o outcome, v *view) {
 	m.evaluated.Add(1)
 	switch o {
 	case yes:
@@ -94,8 +106,7 @@ func (m *Matcher) count(o outcome, v *view) {
 	case failure:
 		// To format each error would cost more than the evaluation.
 		if n := m.failed.Add(1); n <= 16 || n%64 == 0 {
-			s := m.filter.root.failed(v).Error()
-			m.lastError.Store(&s)
+			m.more.Store(&matcherMore{redact: m.redaction(), lastError: f.root.failed(v).Error()})
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 // good for the same build of the program only.
 
 // memory is compiled filters that were written down, by their sources.
-type memory map[memoryKey][]byte
+type memory map[memoryKey]string
 
 type memoryKey [16]byte
 
@@ -31,8 +31,8 @@ func keyOf(d dialect, source string) (k memoryKey) {
 const memoryMagic = "switchyard filters 1\n"
 
 // AppendCompiled appends the filters of matchers to dst in a form that Remember
-// reads. Only those are written that take long to compile again. build tells
-// builds of the program apart.
+// reads. Only those are written that take long to compile again, and none that
+// have something to redact. build tells builds of the program apart.
 func AppendCompiled(dst []byte, build string, matchers []*Matcher) []byte {
 	start := len(dst)
 	dst = appendText(append(dst, memoryMagic...), build)
@@ -40,12 +40,12 @@ func AppendCompiled(dst []byte, build string, matchers []*Matcher) []byte {
 	seen := map[*filter]bool{}
 	for _, m := range matchers {
 		f := m.filter
-		if f == nil || f.dialect != inCEL || seen[f] {
+		if f == nil || f.dialect != inCEL || m.redaction() != nil || seen[f] {
 			continue
 		}
 		seen[f] = true
 		var ok bool
-		if body, ok = f.root.append(body[:0], f.source); !ok {
+		if body, ok = f.root.append(append(body[:0], byte(f.class)), f.source); !ok {
 			continue
 		}
 		key := f.memoryKey()
@@ -74,7 +74,7 @@ func (env *Env) Remember(build string, data []byte) (int, error) {
 	for r.rest != "" && !r.bad {
 		var key memoryKey
 		copy(key[:], r.take(len(key)))
-		known[key] = []byte(r.text())
+		known[key] = r.text()
 	}
 	if r.bad {
 		return 0, errors.New("the compiled filters are damaged")
@@ -90,18 +90,19 @@ func (env *Env) Forget() { env.memory.Store(nil) }
 func (env *Env) Compiled() uint64 { return env.compiled.Load() }
 
 // recall is a filter that was written down.
-func (env *Env) recall(d dialect, source string) (node, bool) {
+func (env *Env) recall(d dialect, source string) (node, Class, bool) {
 	known := env.memory.Load()
 	if known == nil {
-		return node{}, false
+		return node{}, 0, false
 	}
 	data, ok := (*known)[keyOf(d, source)]
 	if !ok {
-		return node{}, false
+		return node{}, 0, false
 	}
-	r := reader{rest: string(data), env: env, source: source}
+	r := reader{rest: data, env: env, source: source}
+	class := Class(r.byte())
 	n := r.node(0)
-	return n, !r.bad && r.rest == ""
+	return n, class, !r.bad && r.rest == ""
 }
 
 func appendText(dst []byte, s string) []byte {

@@ -86,7 +86,7 @@ func FuzzRecall(f *testing.F) {
 			return
 		}
 		_ = n.eval(&view{ev: ev})
-		_ = n.cover(yes, counting{})
+		_ = n.cover(counting{})
 	})
 }
 
@@ -108,7 +108,7 @@ func BenchmarkRecall(b *testing.B) {
 	b.ReportAllocs()
 	i := 0
 	for b.Loop() {
-		if _, ok := env.recall(inCEL, fmt.Sprintf(benchFilter, i%many)); !ok {
+		if _, _, ok := env.recall(inCEL, fmt.Sprintf(benchFilter, i%many)); !ok {
 			b.Fatal("not known")
 		}
 		i++

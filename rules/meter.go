@@ -15,6 +15,7 @@ type meter struct{}
 const (
 	bytesPerUnit   = 32
 	membersPerUnit = 4
+	stepsPerUnit   = 32 // of a regular expression
 )
 
 // CallCost is the cost of one call that was made.
@@ -43,6 +44,8 @@ func (meter) CallCost(function, overload string, args []ref.Val, result ref.Val)
 		case len(args) == 1 && !own(args[0]):
 			cost += bulk(result)
 		}
+	case "regex.extract", "regex.extractAll", "regex.replace":
+		cost += regexCost(args)
 	case "base64.encodeUrl", "base64.decodeUrl", "hex.encode", "hex.decode", "url.encode", "url.decode", "text.truncate", "text.padStart":
 		cost += 4*shallow(args) + 4*bulk(result)
 	case "text.camelCase", "text.snakeCase", "text.kebabCase", "text.titleCase":
@@ -73,6 +76,19 @@ func (meter) CallCost(function, overload string, args []ref.Val, result ref.Val)
 		cost += shallow(args) + bulk(result)
 	}
 	return &cost
+}
+
+// regexCost charges the length of the text times the size of the program, once.
+// What searches for many matches has a bound of its own.
+func regexCost(args []ref.Val) uint64 {
+	if len(args) < 2 {
+		return 0
+	}
+	size, err := regexSize(text(args[1]))
+	if err != nil {
+		return 0
+	}
+	return uint64(len(text(args[0])))*uint64(size)/stepsPerUnit + uint64(size)
 }
 
 func shallow(args []ref.Val) uint64 {

@@ -57,6 +57,7 @@ type patternStep struct {
 	first, own, last int32
 	names            []string // in order
 	next             []int32
+	places           []*place // of the first step: all that are led to, whose ids name the steps
 }
 
 // fieldSet has the fields of a pattern, by number.

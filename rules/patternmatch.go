@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"errors"
 	"sort"
 	"strings"
 
@@ -27,35 +28,53 @@ type foundFields struct {
 	seen  fieldSet // fields that have a value
 }
 
-// matches reports whether the data of the view's event matches.
-func (p *pattern) matches(v *view) bool {
+// errPatternSteps says that a pattern did not come to an end on an event.
+var errPatternSteps = errors.New("the event has too many values for this pattern, which would take too long")
+
+// matches reports whether the data of the view's event matches. The error is
+// errPatternSteps.
+func (p *pattern) matches(v *view) (bool, error) {
 	x := v.dataValue()
 	if x.kind == listValue {
-		return false
+		return false, nil
 	}
+	w := patternWalk{pattern: p}
+	if w.matches(&x) {
+		return true, nil
+	}
+	if w.steps > maxPatternSteps {
+		return false, errPatternSteps
+	}
+	return false, nil
+}
+
+// matches walks as often as the pattern's ways want it. A walk that has taken
+// too long finds nothing more.
+func (w *patternWalk) matches(x *value) bool {
+	p := w.pattern
 	all := int32(len(p.tests))
 	var ways []way
 	if p.rare != nil {
 		ways = p.rare.ways
 	}
 	if len(ways) <= 1 {
-		w := patternWalk{pattern: p}
 		if len(ways) == 1 {
 			w.way = ways[0]
 		} else {
 			w.way.fields = upTo(len(p.tests))
 			w.way.needs = w.way.fields
 		}
-		w.visit(0, &x)
+		w.visit(0, x)
 		return w.way.done(&w.found, 0, all)
 	}
 	first := patternWalk{pattern: p, any: true}
 	for i := range ways {
 		first.way.fields.union(&ways[i].fields)
 	}
-	first.visit(0, &x)
+	first.visit(0, x)
+	w.steps = first.steps
 	for i := range ways {
-		w := patternWalk{pattern: p, way: ways[i], steps: first.steps}
+		w.way, w.found = ways[i], foundFields{}
 		switch {
 		case !w.way.needs.within(&first.found.holds):
 			continue
@@ -65,10 +84,9 @@ func (p *pattern) matches(v *view) bool {
 			}
 			continue
 		}
-		if w.visit(0, &x); w.way.done(&w.found, 0, all) {
+		if w.visit(0, x); w.way.done(&w.found, 0, all) {
 			return true
 		}
-		first.steps = w.steps
 	}
 	return false
 }
@@ -86,6 +104,9 @@ func (w *way) done(f *foundFields, first, last int32) bool {
 
 // visit looks at a value that stands at a step.
 func (w *patternWalk) visit(at int32, x *value) {
+	if w.steps += 4; w.steps > maxPatternSteps {
+		return
+	}
 	switch x.kind {
 	case missingValue:
 	case mapValue:
@@ -114,12 +135,33 @@ func (w *patternWalk) scalar(at int32, x *value) {
 // long are made until a pattern has taken as long as one regular expression may;
 // then they do not hold.
 func (w *patternWalk) affords(i int32, x *value) bool {
-	rare := w.pattern.rare
-	if rare == nil || rare.costs == nil || rare.costs[i] == 0 {
-		return true
+	w.steps += w.pattern.tests[i].weight(len(x.text))
+	if rare := w.pattern.rare; rare != nil && rare.costs != nil {
+		w.steps += len(x.text) * int(rare.costs[i])
 	}
-	w.steps += len(x.text) * int(rare.costs[i])
-	return w.steps <= maxRegexSteps
+	return w.steps <= maxPatternSteps
+}
+
+// weight is what a test takes of a text of that length, beside what costs have of
+// it: a step is some nanoseconds.
+func (n *node) weight(length int) int {
+	switch n.kind {
+	case andNode, orNode, notNode:
+		sum := 1
+		k := n.kids()
+		for i := range k {
+			sum += k[i].weight(length)
+		}
+		return sum
+	case testNode:
+		if n.test == contains || n.test == isLike {
+			return 4 + length/16
+		}
+		if n.test == inNetwork {
+			return 16
+		}
+	}
+	return 4
 }
 
 // object goes on to the members. Those whose keys are paths come first, so that
@@ -186,6 +228,9 @@ func (w *patternWalk) array(at int32, n event.Node) {
 	s := &w.pattern.steps[at]
 	containers := 0
 	for e := range n.Elements() {
+		if w.steps++; w.steps > maxPatternSteps {
+			return
+		}
 		if k := e.Kind(); k == event.Array || k == event.Object {
 			containers++
 			continue
@@ -218,6 +263,9 @@ func (w *patternWalk) choose(at int32, n event.Node) {
 	before := w.found
 	best, most, none := before, 0, before.seen
 	for e := range n.Elements() {
+		if w.steps++; w.steps > maxPatternSteps {
+			break
+		}
 		if k := e.Kind(); k != event.Array && k != event.Object {
 			continue
 		}

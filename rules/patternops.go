@@ -88,7 +88,7 @@ func (s *fieldSource) equalsOne(values operands) node {
 		return s.test(equals).with(values[0])
 	}
 	n := s.test(isIn)
-	n.more = slices.Clip(values)
+	n.more = slices.Clip(values).sorted()
 	return n
 }
 

@@ -1,30 +1,57 @@
 package rules
 
 import (
+	"runtime"
 	"slices"
 	"strconv"
+	"unsafe"
+	"weak"
 )
 
 // stepsTo are the steps to the used fields, which are in the order of their
 // paths. Those of the same paths are one.
 func (ps *places) stepsTo(fields []field, used []int32) []patternStep {
 	paths := make([][]string, len(used))
+	places := make([]*place, len(used)) // so that their ids stay theirs
 	var name []byte
 	for i, n := range used {
 		paths[i] = fields[n].path
-		name = strconv.AppendInt(append(name, ' '), int64(ps.of(reachAll, "data", paths[i]).id), 10)
+		places[i] = ps.of(reachAll, "data", paths[i])
+		name = strconv.AppendInt(append(name, ' '), int64(places[i].id), 10)
 	}
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	if steps, ok := ps.steps[string(name)]; ok {
+	if steps := ps.steps[string(name)].value(); steps != nil {
 		return steps
 	}
-	steps := growSteps(make([]patternStep, 1), paths, 0, 0, 0)
-	if ps.steps == nil {
-		ps.steps = map[string][]patternStep{}
-	}
-	ps.steps[string(name)] = slices.Clip(steps)
+	steps := slices.Clone(growSteps(make([]patternStep, 1), paths, 0, 0, 0))
+	steps[0].places = places
+	key := string(name)
+	ps.steps[key] = weakSteps{weak.Make(&steps[0]), len(steps)}
+	runtime.AddCleanup(&steps[0], ps.forgetSteps, key)
 	return steps
+}
+
+// weakSteps are steps as long as some pattern has them.
+type weakSteps struct {
+	first weak.Pointer[patternStep]
+	count int
+}
+
+func (w weakSteps) value() []patternStep {
+	if first := w.first.Value(); first != nil {
+		return unsafe.Slice(first, w.count)
+	}
+	return nil
+}
+
+// forgetSteps drops steps that no pattern has any more, unless they came back.
+func (ps *places) forgetSteps(key string) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if ps.steps[key].value() == nil {
+		delete(ps.steps, key)
+	}
 }
 
 // growSteps makes the step at an index: that of paths which are one to a depth,

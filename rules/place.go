@@ -1,9 +1,11 @@
 package rules
 
 import (
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
+	"weak"
 
 	"github.com/switchyard-dev/switchyard/bus/event"
 )
@@ -71,11 +73,17 @@ func (p *place) last() string {
 	return p.keys[len(p.keys)-1]
 }
 
-// places makes equal places one, and the steps of patterns to the same places.
+// places makes equal places one, and the steps of patterns to the same places,
+// as long as some filter has them: filters come and go.
 type places struct {
 	mu    sync.Mutex
-	known map[string]*place
-	steps map[string][]patternStep // to places with reachAll, by the ids of those
+	last  int32
+	known map[string]weak.Pointer[place]
+	steps map[string]weakSteps // to places with reachAll, by the ids of those
+}
+
+func newPlaces() *places {
+	return &places{known: map[string]weak.Pointer[place]{}, steps: map[string]weakSteps{}}
 }
 
 // of is the place of an attribute, or of keys within data.
@@ -103,24 +111,33 @@ func (ps *places) get(r reach, attr string, keys []string) *place {
 	for _, k := range keys { // a length before each, for keys may hold any character
 		name = append(append(strconv.AppendInt(append(name, '.'), int64(len(k)), 10), ':'), k...)
 	}
-	if p := ps.known[string(name)]; p != nil {
+	if p := ps.known[string(name)].Value(); p != nil {
 		return p
 	}
-	p := &place{id: int32(len(ps.known)), reach: r, attr: strings.Clone(attr)}
+	p := &place{id: ps.last, reach: r, attr: strings.Clone(attr)}
+	ps.last++
 	if len(keys) > 0 {
 		p.keys = make([]string, len(keys))
 		for i, k := range keys {
 			p.keys[i] = strings.Clone(k)
 		}
 	}
-	if ps.known == nil {
-		ps.known = map[string]*place{}
-	}
-	ps.known[string(name)] = p
+	key := string(name)
+	ps.known[key] = weak.Make(p)
+	runtime.AddCleanup(p, ps.forget, key)
 	if len(keys) > 0 { // after p, so that ids of what was asked for come first
 		p.parent = ps.get(r, attr, keys[:len(keys)-1])
 	}
 	return p
+}
+
+// forget drops a place that nobody has any more, unless it came back.
+func (ps *places) forget(key string) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if ps.known[key].Value() == nil {
+		delete(ps.known, key)
+	}
 }
 
 // valueKind is the type of a value as conditions tell types apart: numbers of

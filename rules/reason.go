@@ -25,6 +25,11 @@ func (n *node) reason(v *view) error {
 			return nil
 		}
 		return n.testReason(v)
+	case patternNode:
+		if v.failed == n.more {
+			return v.failure
+		}
+		return nil
 	case residualNode:
 		if v.failed == n.more.(residual) {
 			return v.failure

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 
@@ -49,10 +50,7 @@ func (r *residue) plan() (*program, error) {
 		return nil, err
 	}
 	p.suspension = &r.suspension
-	if !r.program.CompareAndSwap(nil, p) {
-		return r.program.Load(), nil
-	}
-	r.env.shelf.put(r)
+	r.env.shelf.put(r, p)
 	return p, nil
 }
 
@@ -66,6 +64,9 @@ func (r *residue) expr() (ast.Expr, *cel.Ast, error) {
 	}
 	l := lowering{env: r.env, source: r.source, keep: true}
 	l.lower(checked.NativeRep().Expr())
+	if int(r.part) >= len(l.parts) {
+		return nil, nil, errors.New("the filter has no such part")
+	}
 	return l.parts[r.part], checked, nil
 }
 
@@ -84,8 +85,9 @@ func (r *residue) text() string {
 	return text
 }
 
-// shelf knows which residues have programs, and takes those away that were not
-// used for the longest, about.
+// shelf knows which residues have programs. When it is full it takes those away
+// that were not used lately; when all were, a program serves once only, so that
+// not each pushes out the next.
 type shelf struct {
 	mu   sync.Mutex
 	most int
@@ -93,23 +95,30 @@ type shelf struct {
 	hand int
 }
 
-func (s *shelf) put(r *residue) {
+func (s *shelf) put(r *residue, p *program) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if r.program.Load() != nil {
+		return // another was faster
+	}
 	if len(s.have) < s.most {
 		s.have = append(s.have, r)
+		r.program.Store(p)
 		return
 	}
-	for range 2 * len(s.have) { // after one round, none is in use
+	for range min(len(s.have), shelfLook) {
 		old := s.have[s.hand]
 		if !old.used.Swap(false) {
 			old.program.Store(nil)
 			s.have[s.hand] = r
-			s.hand = (s.hand + 1) % s.most
+			r.program.Store(p)
 			return
 		}
 		s.hand = (s.hand + 1) % s.most
 	}
-	s.have[s.hand].program.Store(nil)
-	s.have[s.hand] = r
 }
+
+// shelfLook is how many programs are looked at for one that may go. It is few
+// beside how many there are, so that what was not used since the last round goes
+// and not what happened to be asked a little earlier.
+const shelfLook = 16

@@ -38,13 +38,17 @@ type block struct {
 	slots   slots
 	index   index
 	views   sync.Pool
+
+	postings int // that have a number
+	work     int // how many groups may still be indexed
 }
 
-// group is the entries of one filter, which is evaluated once for an event.
+// group is the entries of one filter, which is evaluated once for an event. They
+// end where those of the next group begin.
 type group struct {
-	filter   *filter
-	from, to int32 // its entries
-	multi    bool  // the index may bring it up more than once for an event
+	filter *filter
+	from   int32
+	multi  bool // the index may bring it up more than once for an event
 }
 
 type setEntry struct {
@@ -118,7 +122,7 @@ func newBlock(entries []Entry) *block {
 			places[f.key()] = g
 			b.groups = append(b.groups, group{filter: f})
 		}
-		b.groups[g].to++ // how many, for now
+		b.groups[g].from++ // how many, for now
 		order = append(order, int32(g))
 	}
 	for i, e := range entries {
@@ -127,21 +131,23 @@ func newBlock(entries []Entry) *block {
 		}
 	}
 	b.all = len(b.entries)
+	b.groups = append(make([]group, 0, len(b.groups)), b.groups...)
 	at := int32(b.all)
+	next := make([]int32, len(b.groups))
 	for g := range b.groups {
-		n := b.groups[g].to
-		b.groups[g].from, b.groups[g].to = at, at
+		n := b.groups[g].from
+		b.groups[g].from, next[g] = at, at
 		at += n
 	}
 	b.entries = b.entries[:at]
 	for i, e := range entries {
 		if g := order[i]; g >= 0 {
-			b.entries[b.groups[g].to] = setEntry{e.Matcher, e.ID, e.ReadsData}
-			b.groups[g].to++
+			b.entries[next[g]] = setEntry{e.Matcher, e.ID, e.ReadsData}
+			next[g]++
 		}
 	}
 	for g := range b.groups {
-		together(b.entries[b.groups[g].from:b.groups[g].to])
+		together(b.entries[b.groups[g].from:next[g]])
 	}
 	together(b.entries[:b.all])
 	known := map[*place]struct{}{}
@@ -183,16 +189,17 @@ func (s *Set) Len() int { return s.size }
 
 func (b *block) match(ev *event.Event, dst []ID, dead []uint64) []ID {
 	v := b.views.Get().(*view)
-	v.begin(ev, &b.slots)
-	dst, keep := b.settle(&group{to: int32(b.all)}, yes, v, dst, dead)
+	v.begin(ev, b)
+	dst, keep := b.settle(0, b.all, nil, yes, v, dst, dead)
 	for _, i := range b.candidates(v) {
 		g := &b.groups[i]
-		if g.multi && v.again(i, len(b.groups)) {
-			continue
+		to := len(b.entries)
+		if int(i)+1 < len(b.groups) {
+			to = int(b.groups[i+1].from)
 		}
 		var kept bool
 		v.failed = nil
-		dst, kept = b.settle(g, g.filter.root.eval(v), v, dst, dead)
+		dst, kept = b.settle(int(g.from), to, g.filter, g.filter.root.eval(v), v, dst, dead)
 		keep = keep || kept
 		v.arena.rewind()
 	}
@@ -204,17 +211,18 @@ func (b *block) match(ev *event.Event, dst []ID, dead []uint64) []ID {
 	return dst
 }
 
-// settle counts the outcome of a filter for its entries, and takes them up when
-// it is yes; readsData says that one of these will read the data.
-func (b *block) settle(g *group, o outcome, v *view, dst []ID, dead []uint64) (_ []ID, readsData bool) {
+// settle counts the outcome of a filter for its entries, those from from to to,
+// and takes them up when it is yes; readsData says that one of these will read
+// the data.
+func (b *block) settle(from, to int, f *filter, o outcome, v *view, dst []ID, dead []uint64) (_ []ID, readsData bool) {
 	var last *Matcher
-	for i := int(g.from); i < int(g.to); i++ {
+	for i := from; i < to; i++ {
 		e := &b.entries[i]
-		if dead != nil && isDead(dead, i) {
+		if dead != nil && dead[i/64]&(1<<(i%64)) != 0 {
 			continue
 		}
 		if e.matcher != last {
-			e.matcher.count(o, v)
+			e.matcher.count(f, o, v)
 			last = e.matcher
 		}
 		if o == yes {
@@ -224,5 +232,3 @@ func (b *block) settle(g *group, o outcome, v *view, dst []ID, dead []uint64) (_
 	}
 	return dst, readsData
 }
-
-func isDead(dead []uint64, i int) bool { return dead != nil && dead[i/64]&(1<<(i%64)) != 0 }

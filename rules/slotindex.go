@@ -31,6 +31,8 @@ type affixes struct {
 
 // anchors are those at one place, before they are an index.
 type anchors struct {
+	block                  *block
+	of                     int // how many groups are indexed together
 	exact, folded, members []pair
 	prefixes, suffixes     map[int][]pair
 	needles                []needle
@@ -71,47 +73,47 @@ func addAffix(m *map[int][]pair, text string, group int32) {
 	(*m)[len(text)] = append((*m)[len(text)], pair{textKey(text), group})
 }
 
-// build makes the index; post makes the postings.
-func (t *anchors) build(post func([]int32) posting) *slotIndex {
-	x := &slotIndex{ranges: t.ranges}
+// build makes the index.
+func (t *anchors) build() *slotIndex {
+	x := &slotIndex{ranges: append(make(ranges, 0, len(t.ranges)), t.ranges...)}
+	for i := range x.ranges {
+		x.ranges[i].once = t.block.groups[x.ranges[i].group].multi
+	}
 	for _, l := range [...]struct {
 		pairs []pair
 		to    **table
 	}{{t.exact, &x.exact}, {t.folded, &x.folded}, {t.members, &x.members}} {
 		if len(l.pairs) > 0 {
-			built := newTable(l.pairs, post)
+			built := t.newTable(l.pairs)
 			*l.to = &built
 		}
 	}
-	x.prefixes, x.suffixes = buildAffixes(t.prefixes, post), buildAffixes(t.suffixes, post)
-	x.needles = buildNeedles(t.needles, post)
+	x.prefixes, x.suffixes = t.buildAffixes(t.prefixes), t.buildAffixes(t.suffixes)
+	x.needles = t.buildNeedles()
 	x.ranges.build()
 	if len(t.present) > 0 {
-		p := post(t.present)
+		p := t.block.posting(t.present, t.of)
 		x.present = &p
 	}
 	return x
 }
 
-func buildAffixes(m map[int][]pair, post func([]int32) posting) []affixes {
+func (t *anchors) buildAffixes(m map[int][]pair) []affixes {
 	var out []affixes
 	for length, pairs := range m {
-		out = append(out, affixes{length, newTable(pairs, post)})
+		out = append(out, affixes{length, t.newTable(pairs)})
 	}
 	slices.SortFunc(out, func(a, b affixes) int { return cmp.Compare(a.length, b.length) })
 	return out
 }
 
-// find appends the groups whose anchor holds for a value to v.candidates.
+// find takes up the groups whose anchor holds for a value.
 func (x *slotIndex) find(v *view, val *value) {
 	if val.kind == missingValue {
 		return
 	}
 	if x.present != nil {
-		if x.present.sub != nil {
-			x.present.sub.find(v)
-		}
-		v.candidates = append(v.candidates, x.present.groups...)
+		v.expand(x.present)
 	}
 	switch val.kind {
 	case textValue:
@@ -221,16 +223,16 @@ func gramWidth(text string) int {
 	}
 }
 
-func buildNeedles(list []needle, post func([]int32) posting) []needles {
+func (t *anchors) buildNeedles() []needles {
 	counts := map[uint64]int32{}
-	for _, n := range list {
+	for _, n := range t.needles {
 		w := gramWidth(n.text)
 		for i := 0; i+w <= len(n.text); i++ {
 			counts[gram(n.text, i, w)]++
 		}
 	}
 	pairs := map[int][]pair{}
-	for _, n := range list {
+	for _, n := range t.needles {
 		w := gramWidth(n.text)
 		best := gram(n.text, 0, w)
 		for i := 1; i+w <= len(n.text); i++ {
@@ -242,7 +244,7 @@ func buildNeedles(list []needle, post func([]int32) posting) []needles {
 	}
 	var out []needles
 	for w, p := range pairs {
-		x := needles{width: w, table: newTable(p, post)}
+		x := needles{width: w, table: t.newTable(p)}
 		size := max(10, min(bits.Len(uint(len(p)))+4, 22)) // 16 bits a needle, 512 KiB at the most
 		x.bloom, x.shift = make([]uint64, 1<<(size-6)), 63-size
 		for _, r := range x.rows {
@@ -282,6 +284,7 @@ type interval struct {
 	low, high float64
 	highest   float64
 	group     int32
+	once      bool
 }
 
 func (x ranges) build() {
@@ -310,7 +313,7 @@ func (x ranges) find(v *view, num float64) {
 			return
 		}
 		if m.high >= num {
-			v.candidates = append(v.candidates, m.group)
+			v.add(m.group, m.once)
 		}
 		x = x[mid+1:]
 	}

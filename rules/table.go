@@ -16,12 +16,15 @@ type table struct {
 type row struct {
 	key   uint64 // 0: empty
 	group int32  // ^ of a place in more when it has several
+	once  bool   // the group may be met more than once for an event
 }
 
 // posting is the groups of one key. Many have an index of their own.
 type posting struct {
 	groups []int32
 	sub    *index
+	id     int32 // among groups and postings, when once
+	once   bool  // some of the groups may be met more than once for an event
 }
 
 // pair is one group of a table to be.
@@ -30,8 +33,8 @@ type pair struct {
 	group int32
 }
 
-// newTable makes the table of pairs, which it sorts; post makes postings.
-func newTable(pairs []pair, post func(groups []int32) posting) table {
+// newTable makes the table of pairs, which it sorts.
+func (t *anchors) newTable(pairs []pair) table {
 	slices.SortFunc(pairs, func(a, b pair) int {
 		switch {
 		case a.key < b.key:
@@ -52,36 +55,34 @@ func newTable(pairs []pair, post func(groups []int32) posting) table {
 	for size < keys+keys/4+1 {
 		size *= 2
 	}
-	t := table{rows: make([]row, size)}
+	out := table{rows: make([]row, size)}
 	for i := 0; i < len(pairs); {
 		j := i + 1
 		for j < len(pairs) && pairs[j].key == pairs[i].key {
 			j++
 		}
 		g := pairs[i].group
+		once := t.block.groups[g].multi
 		if j-i > 1 {
 			groups := make([]int32, 0, j-i)
 			for _, p := range pairs[i:j] {
 				groups = append(groups, p.group)
 			}
-			g = ^int32(len(t.more))
-			t.more = append(t.more, post(groups))
+			g = ^int32(len(out.more))
+			out.more = append(out.more, t.block.posting(groups, t.of))
 		}
 		at := pairs[i].key & uint64(size-1)
-		for t.rows[at].key != 0 {
+		for out.rows[at].key != 0 {
 			at = (at + 1) & uint64(size-1)
 		}
-		t.rows[at] = row{pairs[i].key, g}
+		out.rows[at] = row{pairs[i].key, g, once}
 		i = j
 	}
-	return t
+	return out
 }
 
-// find appends the groups of a key to v.candidates.
+// find takes up the groups of a key.
 func (t *table) find(v *view, key uint64) {
-	if len(t.rows) == 0 {
-		return
-	}
 	mask := uint64(len(t.rows) - 1)
 	for at := key & mask; ; at = (at + 1) & mask {
 		r := &t.rows[at]
@@ -90,14 +91,9 @@ func (t *table) find(v *view, key uint64) {
 			return
 		case key:
 			if r.group >= 0 {
-				v.candidates = append(v.candidates, r.group)
-				return
-			}
-			p := &t.more[^r.group]
-			if p.sub != nil {
-				p.sub.find(v)
+				v.add(r.group, r.once)
 			} else {
-				v.candidates = append(v.candidates, p.groups...)
+				v.expand(&t.more[^r.group])
 			}
 			return
 		}

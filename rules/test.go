@@ -1,8 +1,10 @@
 package rules
 
 import (
+	"cmp"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -30,8 +32,23 @@ const (
 	inNetwork                  // the text is an address of more, a netip.Prefix
 )
 
-// operands are the literals of isIn.
+// operands are the literals of isIn; many are sorted.
 type operands []scalar
+
+// manyOperands is how many are compared one by one.
+const manyOperands = 16
+
+// sorted sorts them if they are many.
+func (list operands) sorted() operands {
+	if len(list) > manyOperands {
+		slices.SortFunc(list, scalar.compare)
+	}
+	return list
+}
+
+func (s scalar) compare(o scalar) int {
+	return cmp.Or(cmp.Compare(s.kind, o.kind), cmp.Compare(s.num, o.num), strings.Compare(s.text, o.text))
+}
 
 // expression is a regular expression.
 type expression struct {
@@ -108,6 +125,10 @@ func (n *node) absent(v *view) outcome {
 }
 
 func (list operands) have(x *value) bool {
+	if len(list) > manyOperands {
+		_, ok := slices.BinarySearchFunc(list, scalar{x.kind, x.num, x.text}, scalar.compare)
+		return ok
+	}
 	for i := range list {
 		if o := &list[i]; x.kind == o.kind && x.num == o.num && x.text == o.text {
 			return true

@@ -27,31 +27,33 @@ type view struct {
 	enriched   event.Node // of an expression in a transform; the zero Node without
 	tree       event.Tree // of the event's data, while the event has none of its own
 	parsed     bool
-	failed     residual // the last that failed
+	failed     any // the last residual or pattern that failed
 	failure    error
 	candidates []int32
-	met        []uint32 // the mark of the event for which a group was met last
+	met        []uint32 // the mark of the event for which a group or posting was met last
+	block      *block
 	fold       []byte
 }
 
 // begin makes a view that was released one of ev.
-func (v *view) begin(ev *event.Event, of *slots) {
-	v.ev = ev
-	if v.seen.begin(of); v.seen.mark == 1 {
+func (v *view) begin(ev *event.Event, of *block) {
+	v.ev, v.block = ev, of
+	if v.seen.begin(&of.slots); v.seen.mark == 1 {
 		clear(v.met)
 	}
 }
 
-// again reports whether a group was met before for the event.
-func (v *view) again(group int32, groups int) bool {
-	if len(v.met) < groups {
-		v.met = make([]uint32, groups)
+// first reports whether a group or posting is met for the first time for the
+// event.
+func (v *view) first(id int32) bool {
+	if v.met == nil {
+		v.met = make([]uint32, len(v.block.groups)+v.block.postings)
 	}
-	if v.met[group] == v.seen.mark {
-		return true
+	if v.met[id] == v.seen.mark {
+		return false
 	}
-	v.met[group] = v.seen.mark
-	return false
+	v.met[id] = v.seen.mark
+	return true
 }
 
 // root is the data as JSON; the zero Node when it is something else.

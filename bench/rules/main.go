@@ -162,23 +162,11 @@ func (f *family) contender(n, size, naive int) (*contender, error) {
 		return nil, err
 	}
 	before, started := heap(), time.Now()
-	entries := make([]rules.Entry, n)
-	for i := range n {
-		m, err := env.Compile(rules.Filter{When: f.rule(i, n)})
-		if err != nil {
-			return nil, err
-		}
-		entries[i] = rules.Entry{ID: rules.ID(i), Rule: "rule", Matcher: m}
+	written, err := c.compile(f, env)
+	if err != nil {
+		return nil, err
 	}
-	c.set = rules.NewSet(entries)
 	c.Build = float64(time.Since(started).Nanoseconds()) / float64(n)
-	var matchers []*rules.Matcher
-	for _, e := range entries {
-		matchers = append(matchers, e.Matcher)
-	}
-	written := rules.AppendCompiled(nil, "bench", matchers)
-	clear(entries) // only the set is to be there
-	clear(matchers)
 	c.Bytes = max(0, float64(int64(heap()-before)-int64(len(written)))) / float64(n)
 	if c.Start, err = f.restart(n, written); err != nil {
 		return nil, err
@@ -214,6 +202,20 @@ func (f *family) contender(n, size, naive int) (*contender, error) {
 		c.naive = append(c.naive, p)
 	}
 	return c, nil
+}
+
+// compile makes the set, and what a server would write down of it.
+func (c *contender) compile(f *family, env *rules.Env) (written []byte, err error) {
+	entries := make([]rules.Entry, c.Rules)
+	matchers := make([]*rules.Matcher, c.Rules)
+	for i := range entries {
+		if matchers[i], err = env.Compile(rules.Filter{When: f.rule(i, c.Rules)}); err != nil {
+			return nil, err
+		}
+		entries[i] = rules.Entry{ID: rules.ID(i), Rule: "rule", Matcher: matchers[i]}
+	}
+	c.set = rules.NewSet(entries)
+	return rules.AppendCompiled(nil, "bench", matchers), nil
 }
 
 // restart makes the set again as a server does that starts with what the last

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 
 	"github.com/switchyard-dev/switchyard/configs"
 	"github.com/switchyard-dev/switchyard/rules"
@@ -69,5 +70,13 @@ func build() string {
 	if err != nil {
 		return ""
 	}
-	return fmt.Sprintf("%s %d %d", release, info.Size(), info.ModTime().UnixNano())
+	revision := ""
+	if b, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range b.Settings {
+			if s.Key == "vcs.revision" || s.Key == "vcs.modified" {
+				revision += " " + s.Value
+			}
+		}
+	}
+	return fmt.Sprintf("%s%s %d %d", release, revision, info.Size(), info.ModTime().UnixNano())
 }

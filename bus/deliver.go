@@ -265,7 +265,7 @@ func (d *deliverer) deliver(s *subscription, spec *subscriptionSpec, dl *store.D
 		out.expired(s, spec, dl)
 		return
 	}
-	ev, err := d.prepare(spec, dl)
+	ev, err := d.eventFor(spec, dl)
 	if d.cutOff(err) {
 		out.release(dl)
 		return

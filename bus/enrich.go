@@ -14,10 +14,10 @@ import (
 	"github.com/switchyard-dev/switchyard/transform/enrich"
 )
 
-// prepare makes the event that the target gets: as the rule's transform has it,
+// eventFor makes the event that the target gets: as the rule's transform has it,
 // with what the rule's enrichments answer. The error is the outcome of the
 // attempt.
-func (d *deliverer) prepare(spec *subscriptionSpec, dl *store.Delivery) (*event.Event, error) {
+func (d *deliverer) eventFor(spec *subscriptionSpec, dl *store.Delivery) (*event.Event, error) {
 	ev := dl.Record.Event
 	if spec.transform == nil {
 		return ev, nil

@@ -36,6 +36,7 @@ type RuleHistory struct {
 	TransformFailed uint64           `json:"transformFailed" doc:"Those that match, and on which the transform fails."`
 	From            uint64           `json:"from" doc:"The sequence of the first event that was looked at; 0 without one."`
 	To              uint64           `json:"to" doc:"The sequence of the last."`
+	Note            string           `json:"note,omitempty" doc:"What was not done, and why."`
 	Complete        bool             `json:"complete" doc:"All events that were asked for were looked at."`
 	Next            uint64           `json:"next,omitempty" doc:"Where to go on from when it is not complete."`
 	Matches         []HistoryMatch   `json:"matches" doc:"The last events that match, the newest first."`
@@ -84,6 +85,7 @@ func (s *Server) testHistory(c *gin.Context, req *RuleTest) error {
 	if err != nil {
 		return err
 	}
+	note := withoutAnswers(&q)
 	select {
 	case s.dryRuns <- struct{}{}:
 		defer func() { <-s.dryRuns }()
@@ -112,11 +114,26 @@ func (s *Server) testHistory(c *gin.Context, req *RuleTest) error {
 	case err != nil:
 		return err
 	case stream:
-		sendEvent(c, "result", historyOf(found))
+		sendEvent(c, "result", historyOf(found, note))
 	default:
-		c.PureJSON(http.StatusOK, historyOf(found))
+		c.PureJSON(http.StatusOK, historyOf(found, note))
 	}
 	return nil
+}
+
+// withoutAnswers leaves a transform out that needs answers which the request does
+// not give, and says so.
+func withoutAnswers(q *bus.DryRun) string {
+	if q.Transform == nil {
+		return ""
+	}
+	lacks := q.Transform.Lacks(q.Enriched)
+	if len(lacks) == 0 {
+		return ""
+	}
+	q.Transform = nil
+	return fmt.Sprintf("the transform was left out, and events are shown as they were published: it reads enriched.%s, "+
+		`and nothing is called here; give the answers in "enriched"`, strings.Join(lacks, ", enriched."))
 }
 
 // dryRun reads what a request asks for; empty says that no event can be meant.
@@ -128,7 +145,7 @@ func (s *Server) dryRun(c *gin.Context, req *RuleTest) (q bus.DryRun, empty bool
 	if q.Matcher, q.Transform, in, err = s.ruleUnderTest(req); err != nil {
 		return q, false, err
 	}
-	q.Bus, q.Rule = req.Bus, in.Rule
+	q.Bus, q.Rule, q.Enriched = req.Bus, in.Rule, in.Enriched
 	switch {
 	case req.Rule != "" && req.Bus != "":
 		return q, false, problem(http.StatusBadRequest, "invalid-parameter", `"bus" goes with "filter"; a rule has its own`).with("/bus", "not with rule")
@@ -193,8 +210,9 @@ func acceptsStream(accept string) bool {
 }
 
 // historyOf is a result as it is answered.
-func historyOf(r *bus.DryRunResult) RuleHistory {
+func historyOf(r *bus.DryRunResult, note string) RuleHistory {
 	out := RuleHistory{
+		Note:    note,
 		Scanned: r.Scanned, Matched: r.Matched, Failed: r.Failed, TransformFailed: r.TransformFailed,
 		From: r.From, To: r.To, Complete: r.Next == 0, Next: r.Next,
 		Matches: []HistoryMatch{}, NearMisses: []HistoryMiss{}, Failures: []HistoryFailure{},

@@ -23,6 +23,7 @@ type RuleTest struct {
 	Filter    *RuleTestFilter `json:"filter,omitempty" doc:"A filter to try."`
 	Transform json.RawMessage `json:"transform,omitempty" doc:"A transform block to go with filter."`
 	Event     json.RawMessage `json:"event,omitempty" doc:"A CloudEvent in the JSON format; specversion, id, source and type may be left out."`
+	Enriched  json.RawMessage `json:"enriched,omitempty" doc:"What the rule's enrichments answer, by name: a test calls nothing. A transform that you bring sees these names."`
 	From      json.RawMessage `json:"from,omitempty" doc:"Try the rule on stored events instead: from this sequence or RFC 3339 time on, inclusive. Of from and to, one may be left out."`
 	To        json.RawMessage `json:"to,omitempty" doc:"Stored events up to this sequence or time, inclusive."`
 	Limit     int             `json:"limit,omitempty" doc:"Look at this many stored events at most."`
@@ -184,6 +185,10 @@ func noPaging(c *gin.Context) error {
 
 // testBus answers for all rules of a bus, in pages.
 func (s *Server) testBus(c *gin.Context, req *RuleTest) error {
+	enriched, err := TestEnriched(req.Enriched)
+	if err != nil {
+		return err
+	}
 	plan := s.opts.Engine.Plan()
 	if _, ok := plan.Buses[req.Bus]; !ok {
 		return problem(http.StatusNotFound, "not-found", "there is no bus %q", req.Bus).with("/bus", "there is no such bus")
@@ -197,7 +202,7 @@ func (s *Server) testBus(c *gin.Context, req *RuleTest) error {
 	}
 	page(c, rulesOf(plan, req.Bus), func(name string) string { return name }, func(name string) RuleOutcome {
 		r := plan.Rules[name]
-		res := TryRule(r.Matcher, r.Transform, transform.Context{Bus: req.Bus, Rule: name}, ev)
+		res := TryRule(r.Matcher, r.Transform, transform.Context{Bus: req.Bus, Rule: name, Enriched: enriched}, ev)
 		return RuleOutcome{name, res.Matched, res.Explanation, res.Error, res.Event}
 	})
 	return nil
@@ -238,6 +243,10 @@ func TryRule(m *rules.Matcher, t *transform.Transform, in transform.Context, ev 
 // ruleUnderTest is the rule that a request names, or what it brings compiled.
 func (s *Server) ruleUnderTest(req *RuleTest) (*rules.Matcher, *transform.Transform, transform.Context, error) {
 	in := transform.Context{Rule: req.Rule}
+	var err error
+	if in.Enriched, err = TestEnriched(req.Enriched); err != nil {
+		return nil, nil, in, err
+	}
 	if (req.Rule == "") == (req.Filter == nil) {
 		return nil, nil, in, problem(http.StatusBadRequest, "invalid-parameter", `give either "rule" or "filter", or "bus" alone for all its rules`)
 	}
@@ -260,7 +269,7 @@ func (s *Server) ruleUnderTest(req *RuleTest) (*rules.Matcher, *transform.Transf
 	if err != nil || block == nil {
 		return m, nil, in, err
 	}
-	t, err := transform.Compile(s.opts.Rules, block)
+	t, err := transform.CompileWith(s.opts.Rules, block, transform.Options{Enriched: namesOf(in.Enriched)})
 	if err != nil {
 		return nil, nil, in, transformProblem(block, err)
 	}
@@ -312,6 +321,35 @@ func jsonGiven(raw json.RawMessage) string {
 		return ""
 	}
 	return string(raw)
+}
+
+// TestEnriched reads what enrichments answer, an object by name; nil without any.
+// The error is a *Problem.
+func TestEnriched(raw json.RawMessage) (*event.Tree, error) {
+	if !given(raw) {
+		return nil, nil
+	}
+	tree, err := event.ParseTree(raw)
+	if err != nil || tree.Root().Kind() != event.Object {
+		return nil, problem(http.StatusBadRequest, "invalid-parameter", `"enriched" is an object of the answers by name`).with("/enriched", "not an object")
+	}
+	for _, name := range namesOf(tree) {
+		if reason := rules.EnrichmentName(name); reason != "" {
+			return nil, problem(http.StatusBadRequest, "invalid-parameter", "%q cannot be the name of an enrichment: %s", name, reason).with("/enriched", name)
+		}
+	}
+	return tree, nil
+}
+
+// namesOf are the keys of an object.
+func namesOf(tree *event.Tree) (names []string) {
+	if tree == nil {
+		return nil
+	}
+	for name := range tree.Root().Entries() {
+		names = append(names, name)
+	}
+	return names
 }
 
 // TestEvent reads an event in the JSON format, filling in what a test need not

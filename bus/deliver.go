@@ -12,6 +12,7 @@ import (
 	"github.com/switchyard-dev/switchyard/bus/store"
 	"github.com/switchyard-dev/switchyard/targets"
 	"github.com/switchyard-dev/switchyard/transform"
+	"github.com/switchyard-dev/switchyard/transform/enrich"
 )
 
 // claimMost bounds what one subscription claims at a time.
@@ -53,6 +54,7 @@ type subscriptionSpec struct {
 	rule      string
 	bus       *busState
 	transform *transform.Transform
+	enrich    *enrich.Enricher // nil without enrichments
 	target    *target
 	order     store.Order
 	retry     RetryPolicy // the rule's, else the target's
@@ -229,7 +231,7 @@ func (d *deliverer) run(s *subscription, t *target) {
 			}
 			continue
 		}
-		fast := t.mean() < fastTarget
+		fast := s.quick(t)
 		if more && (!fast || out.len() == 0) {
 			d.spawn(s)
 		}
@@ -237,7 +239,7 @@ func (d *deliverer) run(s *subscription, t *target) {
 		if !fast || spec.order != store.OrderNone || out.full() {
 			out.flush()
 		}
-		if t.limit.excess() {
+		if t.limit.excess() || spec.yields(t.limit) {
 			out.flush()
 			d.wake(s)
 			return
@@ -315,7 +317,7 @@ func (d *deliverer) giveBack(s *subscription, t *target, probe bool) {
 func (d *deliverer) claim(s *subscription, t *target, buf []store.Delivery) (ds []store.Delivery, probe bool, next time.Time, err error) {
 	now := time.Now()
 	want := claimMost
-	if t.mean() >= fastTarget {
+	if !s.quick(t) {
 		want = min(want, t.limit.free()+1)
 	}
 	if t.batcher() != nil {
@@ -382,15 +384,21 @@ func (d *deliverer) prepare(s *subscription, spec *subscriptionSpec, dl *claimed
 		return td, false
 	}
 	dl.waited = t.gate.waited(dl.Due, dl.probe)
-	ev := dl.Record.Event
-	if spec.transform != nil {
-		var err error
-		if ev, err = applyTransform(spec, dl.Record.Recorded, ev); err != nil {
-			d.untried(t, dl)
-			out.settle(s, spec, dl, attemptResult{started: now, took: time.Since(now),
-				err: &targets.Permanent{Err: err}})
-			return td, false
-		}
+	ev, err := d.eventFor(spec, &dl.Delivery)
+	if d.cutOff(err) {
+		d.untried(t, dl)
+		out.release(&dl.Delivery)
+		return td, false
+	}
+	if err != nil {
+		d.untried(t, dl)
+		out.settle(s, spec, dl, attemptResult{started: now, took: time.Since(now), err: err})
+		return td, false
+	}
+	if spec.enrich != nil && expired(dl.Record.Event, time.Now()) { // meanwhile
+		d.untried(t, dl)
+		out.expired(s, spec, &dl.Delivery)
+		return td, false
 	}
 	return targets.Delivery{
 		ID: d.e.DeliveryID(dl.ID), Subscription: s.name, Bus: spec.bus.name,
@@ -443,13 +451,13 @@ func callTarget(ctx context.Context, t targets.Target, d *targets.Delivery) (err
 }
 
 // applyTransform makes a panic of a transform an error.
-func applyTransform(spec *subscriptionSpec, recorded time.Time, ev *event.Event) (out *event.Event, err error) {
+func applyTransform(spec *subscriptionSpec, in transform.Context, ev *event.Event) (out *event.Event, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
-	return spec.transform.ApplyIn(transform.Context{Bus: spec.bus.name, Rule: spec.rule, Recorded: recorded}, ev)
+	return spec.transform.ApplyIn(in, ev)
 }
 
 // firstLines is the start of a stack trace.

@@ -22,6 +22,7 @@ type DryRun struct {
 	Limit     int    // events to look at, at most; 0 is no limit
 	Matcher   *rules.Matcher
 	Transform *transform.Transform // nil leaves events as they are
+	Enriched  *event.Tree          // what the rule's enrichments answer for each event; nothing is called
 	// Samples is how many matches, near misses and failures are kept, each.
 	Samples int
 	// Budget is how long it may take; what is left then is for another run. 0 is
@@ -198,7 +199,7 @@ func (r *dryRun) deliver(record store.Record) (*event.Event, error) {
 	if r.Transform == nil {
 		return record.Event, nil
 	}
-	return r.Transform.ApplyIn(transform.Context{Bus: r.Bus, Rule: r.Rule, Recorded: record.Recorded, Trial: true}, record.Event)
+	return r.Transform.ApplyIn(transform.Context{Bus: r.Bus, Rule: r.Rule, Recorded: record.Recorded, Trial: true, Enriched: r.Enriched}, record.Event)
 }
 
 // lastOf appends a sequence and keeps the last ones.

@@ -178,6 +178,7 @@ func (e *Engine) Close() error {
 		t.gate.retire()
 		errs = append(errs, t.close())
 	}
+	closeEnrichers(e.state.Load().plan)
 	return errors.Join(errs...)
 }
 

@@ -13,8 +13,8 @@ import (
 
 // labelMost bounds how many buses and how many targets have series of their
 // own, histogramMost how many targets have a histogram; those above share the
-// name "other". Rules and subscriptions are no labels: a bus may have 100,000
-// of them.
+// name "other". Rules and subscriptions are no labels, for a bus may have 100,000
+// of them; only rules that enrich are.
 const (
 	labelMost     = 200
 	histogramMost = 50
@@ -33,6 +33,7 @@ type metrics struct {
 	attemptSeconds                                 *prometheus.HistogramVec
 	endToEnd                                       prometheus.Histogram
 	publishFailed, routeErrors                     prometheus.Counter
+	enrich                                         enrichMetrics
 
 	depth, inFlight, deadLetters, oldest, filterErrors, rules *prometheus.Desc
 	breakers, held, concurrency                               *prometheus.Desc
@@ -105,7 +106,8 @@ func newMetrics(e *Engine) *metrics {
 		queued:        desc("store_queue_records", "Deliveries in durable queues."),
 		waiting:       desc("store_scheduled", "Events that wait for their time."),
 		up:            desc("store_available", "1 while the store accepts events."),
-		names:         map[string]map[string]string{"bus": {}, "target": {}},
+		enrich:        newEnrichMetrics(),
+		names:         map[string]map[string]string{"bus": {}, "target": {}, "rule": {}},
 	}
 }
 
@@ -218,7 +220,8 @@ func (m *metrics) leases(spec *subscriptionSpec, event string, n int) {
 func (m *metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{m.received, m.receivedBytes, m.duplicates, m.scheduled, m.routedEvents, m.matchedTotal,
 		m.deliveredTotal, m.retriedTotal, m.deadTotal, m.expiredTotal, m.openedTotal, m.pullLeases, m.attemptSeconds, m.endToEnd,
-		m.publishFailed, m.routeErrors}
+		m.publishFailed, m.routeErrors,
+		m.enrich.calls, m.enrich.hits, m.enrich.failures, m.enrich.seconds}
 }
 
 func (m *metrics) descs() []*prometheus.Desc {

@@ -11,6 +11,7 @@ import (
 	"github.com/switchyard-dev/switchyard/rules"
 	"github.com/switchyard-dev/switchyard/targets"
 	"github.com/switchyard-dev/switchyard/transform"
+	"github.com/switchyard-dev/switchyard/transform/enrich"
 )
 
 // Plan is everything that an Engine works with, by name. Make it whole, hand
@@ -40,6 +41,11 @@ type RulePlan struct {
 	Transform *transform.Transform // nil delivers events as they are
 	Targets   []string
 	Retry     *RetryPolicy // in place of its targets' own; nil leaves those
+	// Enrich asks for what the transform reads beside the event; nil asks
+	// nothing. One that the plan in force has goes on, with its cache; another
+	// takes its place.
+	Enrich            *enrich.Enricher
+	EnrichFingerprint string // for whoever makes plans, to tell settings apart
 }
 
 // TargetPlan is one target, built but not started, with its delivery policy.
@@ -144,6 +150,9 @@ func (p Plan) check() error {
 		if r.Matcher == nil {
 			errs = append(errs, fmt.Errorf("bus: rule %q has no matcher", name))
 		}
+		if err := r.checkEnrich(name); err != nil {
+			errs = append(errs, err)
+		}
 		for _, t := range r.Targets {
 			if _, ok := p.Targets[t]; !ok {
 				errs = append(errs, fmt.Errorf("bus: rule %q: there is no target %q", name, t))
@@ -243,7 +252,7 @@ func (e *Engine) swap(ctx context.Context, next *state, fresh map[string]*target
 		for _, target := range r.Targets {
 			s := next.named[name+"/"+target]
 			spec := &subscriptionSpec{
-				rule: name, bus: next.buses[r.Bus], transform: r.Transform,
+				rule: name, bus: next.buses[r.Bus], transform: r.Transform, enrich: r.Enrich,
 				target: e.deliverer.targets[target], order: next.plan.Targets[target].Order,
 			}
 			spec.retry = spec.target.plan.Retry
@@ -260,6 +269,7 @@ func (e *Engine) swap(ctx context.Context, next *state, fresh map[string]*target
 		}
 	}
 	ends = append(ends, e.adoptConsumers(ctx, next)...)
+	retireEnrichers(old.plan, next.plan)
 	e.state.Store(next)
 	return ends, nil
 }

@@ -324,13 +324,14 @@ func (p *pulls) handOut(ctx context.Context, spec *subscriptionSpec, ds []store.
 			out.expired(p.s, spec, dl)
 			continue
 		}
-		ev := dl.Record.Event
-		if spec.transform != nil {
-			var err error
-			if ev, err = applyTransform(spec, dl.Record.Recorded, ev); err != nil {
-				out.settle(p.s, spec, &claimed{Delivery: *dl}, attemptResult{started: now, took: time.Since(now), err: &targets.Permanent{Err: err}})
-				continue
-			}
+		ev, err := p.d.eventFor(spec, dl)
+		if p.d.cutOff(err) {
+			out.release(dl)
+			continue
+		}
+		if err != nil {
+			out.settle(p.s, spec, &claimed{Delivery: *dl}, attemptResult{started: now, took: time.Since(now), err: err})
+			continue
 		}
 		if size > 0 && size+ev.Size() > receiveBytes {
 			size = receiveBytes

@@ -478,7 +478,8 @@ func TestAnAnswerIsBoundedInBytes(t *testing.T) {
 		}
 		got := ""
 		for range 3 {
-			ds := w.receive(bus.Receive{Max: 100})
+			synctest.Wait() // until all is routed
+			ds := w.receive(bus.Receive{Max: 100, Wait: time.Minute})
 			got += eventIDs(ds)
 			for _, d := range ds {
 				w.nack(bus.Nack{Delay: after(time.Hour)}, d.Lease) // reads the event again

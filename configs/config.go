@@ -25,6 +25,7 @@ import (
 	"github.com/switchyard-dev/switchyard/sources"
 	"github.com/switchyard-dev/switchyard/targets"
 	"github.com/switchyard-dev/switchyard/transform"
+	"github.com/switchyard-dev/switchyard/transform/enrich"
 )
 
 // Version is the version of the configuration that this package reads.
@@ -133,6 +134,10 @@ type Rule struct {
 	Retry     *Retry // nil: each target's own
 	Tests     []Fixture
 
+	Enrich []enrich.Call // what is asked for the transform, in order of the names
+	// EnrichFingerprint changes when the settings of Enrich do, secrets included.
+	EnrichFingerprint string
+
 	Origin  Origin
 	secrets []string // what references in it were replaced with
 }
@@ -144,6 +149,7 @@ type ruleSettings struct {
 	Pattern   patternNode     `yaml:"pattern" doc:"The filter as an event pattern, such as {type: [com.example.order.placed], detail: {total: [{numeric: [\">\", 100]}]}}. A rule has one of when, pattern, filters and sql."`
 	Filters   filtersNode     `yaml:"filters" doc:"The filter as a list of filters of the CloudEvents Subscriptions API, all of which an event has to pass, such as [{exact: {type: com.example.order.placed}}, {prefix: {subject: eu/}}]."`
 	SQL       string          `yaml:"sql" doc:"The filter as a CloudEvents SQL expression, such as type = 'com.example.order.placed' AND subject LIKE 'eu/%'. It sees attributes, not the data."`
+	Enrich    enrichMap       `yaml:"enrich" doc:"What is asked for beside the event before it is transformed, by the name under which expressions of the transform read the answer: enriched.NAME."`
 	Transform *transformNode  `yaml:"transform" doc:"What the event becomes before it is delivered: CloudEvents attributes by name, and data, or one of jq, inputPath, input and inputTransformer in its place. A ${{ … }} in a text is a CEL expression over event. Attributes that are not named are kept."`
 	Targets   []string        `yaml:"targets" doc:"The names of the targets that get the event." required:"true"`
 	Retry     Retry           `yaml:"retry" doc:"When a failed delivery of this rule is tried again, in place of its targets' own retry: the same keys, with the same defaults."`

@@ -81,8 +81,11 @@ these makes the new data; attributes may still be set beside it:
 
 So no extension can be set that is called ` + "`jq`" + ` or ` + "`input`" + `; one that was published is
 kept. Whatever makes it, the result is checked to be a valid CloudEvent of at most
-1 MiB, or four times the size of the original if that is more. A transform that
+1 MiB, or four times the size of the original (and of what was asked for) if that is more. A transform that
 fails makes the delivery a dead letter, which says why.
+
+Expressions, and jq in ` + "`$enriched`" + `, also see what ` + "`enrich`" + ` asked for: [Enrichment](enrich.md)
+has all about it.
 
 **jq** sees the event as one JSON object: ` + "`.type`" + `, ` + "`.data`" + ` and so on (` + "`.data_base64`" + ` for
 bytes). No result or several are errors; ` + "`[…]`" + ` makes one of many. Numbers that are

@@ -22,16 +22,18 @@ import (
 // Fixture is an example that stands with a rule: an event, and what the rule is
 // to make of it.
 type Fixture struct {
-	Event  *event.Event
-	Match  bool // what the filter is to say
-	Expect map[string]json.RawMessage
-	Origin Origin
+	Event    *event.Event
+	Enriched *event.Tree // what the enrichments are to have answered; nil: nothing
+	Match    bool        // what the filter is to say
+	Expect   map[string]json.RawMessage
+	Origin   Origin
 }
 
 // fixtureFields is a fixture as it is written.
 type fixtureFields struct {
-	Event  fixtureEvent  `yaml:"event" doc:"A CloudEvent: attributes by name, and data. What is left out is filled in: id: test, source: /test, type: test." required:"true"`
-	Expect fixtureExpect `yaml:"expect" doc:"no match, match, or what is delivered: attributes by name (null: the attribute is absent), and data. Attributes that are not named may be anything." required:"true"`
+	Event    fixtureEvent   `yaml:"event" doc:"A CloudEvent: attributes by name, and data. What is left out is filled in: id: test, source: /test, type: test." required:"true"`
+	Enriched map[string]any `yaml:"enriched" doc:"What the rule's enrichments answer, by name, since a test calls nothing."`
+	Expect   fixtureExpect  `yaml:"expect" doc:"no match, match, or what is delivered: attributes by name (null: the attribute is absent), and data. Attributes that are not named may be anything." required:"true"`
 }
 
 type fixtureEvent struct{ node *yaml.Node }
@@ -181,7 +183,7 @@ func (r Rule) run(name string, f Fixture) (res FixtureResult) {
 	ev := f.Event
 	if r.Transform != nil {
 		var err error
-		if ev, err = r.Transform.ApplyIn(transform.Context{Bus: r.Bus, Rule: name}, ev); err != nil {
+		if ev, err = r.Transform.ApplyIn(transform.Context{Bus: r.Bus, Rule: name, Enriched: f.Enriched}, ev); err != nil {
 			res.Problems = append(res.Problems, "the transform fails on this event: "+strings.TrimPrefix(err.Error(), "transform: "))
 			return res
 		}

@@ -7,9 +7,6 @@ func laterKeys(place keyPlace) []string {
 	switch place {
 	case placeBus:
 		return []string{"compact", "archive"}
-	case placeRule:
-		return []string{"enrich"}
-	case placeTarget:
 	}
 	return nil
 }

@@ -118,9 +118,10 @@ func (d *document) lookUp(reference string) (string, error) {
 	return strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r"), nil
 }
 
-// inTransform reports whether path leads into the transform of a rule.
+// inTransform reports whether path leads into the transform or the enrichments
+// of a rule.
 func inTransform(path keyPath) bool {
-	return len(path) > 2 && path[0].key == "rules" && path[2].key == "transform"
+	return len(path) > 2 && path[0].key == "rules" && (path[2].key == "transform" || path[2].key == "enrich")
 }
 
 // taint is what must not be shown of n and of all below it.

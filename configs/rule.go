@@ -3,7 +3,9 @@ package configs
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -32,10 +34,14 @@ func (d *document) rule(o *object, n *yaml.Node, path keyPath) Rule {
 		d.checkRetry(n, path, &w.Retry)
 		r.Retry = &w.Retry
 	}
+	d.enrich(o, &r, n, path, w.Enrich)
 	d.compile(o.name, &r, n, path, &w)
+	d.unread(&r, n, path)
 	_, tests := child(n, "tests")
 	for i, f := range w.Tests {
-		if fixture, ok := d.fixture(f, tests.Content[i], path.down("tests").at(i)); ok {
+		at := path.down("tests").at(i)
+		if fixture, ok := d.fixture(f, tests.Content[i], at); ok {
+			fixture.Enriched = d.fixtureEnriched(&r, tests.Content[i], at)
 			r.Tests = append(r.Tests, fixture)
 		}
 	}
@@ -73,7 +79,8 @@ func (d *document) compile(name string, r *Rule, n *yaml.Node, path keyPath, w *
 	r.Matcher = d.filter(name, r, n, path, w)
 	if w.Transform != nil {
 		var err error
-		r.Transform, err = transform.Compile(d.loader.Rules, w.Transform.node)
+		r.Transform, err = transform.CompileWith(d.loader.Rules, w.Transform.node,
+			transform.Options{Enriched: slices.Sorted(maps.Keys(w.Enrich))})
 		d.transformErrors(w.Transform.node, path.down("transform"), err)
 		if err == nil {
 			d.lintTransform(name, r, w.Transform.node, path.down("transform"))

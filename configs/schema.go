@@ -138,7 +138,7 @@ func structSchema(t reflect.Type, defaults reflect.Value) map[string]any {
 		s := typeSchema(f.typ, v)
 		if f.enum != nil {
 			delete(s, "type")
-			s["anyOf"] = []any{map[string]any{"enum": f.enum}, map[string]any{"type": "string", "pattern": referencePattern}}
+			s["anyOf"] = []any{map[string]any{"enum": enumValues(f.enum)}, map[string]any{"type": "string", "pattern": referencePattern}}
 		}
 		if f.doc != "" {
 			s["description"] = f.doc
@@ -153,6 +153,18 @@ func structSchema(t reflect.Type, defaults reflect.Value) map[string]any {
 		s["required"] = required
 	}
 	return s
+}
+
+// enumValues are the allowed values; where the text null is one, so is null.
+func enumValues(enum []string) []any {
+	var out []any
+	for _, v := range enum {
+		out = append(out, v)
+	}
+	if slices.Contains(enum, fallbackNull) {
+		out = append(out, nil)
+	}
+	return out
 }
 
 // specialSchema is the schema of a type that says itself how it is read, nil

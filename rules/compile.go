@@ -146,7 +146,11 @@ func bounded(root *node) bool {
 // check parses and type-checks a source within the limits; what says whose
 // expression it is, for error texts.
 func (env *Env) check(source, what string) (*cel.Ast, error) {
-	return checkIn(env.cel, source, what, "event")
+	variable := "event"
+	if env.enriching == nil {
+		variable = enrichedVariable
+	}
+	return checkIn(env.cel, source, what, variable)
 }
 
 func checkIn(env *cel.Env, source, what, variable string) (*cel.Ast, error) {

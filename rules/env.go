@@ -38,10 +38,14 @@
 // overruns fails on that event, and one that keeps overrunning is suspended for
 // a while, which Matcher.Stats shows.
 //
+// The expressions of a transform also see the variable enriched when their rule
+// enriches events: an object of the answers by name.
+//
 // An Env, a Matcher, an Expr and a Set are safe for concurrent use.
 package rules
 
 import (
+	"sync"
 	"sync/atomic"
 
 	"cel.dev/cel-go/cel"
@@ -62,6 +66,8 @@ type Env struct {
 
 	memory   atomic.Pointer[memory]
 	compiled atomic.Uint64
+
+	enriching func() (*Env, error) // made once, when a rule first asks for it
 }
 
 // NewEnv makes the environment over the variable event.
@@ -80,6 +86,7 @@ func NewEnv() (*Env, error) {
 	return &Env{
 		cel: env, cache: newFilterCache(cachedFilters),
 		places: newPlaces(), shelf: &shelf{most: plannedPrograms},
+		enriching: sync.OnceValues(func() (*Env, error) { return enrichingEnv(env) }),
 	}, nil
 }
 

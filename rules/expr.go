@@ -13,12 +13,24 @@ import (
 // Expr is a compiled expression over event that results in any value, as a
 // transform has it.
 type Expr struct {
-	source string
-	root   branch
+	source   string
+	root     branch
+	enriched []string
+}
+
+// Scope is what an expression is evaluated on.
+type Scope struct {
+	Event *event.Event
+	// Enriched is the variable enriched: an object of the answers by name; the
+	// zero Node without.
+	Enriched event.Node
+	// Trial says that the event is tried out: an expression that takes too long
+	// fails, and is not suspended for others.
+	Trial bool
 }
 
 // Value is what an Expr results in: Node when it is a value of the event's own
-// JSON data, with its text as it was published, else Val.
+// JSON data or of an answer in enriched, with its text as it came, else Val.
 type Value struct {
 	Node event.Node
 	Val  ref.Val
@@ -27,31 +39,49 @@ type Value struct {
 // CompileExpr compiles an expression. What is wrong with it is a *CompileError,
 // or several of them, joined in the order of their places.
 func (env *Env) CompileExpr(source string) (*Expr, error) {
+	return env.compileExpr(source, nil)
+}
+
+func (env *Env) compileExpr(source string, enriched []string) (*Expr, error) {
 	checked, err := env.check(source, "the expression")
 	if err != nil {
 		return nil, err
+	}
+	var used []string
+	if len(enriched) > 0 {
+		if used, err = usedEnriched(source, checked.NativeRep(), enriched); err != nil {
+			return nil, err
+		}
 	}
 	root, err := env.branch(source, checked.NativeRep(), checked.NativeRep().Expr())
 	if err != nil {
 		return nil, err
 	}
-	return &Expr{source: source, root: root}, nil
+	return &Expr{source: source, root: root, enriched: used}, nil
 }
 
 // Source is the expression as it was written.
 func (x *Expr) Source() string { return x.source }
 
-// Eval evaluates the expression. A path into event.data results in a Node; so
-// do cond ? path : path and path.orValue(x) when a path is chosen. Nothing of
-// the event is copied.
+// Enriched names the answers that the expression reads, in order.
+func (x *Expr) Enriched() []string { return x.enriched }
+
+// Eval evaluates the expression. A path into event.data or enriched results in
+// a Node; so do cond ? path : path and path.orValue(x) when a path is chosen.
+// Nothing of the event is copied.
 func (x *Expr) Eval(ev *event.Event) (Value, error) {
-	return x.root.eval(&view{ev: ev})
+	return x.EvalIn(Scope{Event: ev})
+}
+
+// EvalIn is Eval with what there is beside the event.
+func (x *Expr) EvalIn(s Scope) (Value, error) {
+	return x.root.eval(&view{ev: s.Event, apart: s.Trial, enriched: s.Enriched})
 }
 
 // Try is Eval for an event that is tried out: an expression that takes too long
 // fails, and is not suspended for others.
 func (x *Expr) Try(ev *event.Event) (Value, error) {
-	return x.root.eval(&view{ev: ev, apart: true})
+	return x.EvalIn(Scope{Event: ev, Trial: true})
 }
 
 // branch is an expression whose value is the result of the whole: what stands
@@ -120,7 +150,7 @@ func (env *Env) part(source string, whole *ast.AST, e ast.Expr) (*program, error
 func (b *branch) eval(v *view) (Value, error) {
 	switch {
 	case b.path != nil:
-		if n, state := b.path.resolve(v.ev); state == found {
+		if n, state := b.path.resolve(v); state == found {
 			return Value{Node: n}, nil
 		}
 	case b.cond != nil:
@@ -133,14 +163,14 @@ func (b *branch) eval(v *view) (Value, error) {
 		}
 		return b.no.eval(v)
 	case b.optional != nil:
-		switch n, state := b.optional.resolve(v.ev); state {
+		switch n, state := b.optional.resolve(v); state {
 		case found:
 			return Value{Node: n}, nil
 		case absent:
 			return b.no.eval(v)
 		}
 	}
-	out, err := b.program.run(v, v.ev.Size())
+	out, err := b.program.run(v, v.ev.Size()+len(v.enriched.Raw()))
 	if err != nil {
 		return Value{}, err
 	}
@@ -153,10 +183,11 @@ func (b *branch) eval(v *view) (Value, error) {
 	return Value{Val: out}, nil
 }
 
-// path is a chain of constant steps from event.data.
+// path is a chain of constant steps from event.data, or from enriched.
 type path struct {
-	steps []step
-	maybe bool // event.?data: there may be no data
+	steps    []step
+	maybe    bool // event.?data: there may be no data
+	enriched bool
 }
 
 type step struct {
@@ -186,12 +217,15 @@ func (p *path) optional() bool {
 	return false
 }
 
-func (p *path) resolve(ev *event.Event) (event.Node, resolution) {
-	tree := ev.Tree()
-	if tree == nil {
-		return event.Node{}, failed
+func (p *path) resolve(v *view) (event.Node, resolution) {
+	n := v.enriched
+	if !p.enriched {
+		tree := v.ev.Tree()
+		if tree == nil {
+			return event.Node{}, failed
+		}
+		n = tree.Root()
 	}
-	n := tree.Root()
 	optional := false
 	for _, s := range p.steps {
 		optional = optional || s.optional
@@ -220,7 +254,8 @@ func (p *path) resolve(ev *event.Event) (event.Node, resolution) {
 	return n, found
 }
 
-// pathOf recognizes event.data.a["b"][0], with optional steps.
+// pathOf recognizes event.data.a["b"][0] and enriched.a["b"][0], with optional
+// steps.
 func pathOf(e ast.Expr) (*path, bool) {
 	var p path
 	if !p.add(e) {
@@ -267,6 +302,11 @@ func (p *path) add(e ast.Expr) bool {
 		return false
 	}
 	if operand.Kind() == ast.IdentKind {
+		if isEnriched(operand) {
+			p.enriched = true
+			p.steps = append(p.steps, s)
+			return true
+		}
 		p.maybe = s.optional
 		return strings.TrimPrefix(operand.AsIdent(), ".") == "event" && s.key == "data"
 	}

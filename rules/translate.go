@@ -79,14 +79,21 @@ func (a *advisor) meaning(message, what, before, rest string) (string, string) {
 		if suggestion := between(message, "(did you mean ", "?"); suggestion != "" && !strings.Contains(message, "enable with") {
 			return fmt.Sprintf("undeclared reference to '%s'", name), "did you mean " + suggestion + "?"
 		}
-		return fmt.Sprintf("undeclared reference to '%s'", name), fmt.Sprintf("%s sees %q only", what, a.variable)
+		hint := fmt.Sprintf("%s sees %q only", what, a.variable)
+		switch {
+		case name == enrichedVariable:
+			hint += "; transforms see enriched when their rule has enrich"
+		case a.variable == enrichedVariable:
+			hint = fmt.Sprintf("%s sees %q and %q only", what, "event", enrichedVariable)
+		}
+		return fmt.Sprintf("undeclared reference to '%s'", name), hint
 	}
 	if name, ok := quoted(message, "undefined field '"); ok {
 		hint := "names of attributes are lower-case letters and digits"
-		if a.variable != "event" {
+		if a.variable == requestVariable {
 			hint = "there are headers, query and body"
 		} else if lower := strings.ToLower(name); lower != name && attributeName(lower) {
-			hint = fmt.Sprintf("did you mean %s.%s? %s", a.variable, lower, hint)
+			hint = fmt.Sprintf("did you mean event.%s? %s", lower, hint)
 		}
 		return fmt.Sprintf("undefined field '%s'", name), hint
 	}

@@ -24,6 +24,7 @@ type view struct {
 	seen  seen // for conditions
 
 	apart      bool       // what takes too long does not suspend the filter
+	enriched   event.Node // of an expression in a transform; the zero Node without
 	tree       event.Tree // of the event's data, while the event has none of its own
 	parsed     bool
 	failed     any // the last residual or pattern that failed
@@ -187,10 +188,13 @@ func (v *view) data() ref.Val {
 	return nil
 }
 
-// ResolveName is the activation's lookup of the only variable.
+// ResolveName is the activation's lookup of a variable.
 func (v *view) ResolveName(name string) (any, bool) {
-	if name == "event" {
+	switch {
+	case name == "event":
 		return v, true
+	case name == enrichedVariable && v.enriched.Kind() == event.Object:
+		return v.arena.value(v.enriched), true
 	}
 	return nil, false
 }

@@ -23,6 +23,8 @@ const (
 // compiler compiles one block and collects what is wrong with it.
 type compiler struct {
 	env         *rules.Env
+	enriched    []string        // the names that expressions see in enriched
+	used        map[string]bool // those that one reads
 	problems    []*Error
 	look        func(source string) []rules.Warning // of Lint; nil does not look
 	warnings    []*Error
@@ -291,12 +293,13 @@ func (c *compiler) string(n *yaml.Node, path string) (single *text, plain string
 			}
 			return nil, "", false
 		}
-		x, err := c.env.CompileExpr(p.text)
+		x, err := c.env.CompileEnrichedExpr(p.text, c.enriched)
 		if err != nil {
 			c.expression(n, path, p, err)
 			ok = false
 			continue
 		}
+		c.reading(x.Enriched())
 		c.lintExpression(n, path, p)
 		t.segments = append(t.segments, segment{expr: x})
 	}

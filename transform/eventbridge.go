@@ -155,9 +155,20 @@ type Context struct {
 	// Recorded is when the event was recorded. When it is zero, as where a rule
 	// is tried out, the event's own time stands for it, or else 1970 does.
 	Recorded time.Time
+	// Enriched is an object of the answers to a rule's enrichments by name; nil
+	// when there are none.
+	Enriched *event.Tree
 	// Trial says that the event is tried out: an expression that takes too long
 	// fails, and is not suspended for what is delivered.
 	Trial bool
+}
+
+// enriched is the answers, the zero Node when there are none.
+func (c Context) enriched() event.Node {
+	if c.Enriched == nil {
+		return event.Node{}
+	}
+	return c.Enriched.Root()
 }
 
 // of fills in what is not known.

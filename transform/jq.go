@@ -13,6 +13,9 @@ import (
 	"github.com/switchyard-dev/switchyard/bus/event"
 )
 
+// enrichedVariable has the answers of a rule's enrichments.
+const enrichedVariable = "$enriched"
+
 // maxProgram is how long a jq program may be, in bytes.
 const maxProgram = 16 << 10
 
@@ -23,7 +26,9 @@ const maxProgram = 16 << 10
 // are exact, others are doubles. It has neither the environment nor files nor
 // further inputs nor a clock. How it is bounded stands in jqbound.go.
 type jq struct {
-	code *gojq.Code
+	code     *gojq.Code
+	declared bool // it has the variable $enriched
+	enriched bool // and reads it
 }
 
 // jq compiles a program.
@@ -40,12 +45,20 @@ func (c *compiler) jq(n *yaml.Node) template {
 		c.report(n, formJQ, "the program is empty; . is the whole event")
 		return literal("null")
 	}
-	code, err := compileJQ(n.Value)
+	var variables []string
+	if len(c.enriched) > 0 {
+		variables = []string{enrichedVariable}
+	}
+	code, err := compileJQ(n.Value, variables...)
 	if err != nil {
 		c.jqProblem(n, err)
 		return literal("null")
 	}
-	return jq{code}
+	enriched := len(c.enriched) > 0 && strings.Contains(n.Value, enrichedVariable)
+	if enriched {
+		c.reading(c.enriched) // which of them is not known
+	}
+	return jq{code: code, declared: len(c.enriched) > 0, enriched: enriched}
 }
 
 // jqProblem reports what is wrong with a program where it stands, if that is
@@ -71,7 +84,7 @@ func (c *compiler) jqProblem(n *yaml.Node, err error) {
 	c.reportIn(n, offset, formJQ, message)
 }
 
-func compileJQ(source string) (*gojq.Code, error) {
+func compileJQ(source string, variables ...string) (*gojq.Code, error) {
 	q, err := gojq.Parse(source)
 	if err != nil {
 		return nil, err
@@ -79,7 +92,7 @@ func compileJQ(source string) (*gojq.Code, error) {
 	if err := boundJQ(q); err != nil {
 		return nil, err
 	}
-	return gojq.Compile(q, jqOptions()...)
+	return gojq.Compile(q, jqOptions(variables...)...)
 }
 
 func (j jq) appendJSON(dst []byte, r *run) ([]byte, error) {
@@ -88,16 +101,35 @@ func (j jq) appendJSON(dst []byte, r *run) ([]byte, error) {
 	if err != nil {
 		return fail(err)
 	}
-	out, err := j.result(dst, newJQRun(r), input, r.limit)
+	variables, err := j.variables(r)
+	if err != nil {
+		return fail(err)
+	}
+	out, err := j.result(dst, newJQRun(r), input, r.limit, variables...)
 	if err != nil {
 		return fail(err)
 	}
 	return out, nil
 }
 
+// variables is the value of $enriched, if the program has it.
+func (j jq) variables(r *run) ([]any, error) {
+	switch {
+	case !j.declared:
+		return nil, nil
+	case !j.enriched:
+		return []any{nil}, nil
+	}
+	v, err := jqValue(r.context.enriched().Raw())
+	if err != nil {
+		return nil, err
+	}
+	return []any{v}, nil
+}
+
 // result appends the one result of a run.
-func (j jq) result(dst []byte, b *jqRun, input any, limit int) ([]byte, error) {
-	results := j.code.RunWithContext(b, input, b)
+func (j jq) result(dst []byte, b *jqRun, input any, limit int, variables ...any) ([]byte, error) {
+	results := j.code.RunWithContext(b, input, append([]any{b}, variables...)...)
 	v, ok := results.Next()
 	if !ok {
 		return dst, errors.New("the program results in nothing; it must result in one value, which // can stand in for")
@@ -115,8 +147,11 @@ func (j jq) result(dst []byte, b *jqRun, input any, limit int) ([]byte, error) {
 }
 
 // jqInput is the event as jq sees it.
-func jqInput(ev *event.Event) (any, error) {
-	d := json.NewDecoder(bytes.NewReader(event.AppendStructured(nil, ev)))
+func jqInput(ev *event.Event) (any, error) { return jqValue(event.AppendStructured(nil, ev)) }
+
+// jqValue is JSON text as jq sees it.
+func jqValue(text []byte) (any, error) {
+	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
 	var v any
 	if err := d.Decode(&v); err != nil {

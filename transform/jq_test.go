@@ -24,7 +24,7 @@ func runJQ(t testing.TB, source string, ev *event.Event, runtime time.Duration) 
 	}
 	b := newJQRun(&run{ev: ev, limit: DefaultMaxSize})
 	b.deadline = time.Now().Add(runtime)
-	out, err := jq{code}.result(nil, b, input(t, ev), DefaultMaxSize)
+	out, err := jq{code: code}.result(nil, b, input(t, ev), DefaultMaxSize)
 	return string(out), err
 }
 
@@ -219,7 +219,7 @@ func TestAProgramRunsManyTimesAtOnce(t *testing.T) {
 			ev, err := event.FromStructured([]byte(`{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{"n":1}}`), event.Limits{})
 			var out []byte
 			if err == nil {
-				out, err = jq{code}.appendJSON(nil, &run{ev: ev, limit: DefaultMaxSize})
+				out, err = jq{code: code}.appendJSON(nil, &run{ev: ev, limit: DefaultMaxSize})
 			}
 			if err != nil {
 				out = []byte(err.Error())

@@ -18,7 +18,7 @@ import (
 // jqOptions are the functions that boundJQ writes into programs. Their first
 // argument is the *jqRun. The checked ones do what jq's own do, when that is not
 // too much.
-func jqOptions() []gojq.CompilerOption {
+func jqOptions(variables ...string) []gojq.CompilerOption {
 	function := func(name string, args int, f func(b *jqRun, v any, args []any) any) gojq.CompilerOption {
 		return gojq.WithFunction(name, args+1, args+1, func(v any, args []any) any {
 			b, ok := args[0].(*jqRun)
@@ -30,7 +30,7 @@ func jqOptions() []gojq.CompilerOption {
 	}
 	times, join, transpose := original(".[0] * .[1]"), original(".[0] as $s | .[1] | join($s)"), original(".[1] | transpose")
 	return []gojq.CompilerOption{
-		gojq.WithVariables([]string{runVariable}),
+		gojq.WithVariables(append([]string{runVariable}, variables...)),
 		function(callWeigh, 0, func(b *jqRun, v any, _ []any) any {
 			if err := b.weigh(v); err != nil {
 				return err

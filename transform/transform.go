@@ -24,6 +24,10 @@
 // A missing field is an error, never a silent null: write
 // default(event.data.a, null) where it may be absent.
 //
+// The variable enriched has the answers of a rule's enrichments by name, and
+// paths into it are copied in the same way; jq has them in $enriched. The paths
+// of EventBridge's forms see the event only.
+//
 // # Attributes
 //
 // A string, a whole number of 32 bits and a bool set an extension of that type;
@@ -65,8 +69,10 @@ const DefaultMaxSize = 1 << 20
 // Options bounds what a transform may make.
 type Options struct {
 	// MaxSize is the most bytes of a transformed event; 0 is DefaultMaxSize or
-	// four times the size of the original, whichever is more.
+	// four times the size of the original and the answers, whichever is more.
 	MaxSize int
+	// Enriched names the answers that expressions see in enriched.
+	Enriched []string
 }
 
 // Transform is a compiled transform block.
@@ -75,6 +81,7 @@ type Transform struct {
 	data       template // nil when data is kept
 	form       string   // the key that makes data
 	maxSize    int
+	enriched   []string // the answers that it reads, in order
 }
 
 // Compile compiles the block with default Options. What is wrong with it is a
@@ -85,12 +92,13 @@ func Compile(env *rules.Env, block *yaml.Node) (*Transform, error) {
 
 // CompileWith is Compile with Options.
 func CompileWith(env *rules.Env, block *yaml.Node, o Options) (*Transform, error) {
-	c := compiler{env: env}
+	c := compiler{env: env, enriched: o.Enriched}
 	t := &Transform{maxSize: o.MaxSize}
 	c.block(t, block)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
+	t.enriched = c.reads()
 	return t, nil
 }
 
@@ -101,6 +109,23 @@ func CompileJSON(env *rules.Env, block []byte, o Options) (*Transform, error) {
 		return nil, fmt.Errorf("transform: %w", err)
 	}
 	return CompileWith(env, yamlOf(tree.Root()), o)
+}
+
+// Enriched names the answers that the transform reads, in order.
+func (t *Transform) Enriched() []string { return t.enriched }
+
+// Lacks names the answers that the transform reads and that are not there.
+func (t *Transform) Lacks(answers *event.Tree) []string {
+	var names []string
+	for _, name := range t.enriched {
+		if answers != nil {
+			if _, ok := answers.Root().Get(name); ok {
+				continue
+			}
+		}
+		names = append(names, name)
+	}
+	return names
 }
 
 // Apply makes the transformed event without a Context, as where a rule is tried
@@ -114,7 +139,10 @@ func (t *Transform) Apply(ev *event.Event) (*event.Event, error) {
 func (t *Transform) ApplyIn(c Context, ev *event.Event) (*event.Event, error) {
 	limit := t.maxSize
 	if limit <= 0 {
-		limit = max(DefaultMaxSize, 4*ev.Size())
+		limit = max(DefaultMaxSize, 4*(ev.Size()+len(c.enriched().Raw())))
+	}
+	if lacks := t.Lacks(c.Enriched); len(lacks) > 0 {
+		return nil, notGiven(lacks[0])
 	}
 	r := run{ev: ev, context: c.of(ev), limit: limit}
 	b := event.FromEvent(ev)
@@ -220,8 +248,5 @@ type run struct {
 
 // eval evaluates an expression on the event.
 func (r *run) eval(x *rules.Expr) (rules.Value, error) {
-	if r.context.Trial {
-		return x.Try(r.ev)
-	}
-	return x.Eval(r.ev)
+	return x.EvalIn(rules.Scope{Event: r.ev, Enriched: r.context.enriched(), Trial: r.context.Trial})
 }

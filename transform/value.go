@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
 
 	"github.com/switchyard-dev/switchyard/bus/event"
 	"github.com/switchyard-dev/switchyard/rules"
@@ -136,4 +137,13 @@ func jsonType(contentType string) bool {
 	t, _, _ := strings.Cut(contentType, ";")
 	_, sub, ok := strings.Cut(strings.ToLower(strings.TrimSpace(t)), "/")
 	return ok && (sub == "json" || strings.HasSuffix(sub, "+json"))
+}
+
+// scalarVal reports whether a computed value has a text of its own.
+func scalarVal(v ref.Val) bool {
+	switch v.(type) {
+	case types.String, types.Double, types.Int, types.Uint, types.Bool, types.Timestamp, types.Duration, types.Bytes:
+		return true
+	}
+	return false
 }

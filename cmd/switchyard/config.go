@@ -20,6 +20,7 @@ import (
 	"github.com/switchyard-dev/switchyard/bus/store"
 	"github.com/switchyard-dev/switchyard/configs"
 	"github.com/switchyard-dev/switchyard/targets"
+	"github.com/switchyard-dev/switchyard/transform/enrich"
 )
 
 // manager keeps the configuration in force: the objects of the files merged
@@ -153,15 +154,23 @@ func (m *manager) plan(cfg *configs.Config) (bus.Plan, error) {
 			Dedupe: time.Duration(b.Dedupe), MaxEventSize: int(b.MaxEventSize),
 		}
 	}
+	dial := guardedDial(cfg.Network, m.listen)
 	for name, r := range cfg.Rules {
 		p := bus.RulePlan{Bus: r.Bus, Matcher: r.Matcher, Transform: r.Transform, Targets: r.Targets}
+		if len(r.Enrich) > 0 {
+			p.EnrichFingerprint = fmt.Sprint(r.EnrichFingerprint, cfg.Network.Allow)
+			if have, ok := old.Rules[name]; ok && have.EnrichFingerprint == p.EnrichFingerprint {
+				p.Enrich = have.Enrich // with its cache
+			} else {
+				p.Enrich = enrich.New(r.Enrich, enrich.Options{Dial: dial, Version: release})
+			}
+		}
 		if r.Retry != nil {
 			retry := retryPolicy(*r.Retry)
 			p.Retry = &retry
 		}
 		plan.Rules[name] = p
 	}
-	dial := guardedDial(cfg.Network, m.listen)
 	var errs []error
 	for name, t := range cfg.Targets {
 		p := bus.TargetPlan{

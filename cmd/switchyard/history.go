@@ -116,6 +116,7 @@ type historyRequest struct {
 	Bus       string              `json:"bus,omitempty"`
 	Filter    *api.RuleTestFilter `json:"filter,omitempty"`
 	Transform json.RawMessage     `json:"transform,omitempty"`
+	Enriched  json.RawMessage     `json:"enriched,omitempty"`
 	From      any                 `json:"from"`
 	To        any                 `json:"to,omitempty"`
 	Limit     int                 `json:"limit,omitempty"`
@@ -123,8 +124,8 @@ type historyRequest struct {
 }
 
 // run asks until everything was looked at: one request takes a bounded time.
-func (h *history) run(cmd *cobra.Command, c *client) error {
-	req := historyRequest{Rule: h.rule, Bus: h.bus, From: "0", Limit: h.limit, Samples: h.samples}
+func (h *history) run(cmd *cobra.Command, c *client, enriched json.RawMessage) error {
+	req := historyRequest{Rule: h.rule, Bus: h.bus, Enriched: enriched, From: "0", Limit: h.limit, Samples: h.samples}
 	if h.rule == "" || h.own {
 		req.Rule, req.Transform = "", h.block
 		req.Filter = &api.RuleTestFilter{
@@ -224,7 +225,7 @@ func (h *history) add(sum *api.RuleHistory, page api.RuleHistory) {
 	if page.To > 0 {
 		sum.To = page.To
 	}
-	sum.Complete, sum.Next = page.Complete, page.Next
+	sum.Complete, sum.Next, sum.Note = page.Complete, page.Next, page.Note
 	sum.Matches = firstOf(h.samples, append(page.Matches, sum.Matches...))
 	sum.Failures = firstOf(h.samples, append(page.Failures, sum.Failures...))
 	misses := append(page.NearMisses, sum.NearMisses...)
@@ -252,6 +253,9 @@ func (h *history) print(cmd *cobra.Command, r *api.RuleHistory) {
 	}
 	if !r.Complete {
 		fmt.Fprintf(w, "  there are more; go on with --from %d\n", r.Next)
+	}
+	if r.Note != "" {
+		fmt.Fprintf(w, "  %s\n", r.Note)
 	}
 	heading(w, len(r.Matches), "the last matches, as they would be delivered")
 	for _, m := range r.Matches {

@@ -52,6 +52,7 @@ func newRulesTest() *cobra.Command {
 	var c client
 	var h history
 	var env envFile
+	var answers string
 	out := &c.out
 	cmd := &cobra.Command{
 		Use:   "test CONFIG [EVENT] | test --history [CONFIG]",
@@ -76,8 +77,12 @@ func newRulesTest() *cobra.Command {
 			if err := h.check(cmd, args); err != nil {
 				return err
 			}
+			enriched, err := readEnriched(cmd, answers, h.on || len(args) == 2)
+			if err != nil {
+				return err
+			}
 			if h.on && len(args) == 0 {
-				return h.run(cmd, &c)
+				return h.run(cmd, &c, enriched)
 			}
 			rule := h.rule
 			loader, err := newLoader()
@@ -98,7 +103,7 @@ func newRulesTest() *cobra.Command {
 				if err := h.take(cfg, args[0]); err != nil {
 					return err
 				}
-				return h.run(cmd, &c)
+				return h.run(cmd, &c, enriched)
 			}
 			if len(args) == 1 {
 				return runFixtures(cmd, cfg, rule, out)
@@ -111,13 +116,29 @@ func newRulesTest() *cobra.Command {
 			if err != nil {
 				return &usageError{fmt.Errorf("%s: %w", args[1], err)}
 			}
-			return tryRules(cmd, cfg, rule, ev, out)
+			tree, err := api.TestEnriched(enriched)
+			if err != nil {
+				return &usageError{fmt.Errorf("%s: %w", answers, err)}
+			}
+			return tryRules(cmd, cfg, rule, ev, tree, out)
 		},
 	}
 	c.flags(cmd)
 	h.flags(cmd)
 	env.flag(cmd)
+	cmd.Flags().StringVar(&answers, "enriched", "", "a JSON file of what the rules' enrichments answer, by name; none is called")
 	return cmd
+}
+
+// readEnriched reads the file of answers, if one is named.
+func readEnriched(cmd *cobra.Command, file string, event bool) (json.RawMessage, error) {
+	switch {
+	case file == "":
+		return nil, nil
+	case !event:
+		return nil, &usageError{errors.New("--enriched goes with an event or --history; a configuration's tests have their own answers")}
+	}
+	return readInput(cmd, file)
 }
 
 // runFixtures runs the tests that stand with rules.
@@ -165,13 +186,13 @@ func runFixtures(cmd *cobra.Command, cfg *configs.Config, rule string, out *outp
 }
 
 // tryRules shows what rules make of an event.
-func tryRules(cmd *cobra.Command, cfg *configs.Config, only string, ev *event.Event, out *output) error {
+func tryRules(cmd *cobra.Command, cfg *configs.Config, only string, ev *event.Event, enriched *event.Tree, out *output) error {
 	outcomes := []ruleOutcome{}
 	for name, r := range cfg.Rules {
 		if only != "" && name != only {
 			continue
 		}
-		res := api.TryRule(r.Matcher, r.Transform, transform.Context{Bus: r.Bus, Rule: name}, ev)
+		res := api.TryRule(r.Matcher, r.Transform, transform.Context{Bus: r.Bus, Rule: name, Enriched: enriched}, ev)
 		o := ruleOutcome{Rule: name, Matched: res.Matched, Explanation: res.Explanation, Error: res.Error, Event: res.Event}
 		if res.Matched && res.Error != "" {
 			o.Error = "transform: " + strings.TrimPrefix(res.Error, "transform: ")

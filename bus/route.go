@@ -65,8 +65,8 @@ type routeBuffers struct {
 	ids     []rules.ID
 }
 
-// route takes one batch of a bus from the log to the queue; more says that the
-// batch was full.
+// route takes one batch of a bus from the log to the queue; more says that there
+// is more to route.
 func (r *router) route(ctx context.Context, id store.BusID, w *routeBuffers) (more bool, err error) {
 	r.e.routing.RLock()
 	defer r.e.routing.RUnlock()
@@ -87,9 +87,10 @@ func (r *router) route(ctx context.Context, id store.BusID, w *routeBuffers) (mo
 	}
 	r.setPosition(id, last)
 	r.e.metrics.routed(b.name, len(w.records), matched)
-	more = len(w.records) == routeEvents
 	w.release()
-	return more, nil
+	// A read may end at its bytes, too, long before its events.
+	bounds, err := r.e.store.Bounds(id)
+	return err == nil && bounds.Last > last, nil
 }
 
 // match fills w.events from w.records and says how many deliveries they make.

@@ -103,7 +103,8 @@ func (s *nodeSlab) next(n int) []node {
 	return room
 }
 
-const slabNodes = 64
+// slabNodes fill 8 KiB, a size of which nothing is wasted.
+const slabNodes = 146
 
 // together is a copy of the condition that stands in one piece of memory, level by
 // level.

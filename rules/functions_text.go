@@ -97,10 +97,10 @@ func words(s string) []string {
 			flush()
 			continue
 		}
-		if n := len(word); n > 0 && unicode.IsUpper(r) {
+		if n := len(word); n > 0 && upper(r) {
 			before := word[n-1]
 			next := i+1 < len(runes) && unicode.IsLower(runes[i+1])
-			if !unicode.IsUpper(before) || next {
+			if !upper(before) || next {
 				flush()
 			}
 		}
@@ -109,6 +109,10 @@ func words(s string) []string {
 	flush()
 	return out
 }
+
+// upper reports whether a letter is in upper case and has a lower case; some,
+// such as ℂ, have none.
+func upper(r rune) bool { return unicode.IsUpper(r) && unicode.ToLower(r) != r }
 
 func capital(word string) string {
 	r, n := utf8.DecodeRuneInString(word)

@@ -60,12 +60,8 @@ func (p *componentPart) decode(n *yaml.Node, path keyPath) {
 	}
 	_, settings := child(n, p.kind)
 	path = path.down(p.kind)
-	place := placeOther
-	if p.what == "target" && p.kind == "http" {
-		place = placeHTTPTarget
-	}
 	before := len(d.diags)
-	d.decode(settings, reflect.ValueOf(p.config), path, place)
+	d.decode(settings, reflect.ValueOf(p.config), path, placeOther)
 	p.validate(settings, path, d.diags[before:])
 	sum := sha256.Sum256(d.appendJSON([]byte(p.kind+" "), settings, nil))
 	p.fingerprint = hex.EncodeToString(sum[:])

@@ -4,8 +4,7 @@ package configs
 // cannot honour. They are refused by name, so that nobody takes a setting for
 // active that is not. A kind or field that exists is never looked up here.
 func laterKeys(place keyPlace) []string {
-	switch place {
-	case placeBus:
+	if place == placeBus {
 		return []string{"compact", "archive"}
 	}
 	return nil
@@ -17,9 +16,6 @@ type keyPlace int
 const (
 	placeOther keyPlace = iota
 	placeBus
-	placeRule
-	placeTarget
-	placeHTTPTarget
 )
 
 // notYet is the error text for such a key.

@@ -95,7 +95,7 @@ targets:
 	eventually(t, "that all is settled", time.Minute, func() bool {
 		_, body := s.call(http.MethodGet, "/v1/subscriptions", "", "")
 		var page struct {
-			Items []struct{ Depth, DeadLetters int }
+			Items []struct{ DeadLetters int }
 		}
 		if err := json.Unmarshal([]byte(body), &page); err != nil {
 			t.Fatal(err)
@@ -104,11 +104,8 @@ targets:
 			if sub.DeadLetters > 0 {
 				t.Fatalf("there are dead letters: %s", body)
 			}
-			if sub.Depth > 0 {
-				return false
-			}
 		}
-		return len(page.Items) == 4
+		return len(page.Items) == 4 && s.settled()
 	})
 	for name, ids := range seen {
 		for i := range published {

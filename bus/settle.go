@@ -118,8 +118,8 @@ func (w *settler) settle(s *subscription, spec *subscriptionSpec, c *claimed, r 
 	log.Warn("delivery given up, now a dead letter", append(logKeys(s, spec, dl), "error", attempt.Error, "reason", reason)...)
 	s.settled(spec, dl.ID)
 	w.copyToDeadLetterBus(s, spec, dl, reason)
+	w.pauseIfAsked(s, spec.target, r.err) // first: what it held back must not be claimed in between
 	w.add(store.Settlement{ID: dl.ID, Kind: store.Dead, Reason: truncate(reason, 1<<10)}, &attempt)
-	w.pauseIfAsked(s, spec.target, r.err)
 }
 
 // verdict is why a failed delivery is given up, or "" and how long to wait
@@ -186,7 +186,6 @@ func (w *settler) pauseIfAsked(s *subscription, t *target, cause error) {
 	if !errors.As(cause, &p) || p.Pause == "" {
 		return
 	}
-	w.flush()
 	if err := w.d.e.store.Pause(context.WithoutCancel(w.d.ctx), s.id, p.Pause); err != nil {
 		w.d.e.log.Error("pausing a subscription failed", "subscription", s.name, "error", err)
 		return

@@ -270,7 +270,7 @@ func (s *Store) failed(g *seglog.Group, _ error) {
 				return nil
 			}
 			id := identity{e.bus, e.key()}
-			s.dedupe.forget(id)
+			s.dedupe.forget(&id, func(known) bool { return true })
 			if e.flags&flagFired != 0 { // it is scheduled again
 				s.dedupe.remember(&id, known{0, e.accepted(), int64(e.window())})
 			}

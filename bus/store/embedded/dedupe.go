@@ -20,17 +20,17 @@ import (
 // let go only after there is a run of it. With another epoch the appender looks
 // again.
 type dedupe struct {
-	generation, maxRuns int
+	size, maxRuns int // of a generation; of how many runs are kept
 
 	epoch atomic.Uint64
 	runs  atomic.Pointer[[]*run] // the newest last
 	loose atomic.Pointer[[]looseClass]
 
 	mu       sync.Mutex
-	cur      map[identity]known
-	prev     map[identity]known // full, and not yet sorted
-	prevLast uint64             // number of the newest identity in prev
-	spare    map[identity]known
+	cur      *generation
+	prev     *generation // full, and not yet sorted; may be nil
+	prevLast uint64      // number of the newest identity in prev
+	spare    *generation
 	count    uint64 // identities ever remembered
 	applied  uint64 // of them, how many the journal has
 
@@ -78,8 +78,8 @@ const generationSize = 1 << 16
 // is published.
 const restingShare = 16
 
-func newDedupe(generation, maxRuns int) *dedupe {
-	d := &dedupe{generation: generation, maxRuns: maxRuns}
+func newDedupe(size, maxRuns int) *dedupe {
+	d := &dedupe{size: size, maxRuns: maxRuns, cur: &generation{}}
 	d.runs.Store(&[]*run{})
 	d.loose.Store(&[]looseClass{})
 	return d
@@ -87,41 +87,40 @@ func newDedupe(generation, maxRuns int) *dedupe {
 
 // find looks into the generations; d.mu is held.
 func (d *dedupe) find(id *identity, now int64) (known, bool) {
-	k, ok := d.cur[*id]
+	hash := id.slotHash()
+	k, ok := d.cur.find(id, hash)
 	if !ok && d.prev != nil {
-		k, ok = d.prev[*id]
+		k, ok = d.prev.find(id, hash)
 	}
 	return k, ok && k.fresh(now)
 }
 
 // remember notes an identity that is about to be appended; d.mu is held.
 func (d *dedupe) remember(id *identity, k known) {
-	if len(d.cur) >= d.generation && d.prev == nil {
+	if d.cur.len() >= d.size && d.prev == nil {
 		d.prev, d.prevLast = d.cur, d.count
 		d.cur, d.spare = d.spare, nil
+		if d.cur == nil {
+			d.cur = &generation{}
+		}
 	}
-	if d.cur == nil {
-		d.cur = make(map[identity]known)
-	}
-	d.cur[*id] = k
+	d.cur.remember(id, id.slotHash(), k)
 	d.count++
 }
 
 // forget takes back an identity that did not become durable; d.mu is held.
-func (d *dedupe) forget(id identity) {
-	delete(d.cur, id)
-	delete(d.prev, id)
+func (d *dedupe) forget(id *identity, same func(known) bool) {
+	d.cur.forget(id, same)
+	if d.prev != nil {
+		d.prev.forget(id, same)
+	}
 }
 
 // forgetAt is forget, if what is remembered was kept at a time.
-func (d *dedupe) forgetAt(id identity, at int64) {
+func (d *dedupe) forgetAt(id *identity, at int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, g := range []map[identity]known{d.cur, d.prev} {
-		if k, ok := g[id]; ok && k.at == at {
-			delete(g, id)
-		}
-	}
+	d.forget(id, func(k known) bool { return k.at == at })
 }
 
 // mark returns the number of the newest identity.
@@ -147,11 +146,13 @@ func (d *dedupe) sorted(all bool) {
 	old := d.prev
 	d.prev = nil
 	if all && d.applied >= d.count {
-		d.cur, old = nil, nil
+		d.cur, old = &generation{}, nil
 	}
 	d.epoch.Add(1)
 	d.mu.Unlock()
-	clear(old)
+	if old != nil {
+		old.reset()
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.spare = old
@@ -167,7 +168,7 @@ func (d *dedupe) rest() bool {
 	if idle {
 		d.spare = nil
 	}
-	return idle && len(d.cur) >= d.generation/restingShare
+	return idle && d.cur.len() >= d.size/restingShare
 }
 
 // lookup finds an identity in runs and rows. Of an event that was scheduled and

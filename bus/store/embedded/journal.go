@@ -88,7 +88,7 @@ func (s *Store) loadJournal() error {
 // forgetScheduled makes what is durable forget a scheduled event; s.applyMu is
 // held.
 func (s *Store) forgetScheduled(batch *pebble.Batch, id identity, k known) error {
-	s.dedupe.forgetAt(id, k.at)
+	s.dedupe.forgetAt(&id, k.at)
 	same := func(r knownRow) bool { return r.id == id && r.at == k.at && r.seq == 0 }
 	start := 0
 	d := s.dedupe

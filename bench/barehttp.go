@@ -234,18 +234,34 @@ const arrivalTime = 2 * time.Minute
 
 // await waits until n different events have arrived.
 func (r *receiver) await(ctx context.Context, n int64) error {
+	return awaitCount(ctx, n, func() int64 {
+		_, got, _ := r.received()
+		return got
+	})
+}
+
+// awaitRequests waits until n requests have arrived.
+func (r *receiver) awaitRequests(ctx context.Context, n int64) error {
+	return awaitCount(ctx, n, func() int64 {
+		got, _, _ := r.received()
+		return got
+	})
+}
+
+// awaitCount waits until what is counted is n.
+func awaitCount(ctx context.Context, n int64, count func() int64) error {
 	ctx, cancel := context.WithTimeout(ctx, arrivalTime)
 	defer cancel()
 	for {
-		_, got, _ := r.received()
+		got := count()
 		switch {
 		case got == n:
 			return nil
 		case got > n:
-			return fmt.Errorf("%d events were received, and only %d published", got, n)
+			return fmt.Errorf("%d arrived, and only %d are owed", got, n)
 		}
 		if err := sleep(ctx, time.Millisecond); err != nil {
-			return fmt.Errorf("%d of %d events were received: %w", got, n, err)
+			return fmt.Errorf("%d of %d arrived: %w", got, n, err)
 		}
 	}
 }

@@ -51,7 +51,7 @@ func BenchmarkBus(b *testing.B) {
 	}
 	stop := every(b.Context(), bus.under.store.Trim)
 	inParallel(b, busPublishers, func() worker { return bus.publisher(b.Context(), e) })
-	if err := bus.await(b.Context(), fanOut*int64(b.N)); err != nil {
+	if err := awaitCount(b.Context(), fanOut*int64(b.N), bus.delivered.Load); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), perSecond)

@@ -135,7 +135,7 @@ func (b *wholeBus) publishing(e *environment) func(context.Context, time.Duratio
 		began := time.Now()
 		t, err := drive(ctx, all, d)
 		if err == nil {
-			err = b.await(ctx, before+fanOut*t.events)
+			err = awaitCount(ctx, before+fanOut*t.events, b.delivered.Load)
 		}
 		if err := errors.Join(err, stop()); err != nil {
 			return nil, err
@@ -156,23 +156,5 @@ func (b *wholeBus) publisher(ctx context.Context, e *environment) worker {
 		batch[0] = bus.Publication{Bus: "bench", Event: ev}
 		_, err = b.engine.Publish(ctx, batch, bus.PublishOptions{Via: storeVia})
 		return 1, err
-	}
-}
-
-// await waits until as many deliveries were made.
-func (b *wholeBus) await(ctx context.Context, n int64) error {
-	ctx, cancel := context.WithTimeout(ctx, arrivalTime)
-	defer cancel()
-	for {
-		got := b.delivered.Load()
-		switch {
-		case got == n:
-			return nil
-		case got > n:
-			return fmt.Errorf("%d deliveries were made, and only %d are owed", got, n)
-		}
-		if err := sleep(ctx, time.Millisecond); err != nil {
-			return fmt.Errorf("%d of %d deliveries were made: %w", got, n, err)
-		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,9 +41,8 @@ func deliveryScenario() *scenario {
 			if err != nil {
 				return nil, err
 			}
-			feed := func(ctx context.Context, d time.Duration) (measures, error) { return r.feed(ctx, e, clients, d) }
 			return []contender{
-				withCPU(contender{ours, feed}, server.cpu),
+				withCPU(contender{ours, r.feeding(e, workers(clients, &e.ids), 1)}, server.cpu),
 				{bareClient, r.bareClient},
 			}, nil
 		},
@@ -67,37 +67,46 @@ func startDelivering(ctx context.Context, e *environment, c *closer) (*receiver,
 // rampUp is how long deliveries run before they are counted, at most.
 const rampUp = 200 * time.Millisecond
 
-// feed publishes and measures what arrives; then everything has to arrive.
-func (r *receiver) feed(ctx context.Context, e *environment, clients []*client, d time.Duration) (measures, error) {
-	r.reset()
-	var published atomic.Int64
-	feeding, stop := context.WithCancel(ctx)
-	defer stop()
-	var wg sync.WaitGroup
-	errs := make([]error, len(clients))
-	for i, c := range clients {
-		wg.Go(func() {
-			for feeding.Err() == nil && errs[i] == nil {
-				if _, got, _ := r.received(); published.Load()-got >= feedAhead {
-					_ = sleep(feeding, 200*time.Microsecond)
-					continue
+// feeding publishes and measures what arrives, of each event as many deliveries
+// as are owed; then everything has to arrive.
+func (r *receiver) feeding(e *environment, send []worker, owed float64) func(context.Context, time.Duration) (measures, error) {
+	return func(ctx context.Context, d time.Duration) (measures, error) {
+		r.reset()
+		var published atomic.Int64
+		due := func() int64 { return int64(float64(published.Load()) * owed) }
+		feeding, stop := context.WithCancel(ctx)
+		defer stop()
+		var wg sync.WaitGroup
+		errs := make([]error, len(send))
+		for i, one := range send {
+			wg.Go(func() {
+				for feeding.Err() == nil && errs[i] == nil {
+					if got, _, _ := r.received(); due()-got >= feedAhead {
+						_ = sleep(feeding, 200*time.Microsecond)
+						continue
+					}
+					var n int
+					n, errs[i] = one()
+					published.Add(int64(n))
 				}
-				var n int
-				n, errs[i] = c.send(&e.ids)
-				published.Add(int64(n))
-			}
-		})
+			})
+		}
+		rate, err := r.rate(ctx, d)
+		stop()
+		wg.Wait()
+		if err = errors.Join(append(errs, err)...); err != nil {
+			return nil, err
+		}
+		if err := r.awaitRequests(ctx, due()); err != nil {
+			return nil, err
+		}
+		m := measures{perSecond: rate, counted: float64(due())}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		slices.Sort(r.times)
+		m[p50], m[p99] = percentile(r.times, 0.50), percentile(r.times, 0.99)
+		return m, nil
 	}
-	rate, err := r.rate(ctx, d)
-	stop()
-	wg.Wait()
-	if err = errors.Join(append(errs, err)...); err != nil {
-		return nil, err
-	}
-	if err := r.await(ctx, published.Load()); err != nil {
-		return nil, err
-	}
-	return measures{perSecond: rate, counted: float64(published.Load())}, nil
 }
 
 // rate is how many requests a second arrive during d, after a ramp.

@@ -16,12 +16,17 @@ import (
 const (
 	idDigits  = 20
 	noID      = "00000000000000000000"
+	keyDigits = 9
+	firstKey  = "k000000000" // key 0, which other keys replace in place
 	eventHead = `{"specversion":"1.0","id":"` + noID + `","source":"https://shop.example.com/orders",` +
 		`"type":"com.example.order.placed","subject":"eu/de/12345","time":"2026-11-05T17:31:00.123456Z",` +
-		`"partitionkey":"customer-7","datacontenttype":"application/json","data":`
+		`"partitionkey":"` + firstKey + `","datacontenttype":"application/json","data":`
 	eventItems = 11
 	idOffset   = len(`{"specversion":"1.0","id":"`)
 )
+
+// keyOffset is where the key's digits are.
+var keyOffset = strings.Index(eventHead, firstKey) + 1
 
 // structured is the event as JSON, with noID as its id.
 func structured() []byte {
@@ -79,10 +84,16 @@ func (t *template) make(id int64) (*event.Event, error) {
 }
 
 // putID writes an id over the one that dst begins with.
-func putID(dst []byte, id int64) {
-	for i := idDigits - 1; i >= 0; i-- {
-		dst[i] = byte('0' + id%10)
-		id /= 10
+func putID(dst []byte, id int64) { putDigits(dst[:idDigits], id) }
+
+// putKey writes a key over the one that dst begins with.
+func putKey(dst []byte, key int) { putDigits(dst[:keyDigits], int64(key)) }
+
+// putDigits fills dst with n in decimal.
+func putDigits(dst []byte, n int64) {
+	for i := len(dst) - 1; i >= 0; i-- {
+		dst[i] = byte('0' + n%10)
+		n /= 10
 	}
 }
 
@@ -116,4 +127,13 @@ func (s *idSource) at(t time.Time) int64 {
 			return id
 		}
 	}
+}
+
+// sameKey is the key of events whose keys do not matter.
+func sameKey() int { return 0 }
+
+// cycle gives the keys below n, one after another.
+func cycle(n int) func() int {
+	var next atomic.Int64
+	return func() int { return int(next.Add(1) % int64(n)) }
 }

@@ -17,6 +17,7 @@ type client struct {
 	buf    []byte // of the answer
 	post   []byte // the request
 	ids    []int  // where its ids are
+	keys   []int  // where its keys are
 	events int    // in one request
 }
 
@@ -47,6 +48,9 @@ func newClient(addr string, n int) (*client, error) {
 		body, ids := batch(n)
 		c.post, c.ids = request(addr, eventsPath, "application/cloudevents-batch+json", body, ids)
 	}
+	for _, id := range c.ids {
+		c.keys = append(c.keys, id-idOffset+keyOffset)
+	}
 	return c, nil
 }
 
@@ -67,9 +71,23 @@ func newClients(c *closer, addr string, n, events int) ([]*client, error) {
 // send posts with fresh ids and returns how many events were accepted.
 func (c *client) send(ids *idSource) (int, error) {
 	for _, at := range c.ids {
-		putID(c.post[at:], ids.next())
+		putID(c.post[at:], ids.at(time.Now()))
 	}
 	return c.events, c.exchange()
+}
+
+// keyed makes each client a worker that gives each event the next key.
+func keyed(clients []*client, ids *idSource, key func() int) []worker {
+	all := make([]worker, len(clients))
+	for i, c := range clients {
+		all[i] = func() (int, error) {
+			for _, at := range c.keys {
+				putKey(c.post[at:], key())
+			}
+			return c.send(ids)
+		}
+	}
+	return all
 }
 
 // workers makes each client a worker of drive.

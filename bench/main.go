@@ -119,11 +119,12 @@ type settings struct {
 	appendFile    int64 // bytes of the bare append loop's file
 	rate          int   // events a second of latency
 	rules         int   // on the bus of through/rules
+	targets       int   // of half and memory/hanging
 }
 
 func defaults() settings {
 	return settings{
 		round: 3 * time.Second, steady: 10 * time.Second, idle: 3 * time.Second,
-		rounds: 5, events: 1_000_000, recycle: 640 << 20, appendFile: 64 << 20, rate: 1000, rules: 100_000,
+		rounds: 5, events: 1_000_000, recycle: 640 << 20, appendFile: 64 << 20, rate: 1000, rules: 100_000, targets: 10_000,
 	}
 }

@@ -288,6 +288,46 @@ func TestRunThatEndsGivesBackWhatItWorksOn(t *testing.T) {
 	}
 }
 
+func TestWhatWaitsForABusyWorkerIsGivenBackToOthers(t *testing.T) {
+	s := started(t, time.Hour, bus.TargetPlan{})
+	for i := range 20 {
+		s.publish(fmt.Sprintf("%03d", i))
+	}
+	ctx, cancel := context.WithCancel(within(t))
+	blocked := make(chan struct{})
+	var calls, done atomic.Int32
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() { // is quick, so that it receives ahead, and then is not
+		c := s.client(t, "workers", client.Options{Consumer: "busy", OnError: func(error) {}})
+		_ = c.Run(ctx, 1, func(ctx context.Context, d client.Delivery) error {
+			done.Add(1)
+			if calls.Add(1) == 10 {
+				close(blocked)
+				<-ctx.Done()
+			}
+			return nil
+		})
+	})
+	<-blocked
+	finished := make(chan struct{})
+	wg.Go(func() {
+		c := s.client(t, "workers", client.Options{Consumer: "free", OnError: func(error) {}})
+		_ = c.Run(ctx, 1, func(ctx context.Context, d client.Delivery) error {
+			if done.Add(1) == 20 {
+				close(finished)
+			}
+			return nil
+		})
+	})
+	select {
+	case <-finished:
+	case <-ctx.Done():
+		t.Errorf("%d of 20 events were worked on while one worker was busy", done.Load())
+	}
+}
+
 func TestRunEndsWhenTheServerRefuses(t *testing.T) {
 	s := started(t, time.Minute, bus.TargetPlan{})
 	for target, want := range map[string]int{"other": 409, "none": 404, "caches": 400} {

@@ -49,6 +49,11 @@ func (r *receiver) delivered(ctx context.Context, e *environment, c *closer, nam
 	if err != nil {
 		return contender{}, err
 	}
+	return r.deliveredBy(e, c, server, name, owed, key)
+}
+
+// deliveredBy is delivered for a server that runs.
+func (r *receiver) deliveredBy(e *environment, c *closer, server *process, name string, owed float64, key func() int) (contender, error) {
 	n := max(1, min(feedBatch, int(feedAhead/2/max(owed, 1))))
 	clients, err := newClients(c, server.addr, feeders, n)
 	if err != nil {

@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/switchyard-dev/switchyard/bus"
@@ -489,148 +487,6 @@ func TestAnAnswerIsBoundedInBytes(t *testing.T) {
 			t.Errorf("answers had %s", got)
 		}
 	})
-}
-
-// history checks that for each key the first acknowledgements come in the order
-// of the bus, and that no two leases of a key are out at once.
-type history struct {
-	mu   sync.Mutex
-	out  map[string]string
-	last map[string]int
-	done int
-}
-
-func TestOrderIsKeptUnderNacksAndExpiries(t *testing.T) {
-	for name, order := range map[string]store.Order{"key": store.OrderKey, "strict": store.OrderStrict} {
-		t.Run(name+" on the model", func(t *testing.T) {
-			within(t, func(w *world) { orderIsKept(t, w, order) })
-		})
-		t.Run(name+" on the embedded store", func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				st, err := embedded.Open(embedded.Options{FS: vfs.NewMem(), Dir: "data", DiskReserve: -1})
-				if err != nil {
-					t.Fatal(err)
-				}
-				e, err := bus.New(bus.Options{Store: st})
-				if err != nil {
-					t.Fatal(err)
-				}
-				w := &world{t: t, env: (*world)(nil).envOf(t), engine: e}
-				orderIsKept(t, w, order)
-				w.stop()
-				if err := errors.Join(e.Close(), st.Close()); err != nil {
-					t.Error(err)
-				}
-			})
-		})
-	}
-}
-
-func orderIsKept(t *testing.T, w *world, order store.Order) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	w.pulls(bus.TargetPlan{Order: order, Retry: bus.RetryPolicy{Attempts: 1000, Initial: time.Second, Max: time.Second, Age: 1000 * time.Hour}})
-	const events, keys, workers = 200, 7, 5
-	h := history{out: map[string]string{}, last: map[string]int{}}
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	for i := range workers {
-		rng := rand.New(rand.NewPCG(seed, uint64(i)))
-		wg.Go(func() { h.work(t, w, ctx, rng, order, i) })
-	}
-	for i := range events {
-		w.publish(w.event(fmt.Sprint(i), "subject", fmt.Sprint("key", i%keys)))
-		if i%10 == 0 {
-			time.Sleep(time.Second)
-		}
-	}
-	for i := 0; h.settled() < events && i < 2000; i++ {
-		time.Sleep(time.Minute)
-	}
-	cancel()
-	wg.Wait()
-	if depth := w.info("all/t").Depth; depth != 0 || h.settled() != events {
-		t.Errorf("%d of %d events were acknowledged; depth is %d in the end", h.settled(), events, depth)
-	}
-}
-
-func (h *history) settled() int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.done
-}
-
-// work receives and acknowledges, gives back, or forgets at random.
-func (h *history) work(t *testing.T, w *world, ctx context.Context, rng *rand.Rand, order store.Order, worker int) {
-	for ctx.Err() == nil {
-		got, err := w.engine.Receive(ctx, "all", "t", bus.Receive{Max: 1 + rng.IntN(5), Wait: 20 * time.Second, Consumer: fmt.Sprint("w", worker)})
-		if err != nil {
-			continue
-		}
-		for _, d := range got.Deliveries {
-			h.mu.Lock()
-			if other := h.out[key(d, order)]; other != "" {
-				t.Errorf("event %s was leased while event %s of its key was", d.Event.ID(), other)
-			}
-			h.out[key(d, order)] = d.Event.ID()
-			h.mu.Unlock()
-		}
-		var wg sync.WaitGroup
-		for _, d := range got.Deliveries {
-			takes, ends, delay := time.Duration(rng.IntN(3000))*time.Millisecond, rng.IntN(6), time.Duration(rng.IntN(5))*time.Second
-			wg.Go(func() {
-				time.Sleep(takes)
-				h.finish(t, w, d, ends, delay, key(d, order))
-			})
-		}
-		wg.Wait()
-	}
-}
-
-func key(d bus.Leased, order store.Order) string {
-	if order == store.OrderStrict {
-		return ""
-	}
-	return d.Event.Subject()
-}
-
-// finish ends a lease in one of four ways.
-func (h *history) finish(t *testing.T, w *world, d bus.Leased, way int, delay time.Duration, key string) {
-	leave := func() {
-		h.mu.Lock()
-		delete(h.out, key)
-		h.mu.Unlock()
-	}
-	switch way {
-	case 0: // forgotten: it expires; noted just before it does
-		w.extend(d.Lease)
-		time.Sleep(30*time.Second - time.Millisecond)
-		leave()
-		time.Sleep(2 * time.Millisecond)
-		if late := w.ack(d.Lease); len(late.Valid) > 0 {
-			t.Errorf("event %s was acknowledged after its lease", d.Event.ID())
-		}
-	case 1:
-		leave()
-		w.nack(bus.Nack{}, d.Lease)
-	case 2:
-		leave()
-		w.nack(bus.Nack{Delay: after(delay)}, d.Lease)
-	default:
-		n := 0
-		fmt.Sscan(d.Event.ID(), &n)
-		h.mu.Lock()
-		if last, ok := h.last[key]; ok && n <= last {
-			t.Errorf("event %d of %q was acknowledged after event %d", n, key, last)
-		}
-		h.last[key] = n
-		h.done++
-		delete(h.out, key)
-		h.mu.Unlock()
-		if got := w.ack(d.Lease); len(got.Valid) != 1 {
-			t.Errorf("event %d could not be acknowledged", n)
-		}
-	}
 }
 
 func TestNothingIsLostWhenTheStoreRestartsWithLeasesOut(t *testing.T) {

@@ -11,7 +11,7 @@ const (
 	busyRate = 1000
 	// liveShare is which part of the live deliveries those of replays may be
 	// meanwhile: one of so many.
-	liveShare = 16
+	liveShare = 32
 	// restMost bounds how often longer a replay rests than it works.
 	restMost = 19
 	// restLongest is how long it rests at most before it looks again at what else

@@ -81,7 +81,11 @@ func TestAReplayDeliversStoredEventsAgainMarkedAndUnderIdsOfTheirOwn(t *testing.
 		if r = w.replayNow(r.ID); r.State != bus.ReplayDone || r.Scanned != 4 || r.Queued != 2 || r.Remaining != 0 || r.Finished.IsZero() {
 			t.Errorf("at the end the replay is %+v", r)
 		}
-		traces, err := w.store.TraceOf(context.Background(), 1, 2)
+		id, err := w.engine.BusID("orders")
+		if err != nil {
+			t.Fatal(err)
+		}
+		traces, err := w.store.TraceOf(context.Background(), id, 2)
 		if err != nil || len(traces) != 2 || traces[1].Attempts[0].Trigger != store.TriggerReplay {
 			t.Errorf("the trace is %+v, %v", traces, err)
 		}

@@ -43,6 +43,7 @@ type feed struct {
 	rate  *rate.Limiter // nil is unlimited
 	when  *rules.Set    // of one entry; nil takes every event
 	noted time.Time
+	want  int // events to read in the next step, about as many as there is room for
 
 	plan    *state // that set and targets are of
 	bus     store.BusID
@@ -60,7 +61,7 @@ type feedPart struct {
 	store.ReplayPart
 	order   bool // it is ordered by key
 	feeds   bool // it takes part in this step
-	matched bool
+	matched int  // events in this step
 }
 
 // What ends a feed.
@@ -74,7 +75,7 @@ func (m *replayer) run(ctx context.Context, rp *replay) {
 	m.mu.Lock()
 	r := rp.state
 	m.mu.Unlock()
-	f := &feed{m: m, rp: rp, run: r.Run, seek: r.Seek != "", pace: pacer{live: &m.live}}
+	f := &feed{m: m, rp: rp, run: r.Run, seek: r.Seek != "", pace: pacer{live: &m.live}, want: replayEvents}
 	if r.Rate > 0 {
 		f.rate = rate.NewLimiter(rate.Limit(r.Rate), max(1, int(r.Rate/10)))
 	}
@@ -137,7 +138,7 @@ func (f *feed) step(ctx context.Context) (rest time.Duration, err error) {
 		f.skip(ctx, from, bounds.First)
 	}
 	last := f.parts[0].To // all have the same
-	f.records, err = f.m.e.store.Read(ctx, f.bus, from, min(f.pace.chunk(), int(min(last+1-from, replayEvents))), replayBytes, f.records[:0])
+	f.records, err = f.m.e.store.Read(ctx, f.bus, from, min(f.pace.chunk(), f.want, int(min(last+1-from, replayEvents))), replayBytes, f.records[:0])
 	if err != nil {
 		return 0, err
 	}
@@ -148,7 +149,12 @@ func (f *feed) step(ctx context.Context) (rest time.Duration, err error) {
 	if n := len(f.records); n > 0 {
 		end = f.records[n-1].Sequence
 	}
-	f.match()
+	if n := f.match(); n < len(f.records) { // there is no room for more
+		end = f.records[n-1].Sequence
+		f.want = max(2*n, replayAhead/4)
+	} else {
+		f.want = min(2*f.want, replayEvents)
+	}
 	queued, err := f.queue(ctx, end)
 	f.note(func(r *Replay) { r.Queued += int64(queued) })
 	if err != nil {
@@ -239,7 +245,7 @@ func (f *feed) adopt(ctx context.Context, st *state) error {
 func (f *feed) next() (from uint64, owed, full bool) {
 	for i := range f.parts {
 		p := &f.parts[i]
-		p.feeds, p.matched = false, false
+		p.feeds, p.matched = false, 0
 		owed = owed || p.Depth > 0
 		if p.Position >= p.To {
 			continue
@@ -277,8 +283,10 @@ func (f *feed) skip(ctx context.Context, from, first uint64) {
 	}
 }
 
-// match fills f.events from f.records.
-func (f *feed) match() {
+// match fills f.events from f.records, until a part has as many as it has room
+// for in memory: what waits on disk is read twice. It says how many it looked at.
+func (f *feed) match() int {
+	full := false
 	f.events, f.matches = f.events[:0], f.matches[:0]
 	for i := range f.records {
 		rec := &f.records[i]
@@ -303,14 +311,19 @@ func (f *feed) match() {
 					}
 					m.Key = key
 				}
-				p.matched = true
+				p.matched++
+				full = full || p.matched >= replayAhead/2 && !p.Seek
 				f.matches = append(f.matches, m)
 			}
 		}
 		if len(f.matches) > start {
 			f.events = append(f.events, store.RoutedEvent{Record: *rec, Matches: f.matches[start:len(f.matches):len(f.matches)]})
 		}
+		if full {
+			return i + 1
+		}
 	}
+	return len(f.records)
 }
 
 // queue hands f.events to the store, a few at a time and no faster than was
@@ -319,7 +332,7 @@ func (f *feed) queue(ctx context.Context, end uint64) (queued int, err error) {
 	all := end >= f.parts[0].To || time.Since(f.noted) >= replayNote
 	var subs []store.SubscriptionID
 	for i := range f.parts {
-		if p := &f.parts[i]; p.feeds && p.Position < end && (all || p.matched) {
+		if p := &f.parts[i]; p.feeds && p.Position < end && (all || p.matched > 0) {
 			subs = append(subs, p.Subscription)
 		}
 	}

@@ -27,6 +27,8 @@ func scenarios() []*scenario {
 		hangingScenario(),
 		throughScenario(),
 		rulesScenario(),
+		replayReadScenario(),
+		replayLiveScenario(),
 		latencyScenario(),
 		idleScenario(),
 		backlogScenario(),

@@ -383,7 +383,7 @@ func (d *deliverer) prepare(s *subscription, spec *subscriptionSpec, dl *claimed
 		out.expired(s, spec, &dl.Delivery)
 		return td, false
 	}
-	dl.waited = t.gate.waited(dl.Due, dl.probe)
+	dl.waited = d.waited(spec, dl, now)
 	ev, err := d.eventFor(spec, &dl.Delivery)
 	if d.cutOff(err) {
 		d.untried(t, dl)
@@ -435,7 +435,7 @@ func (d *deliverer) publishReply(s *subscription, spec *subscriptionSpec, dl *st
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("the reply was not published to bus %q: %w", bus, err)
+		return targets.Classify(targets.Reply, fmt.Errorf("the reply was not published to bus %q: %w", bus, err))
 	}
 	return nil
 }
@@ -444,7 +444,7 @@ func (d *deliverer) publishReply(s *subscription, spec *subscriptionSpec, dl *st
 func callTarget(ctx context.Context, t targets.Target, d *targets.Delivery) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = targets.Permanentf("the target panicked: %v\n%s", p, firstLines(debug.Stack(), 12))
+			err = targets.Classify(targets.Internal, targets.Permanentf("the target panicked: %v\n%s", p, firstLines(debug.Stack(), 12)))
 		}
 	}()
 	return t.Deliver(ctx, d)

@@ -22,13 +22,14 @@ type gate struct {
 	call func(*subscription) // starts one that may go on; called without the lock
 	rate *rate.Limiter       // nil is unlimited
 	shut atomic.Bool         // by the breaker or the destination; the rate does not count
-	was  atomic.Bool         // shut ever
+	was  atomic.Bool         // shut ever, or the rate had nothing
 
 	mu      sync.Mutex
 	breaker breaker
 	hold    time.Time // asked for by the destination until then
 	health  health
-	last    rest // the latest time of being shut
+	last    rest      // the latest time of being shut
+	dry     time.Time // when the rate last had nothing for who asked
 	line    []*subscription
 	inLine  map[*subscription]struct{}
 	timer   *time.Timer
@@ -86,6 +87,8 @@ func (g *gate) enter(s *subscription, want int) (n int, probe bool) {
 			want = 1
 		}
 		if want == 0 {
+			g.dry = now
+			g.was.Store(true)
 			g.stand(s)
 			g.arm(now)
 			return 0, false
@@ -110,7 +113,18 @@ func (g *gate) pass(probe bool) bool {
 	if g.shut.Load() && !probe {
 		return false
 	}
-	return g.rate == nil || g.rate.AllowN(time.Now(), 1)
+	if g.rate == nil {
+		return true
+	}
+	now := time.Now()
+	if g.rate.AllowN(now, 1) {
+		return true
+	}
+	g.mu.Lock()
+	g.dry = now
+	g.mu.Unlock()
+	g.was.Store(true)
+	return false
 }
 
 // leave gives back the trial of a half-open breaker that was not made.
@@ -278,8 +292,10 @@ func (g *gate) waited(due time.Time, probe bool) store.Wait {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
-	case probe, g.last.to.IsZero(), due.Before(g.last.to):
+	case probe, g.last.to.IsZero() && g.last.why != store.WaitNone, due.Before(g.last.to):
 		return g.last.why
+	case due.Before(g.dry):
+		return store.WaitRate
 	}
 	return store.WaitNone
 }

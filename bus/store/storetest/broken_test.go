@@ -39,6 +39,7 @@ type broken struct {
 	put        func(ctx context.Context, kind, name string, value []byte, expect uint64) (uint64, error)
 	getObject  func(ctx context.Context, kind, name string) (store.Object, error)
 	list       func(ctx context.Context, kind string) ([]store.Object, error)
+	recent     func(ctx context.Context, sub store.SubscriptionID, q store.AttemptQuery) ([]store.AttemptOf, string, error)
 	traceOf    func(ctx context.Context, bus store.BusID, sequence uint64) ([]store.DeliveryTrace, error)
 	watch      func(w store.Watcher)
 	err        func() error
@@ -173,6 +174,10 @@ func (b *broken) ListObjects(ctx context.Context, kind string) ([]store.Object, 
 
 func (b *broken) TraceOf(ctx context.Context, bus store.BusID, sequence uint64) ([]store.DeliveryTrace, error) {
 	return or(b.traceOf != nil, b.traceOf, b.Model.TraceOf)(ctx, bus, sequence)
+}
+
+func (b *broken) RecentAttempts(ctx context.Context, sub store.SubscriptionID, q store.AttemptQuery) ([]store.AttemptOf, string, error) {
+	return or(b.recent != nil, b.recent, b.Model.RecentAttempts)(ctx, sub, q)
 }
 
 func (b *broken) Watch(w store.Watcher) { or(b.watch != nil, b.watch, b.Model.Watch)(w) }

@@ -3,13 +3,14 @@ package api
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/switchyard-dev/switchyard/bus"
 	"github.com/switchyard-dev/switchyard/bus/store"
-	"github.com/switchyard-dev/switchyard/targets"
 )
 
 // RecentAttempt is an attempt with the delivery that it was made at.
@@ -70,12 +71,9 @@ func attemptFilter(status string) (func(*store.Attempt) bool, error) {
 	if len(status) == 3 && status[0] >= '1' && status[0] <= '5' && strings.EqualFold(status[1:], "xx") {
 		return func(a *store.Attempt) bool { return a.Status/100 == int(status[0]-'0') }, nil
 	}
-	var names []string
-	for _, class := range targets.Failures() {
-		if status == string(class) {
-			return func(a *store.Attempt) bool { return a.Failure != nil && a.Failure.Class == status }, nil
-		}
-		names = append(names, string(class))
+	names := bus.FailureClasses()
+	if slices.Contains(names, status) {
+		return func(a *store.Attempt) bool { return a.Failure != nil && a.Failure.Class == status }, nil
 	}
 	return nil, problem(http.StatusBadRequest, "invalid-parameter",
 		"status=%q is not one of ok, failed, a status code such as 503, a range such as 5xx, or a class of failures: %s", status, strings.Join(names, ", "))

@@ -327,7 +327,13 @@ type AttemptTrace struct {
 	Error    string    `json:"error,omitempty"`
 	Response string    `json:"response,omitempty" doc:"The start of the receiver's answer."`
 	Address  string    `json:"address,omitempty" doc:"What was dialled; of a pull target, the consumer's name."`
-	Waited   string    `json:"waited,omitempty" doc:"Why it was made later than it was due: breaker (the target's circuit breaker was open) or retry-after (the receiver had asked for a pause)."`
+	Waited   string    `json:"waited,omitempty" doc:"What kept it waiting: breaker (the target's circuit breaker was open), retry-after (the receiver had asked for a pause), rate (the target's), order (one before it had to be settled first), concurrency (as many attempts as allowed were under way) or backoff (another try, by the schedule of retries)."`
+
+	Phases          *AttemptPhases    `json:"phases,omitempty" doc:"How long its steps took; those that did not take place, as on a connection used before, are absent."`
+	Class           string            `json:"class,omitempty" doc:"Of a failure: timeout, dns, connect, tls, reset, status (the answer is a failure), forbidden (the network rules refuse the address), transform, enrich, reply (the reply was not published), nack, lease (it ended), internal or other."`
+	RequestHeaders  map[string]string `json:"requestHeaders,omitempty" doc:"Of a failure: the headers that were sent, without secrets."`
+	ResponseHeaders map[string]string `json:"responseHeaders,omitempty" doc:"Of a failure: the headers of the answer."`
+	NextAt          *time.Time        `json:"nextAttempt,omitempty" doc:"Of a failure that is tried again: when."`
 }
 
 // trace answers with the timeline of one event.
@@ -375,11 +381,30 @@ func (s *Server) trace(c *gin.Context) {
 // attempts shows attempt records.
 func attempts(in []store.Attempt) []AttemptTrace {
 	out := make([]AttemptTrace, len(in))
-	for i, a := range in {
-		out[i] = AttemptTrace{Number: a.Number, Trigger: a.Trigger.String(), Started: a.Started.UTC(),
-			Duration: a.Duration.Round(time.Microsecond).String(), Status: a.Status, Error: a.Error, Response: a.Response, Address: a.Address, Waited: a.Waited.String()}
+	for i := range in {
+		out[i] = showAttempt(&in[i])
 	}
 	return out
+}
+
+// showAttempt shows one attempt record.
+func showAttempt(a *store.Attempt) AttemptTrace {
+	out := AttemptTrace{Number: a.Number, Trigger: a.Trigger.String(), Started: a.Started.UTC(),
+		Duration: a.Duration.Round(time.Microsecond).String(), Status: a.Status, Error: a.Error, Response: a.Response,
+		Address: a.Address, Waited: a.Waited.String(), Phases: phases(a.Phases)}
+	if f := a.Failure; f != nil {
+		out.Class, out.NextAt = f.Class, timePointer(f.NextAt)
+		out.RequestHeaders, out.ResponseHeaders = headerMap(f.Request), headerMap(f.Answer)
+	}
+	return out
+}
+
+// shortDuration is a duration to the microsecond, "" for none.
+func shortDuration(d time.Duration) string {
+	if d <= 0 {
+		return ""
+	}
+	return max(d.Round(time.Microsecond), time.Microsecond).String()
 }
 
 // timePointer is nil for the zero time.

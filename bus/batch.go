@@ -74,7 +74,7 @@ func (d *deliverer) gather(s *subscription, spec *subscriptionSpec, dl claimed, 
 	for {
 		alone := s.isAlone(dl.ID)
 		td, ok := d.prepare(s, spec, &dl, out)
-		if ok && len(all) > 0 && (alone || dl.probe || policy.Bytes > 0 && bytes+td.Event.Size() > policy.Bytes) {
+		if ok && len(all) > 0 && (alone || dl.probe != 0 || policy.Bytes > 0 && bytes+td.Event.Size() > policy.Bytes) {
 			d.untried(t, &dl)
 			s.putBack(dl.Delivery)
 			return all, true
@@ -82,7 +82,7 @@ func (d *deliverer) gather(s *subscription, spec *subscriptionSpec, dl claimed, 
 		if ok {
 			bytes += td.Event.Size()
 			all = append(all, batchMember{dl, td})
-			if alone || dl.probe || spec.order == store.OrderStrict || len(all) >= policy.Events ||
+			if alone || dl.probe != 0 || spec.order == store.OrderStrict || len(all) >= policy.Events ||
 				policy.Bytes > 0 && bytes >= policy.Bytes {
 				return all, more || s.hasMore()
 			}
@@ -137,8 +137,8 @@ func (d *deliverer) observeBatch(t *target, all []batchMember, errs []error, too
 	shown := 0
 	for i, err := range errs {
 		if d.cutOff(err) {
-			if probe {
-				t.gate.leave()
+			if probe != 0 {
+				t.gate.leave(probe)
 			}
 			return
 		}

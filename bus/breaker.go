@@ -48,6 +48,11 @@ func (s breakerState) String() string {
 	return [...]string{"closed", "open", "half-open"}[s]
 }
 
+// trial is the number of a delivery that tries whether the target is well again;
+// 0 is none. One that is still under way when its breaker has closed and opened
+// again is not taken for the next one.
+type trial uint64
+
 // breaker is the state machine of a circuit breaker. It reads no clock and
 // takes no lock.
 type breaker struct {
@@ -55,7 +60,8 @@ type breaker struct {
 	failures int       // in a row
 	opened   int       // times in a row that it opened without a success in between; 0 is closed
 	until    time.Time // when the rest ends
-	probing  bool      // a delivery tries the target
+	probing  trial     // the trial under way, 0 if there is none
+	trials   trial     // how many were begun
 }
 
 // state is what the breaker lets through at now.
@@ -69,29 +75,35 @@ func (b *breaker) state(now time.Time) breakerState {
 	return breakerHalfOpen
 }
 
-// probe claims the one trial of a half-open breaker.
-func (b *breaker) probe(now time.Time) bool {
-	if b.probing || b.state(now) != breakerHalfOpen {
-		return false
+// probe claims the one trial of a half-open breaker, 0 if there is none to
+// have.
+func (b *breaker) probe(now time.Time) trial {
+	if b.probing != 0 || b.state(now) != breakerHalfOpen {
+		return 0
 	}
-	b.probing = true
-	return true
+	b.trials++
+	b.probing = b.trials
+	return b.probing
 }
 
-// unprobe gives the trial back unused.
-func (b *breaker) unprobe() { b.probing = false }
+// unprobe gives a trial back unused.
+func (b *breaker) unprobe(n trial) {
+	if b.probing == n {
+		b.probing = 0
+	}
+}
 
-// observe takes the outcome of an attempt; probe says that it was the trial.
+// observe takes the outcome of an attempt; n is not 0 if it was a trial.
 // What was under way when the breaker opened may still close it, but not open
 // it for longer; the trial counts like any other attempt then.
-func (b *breaker) observe(now time.Time, v verdict, probe bool) {
-	probe = probe && b.probing
+func (b *breaker) observe(now time.Time, v verdict, n trial) {
+	probe := n != 0 && n == b.probing
 	if probe {
-		b.probing = false
+		b.probing = 0
 	}
 	switch v {
 	case worked, refused:
-		b.failures, b.opened, b.until, b.probing = 0, 0, time.Time{}, false
+		b.failures, b.opened, b.until, b.probing = 0, 0, time.Time{}, 0
 	case failed:
 		b.failures++
 		if b.policy.Failures > 0 && (probe || b.opened == 0 && b.failures >= b.policy.Failures) {

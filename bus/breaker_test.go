@@ -19,34 +19,42 @@ func TestABreakerKeepsItsPromises(t *testing.T) {
 		}
 		b := breaker{policy: policy}
 		now := time.Unix(0, 0)
-		inRow, probing := 0, false
-		var last time.Duration // how long it was open the last time in a row
+		inRow := 0
+		probing, stale := trial(0), trial(0) // under way; of an opening before
+		var last time.Duration               // how long it was open the last time in a row
 		for range rapid.IntRange(1, 200).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.Int64Range(0, int64(20*time.Minute)).Draw(t, "pass")))
 			state := b.state(now)
-			probe := false
+			probe := trial(0)
 			if rapid.Bool().Draw(t, "begin") {
 				probe = b.probe(now)
-				if probe != (state == breakerHalfOpen && !probing) {
+				if (probe != 0) != (state == breakerHalfOpen && probing == 0) {
 					t.Fatalf("a trial in state %v, with one under way %v: %v", state, probing, probe)
 				}
-				probing = probing || probe
+				probing = max(probing, probe)
 			}
-			if state == breakerOpen && probe {
+			if state == breakerOpen && probe != 0 {
 				t.Fatal("an open breaker let a delivery through")
 			}
-			if !probe && probing && rapid.Bool().Draw(t, "the trial ends") {
-				probe = true
+			if probe == 0 && probing != 0 && rapid.Bool().Draw(t, "the trial ends") {
+				probe = probing
+			}
+			ended := probe
+			if probe == 0 && stale != 0 && rapid.Bool().Draw(t, "a trial of before ends") {
+				ended = stale // counts like any other attempt
 			}
 			v := verdict(rapid.IntRange(0, 3).Draw(t, "verdict"))
 			was := b.opened
-			b.observe(now, v, probe)
-			if probe {
-				probing = false
+			b.observe(now, v, ended)
+			if probe != 0 {
+				probing = 0
 			}
 			switch v {
 			case worked, refused:
-				inRow, last, probing = 0, 0, false
+				if probing != 0 {
+					stale = probing
+				}
+				inRow, last, probing = 0, 0, 0
 				if b.state(now) != breakerClosed {
 					t.Fatalf("it is %v after the target answered", b.state(now))
 				}
@@ -56,7 +64,7 @@ func TestABreakerKeepsItsPromises(t *testing.T) {
 				}
 			case failed:
 				inRow++
-				wanted := policy.Failures > 0 && (probe || was == 0 && inRow >= policy.Failures)
+				wanted := policy.Failures > 0 && (probe != 0 || was == 0 && inRow >= policy.Failures)
 				if opened := b.opened > was; opened != wanted {
 					t.Fatalf("after %d failures in a row (of %d), trial %v: opened %v", inRow, policy.Failures, probe, opened)
 				} else if opened {

@@ -45,7 +45,7 @@ type subscription struct {
 // claimed is a delivery with what its runner knows of it.
 type claimed struct {
 	store.Delivery
-	probe  bool // it tries whether the target is well again
+	probe  trial // not 0: it tries whether the target is well again
 	waited store.Wait
 }
 
@@ -263,7 +263,7 @@ func (d *deliverer) take(s *subscription, t *target) (dl claimed, more, ok bool)
 	for {
 		if n := len(s.claimed); n > 0 && !t.gate.pass(dl.probe) {
 			d.giveBack(s, t, dl.probe)
-			dl.probe = false
+			dl.probe = 0
 			continue
 		} else if n > 0 {
 			dl.Delivery = s.claimed[0]
@@ -298,7 +298,7 @@ func (d *deliverer) take(s *subscription, t *target) (dl claimed, more, ok bool)
 }
 
 // giveBack releases what is claimed and not begun; s.mu is held before and after.
-func (d *deliverer) giveBack(s *subscription, t *target, probe bool) {
+func (d *deliverer) giveBack(s *subscription, t *target, probe trial) {
 	out := settler{d: d}
 	for i := range s.claimed {
 		out.release(&s.claimed[i])
@@ -306,15 +306,15 @@ func (d *deliverer) giveBack(s *subscription, t *target, probe bool) {
 	s.claimed = nil
 	s.mu.Unlock()
 	out.flush()
-	if probe {
-		t.gate.leave()
+	if probe != 0 {
+		t.gate.leave(probe)
 	}
 	s.mu.Lock()
 }
 
 // claim asks the store for as many deliveries as the target can begin now;
 // probe says that it is one that tries whether the target is well again.
-func (d *deliverer) claim(s *subscription, t *target, buf []store.Delivery) (ds []store.Delivery, probe bool, next time.Time, err error) {
+func (d *deliverer) claim(s *subscription, t *target, buf []store.Delivery) (ds []store.Delivery, probe trial, next time.Time, err error) {
 	now := time.Now()
 	want := claimMost
 	if !s.quick(t) {
@@ -324,12 +324,12 @@ func (d *deliverer) claim(s *subscription, t *target, buf []store.Delivery) (ds 
 		want = max(want, t.plan.Batch.Events)
 	}
 	if want, probe = t.gate.enter(s, want); want == 0 {
-		return buf, false, next, nil
+		return buf, 0, next, nil
 	}
 	ds, next, err = d.e.store.Claim(d.ctx, s.id, now, want, buf)
-	if probe && len(ds) == 0 {
-		t.gate.leave()
-		probe = false
+	if probe != 0 && len(ds) == 0 {
+		t.gate.leave(probe)
+		probe = 0
 	}
 	return ds, probe, next, err
 }
@@ -383,7 +383,7 @@ func (d *deliverer) prepare(s *subscription, spec *subscriptionSpec, dl *claimed
 		out.expired(s, spec, &dl.Delivery)
 		return td, false
 	}
-	dl.waited = t.gate.waited(dl.Due, dl.probe)
+	dl.waited = d.waited(spec, dl, now)
 	ev, err := d.eventFor(spec, &dl.Delivery)
 	if d.cutOff(err) {
 		d.untried(t, dl)
@@ -410,8 +410,8 @@ func (d *deliverer) prepare(s *subscription, spec *subscriptionSpec, dl *claimed
 
 // untried gives a trial of the target back that was not made with dl.
 func (d *deliverer) untried(t *target, dl *claimed) {
-	if dl.probe {
-		t.gate.leave()
+	if dl.probe != 0 {
+		t.gate.leave(dl.probe)
 	}
 }
 
@@ -435,7 +435,7 @@ func (d *deliverer) publishReply(s *subscription, spec *subscriptionSpec, dl *st
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("the reply was not published to bus %q: %w", bus, err)
+		return targets.Classify(targets.Reply, fmt.Errorf("the reply was not published to bus %q: %w", bus, err))
 	}
 	return nil
 }
@@ -444,7 +444,7 @@ func (d *deliverer) publishReply(s *subscription, spec *subscriptionSpec, dl *st
 func callTarget(ctx context.Context, t targets.Target, d *targets.Delivery) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = targets.Permanentf("the target panicked: %v\n%s", p, firstLines(debug.Stack(), 12))
+			err = targets.Classify(targets.Internal, targets.Permanentf("the target panicked: %v\n%s", p, firstLines(debug.Stack(), 12)))
 		}
 	}()
 	return t.Deliver(ctx, d)

@@ -37,13 +37,13 @@ func (d *deliverer) transformed(spec *subscriptionSpec, dl *store.Delivery) (*ev
 		answers, err := d.ask(ctx, spec, in, ev)
 		cancel()
 		if err != nil {
-			return nil, err
+			return nil, targets.Classify(targets.Enrich, err)
 		}
 		in.Enriched = answers
 	}
 	out, err := applyTransform(spec, in, ev)
 	if err != nil {
-		return nil, &targets.Permanent{Err: err}
+		return nil, &targets.Permanent{Err: targets.Classify(targets.Transform, err)}
 	}
 	return out, nil
 }

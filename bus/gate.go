@@ -22,13 +22,14 @@ type gate struct {
 	call func(*subscription) // starts one that may go on; called without the lock
 	rate *rate.Limiter       // nil is unlimited
 	shut atomic.Bool         // by the breaker or the destination; the rate does not count
-	was  atomic.Bool         // shut ever
+	was  atomic.Bool         // shut ever, or the rate had nothing
 
 	mu      sync.Mutex
 	breaker breaker
 	hold    time.Time // asked for by the destination until then
 	health  health
-	last    rest // the latest time of being shut
+	last    rest      // the latest time of being shut
+	dry     time.Time // when the rate last had nothing for who asked
 	line    []*subscription
 	inLine  map[*subscription]struct{}
 	timer   *time.Timer
@@ -60,25 +61,25 @@ func (g *gate) refuses(s *subscription) bool {
 		return false
 	}
 	n, probe := g.enter(s, 1)
-	if probe {
+	if probe != 0 {
 		g.mu.Lock()
-		g.breaker.unprobe()
+		g.breaker.unprobe(probe)
 		g.mu.Unlock()
 	}
 	return n == 0
 }
 
 // enter says how many of want deliveries s may claim. With none it stands in
-// line. probe says that the one delivery is the trial of a half-open breaker:
+// line. probe not 0 says that the one delivery is the trial of a half-open breaker:
 // it ends with observe, or with leave if there is no delivery.
-func (g *gate) enter(s *subscription, want int) (n int, probe bool) {
+func (g *gate) enter(s *subscription, want int) (n int, probe trial) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
 	if now.Before(g.hold) || g.breaker.state(now) == breakerOpen {
 		g.stand(s)
 		g.arm(now)
-		return 0, false
+		return 0, 0
 	}
 	if have := g.tokens(now); have < want {
 		// Others in line get their part of what there is.
@@ -86,37 +87,50 @@ func (g *gate) enter(s *subscription, want int) (n int, probe bool) {
 			want = 1
 		}
 		if want == 0 {
+			g.dry = now
+			g.was.Store(true)
 			g.stand(s)
 			g.arm(now)
-			return 0, false
+			return 0, 0
 		}
 	}
 	if g.breaker.state(now) == breakerHalfOpen {
-		if !g.breaker.probe(now) {
+		if probe = g.breaker.probe(now); probe == 0 {
 			g.stand(s)
-			return 0, false
+			return 0, 0
 		}
-		return 1, true
+		return 1, probe
 	}
 	if g.shut.Load() { // the hold has ended, and the timer comes later
 		g.open(now)
 	}
-	return want, false
+	return want, 0
 }
 
 // pass lets one claimed delivery begin its attempt. If it may not, it goes
 // back.
-func (g *gate) pass(probe bool) bool {
-	if g.shut.Load() && !probe {
+func (g *gate) pass(probe trial) bool {
+	if g.shut.Load() && probe == 0 {
 		return false
 	}
-	return g.rate == nil || g.rate.AllowN(time.Now(), 1)
+	if g.rate == nil {
+		return true
+	}
+	now := time.Now()
+	if g.rate.AllowN(now, 1) {
+		return true
+	}
+	g.mu.Lock()
+	g.dry = now
+	g.mu.Unlock()
+	g.was.Store(true)
+	return false
 }
 
 // leave gives back the trial of a half-open breaker that was not made.
-func (g *gate) leave() {
+func (g *gate) leave(n trial) {
 	g.mu.Lock()
-	g.breaker.unprobe()
+	g.breaker.unprobe(n)
 	next := g.next(1)
 	g.mu.Unlock()
 	g.start(next)
@@ -198,7 +212,7 @@ func (g *gate) fire() {
 	case now.Before(g.hold), g.breaker.state(now) == breakerOpen:
 		g.arm(now)
 	case g.breaker.state(now) == breakerHalfOpen:
-		if !g.breaker.probing {
+		if g.breaker.probing == 0 {
 			next = g.next(1)
 		}
 	default:
@@ -231,7 +245,7 @@ func (g *gate) close(now time.Time, why store.Wait) {
 // observe takes the outcome of an attempt that began at started: what it says
 // about the target, the pause that the destination asked for, and the error.
 // It says what changed.
-func (g *gate) observe(v verdict, after time.Duration, cause error, probe bool) (c change) {
+func (g *gate) observe(v verdict, after time.Duration, cause error, probe trial) (c change) {
 	g.mu.Lock()
 	now := time.Now()
 	was := g.breaker.opened
@@ -261,7 +275,7 @@ func (g *gate) observe(v verdict, after time.Duration, cause error, probe bool) 
 		if next = g.next(g.tokens(now)); len(g.line) > 0 {
 			g.arm(now)
 		}
-	case !g.breaker.probing: // half-open
+	case g.breaker.probing == 0: // half-open
 		next = g.next(1)
 	}
 	g.mu.Unlock()
@@ -271,15 +285,17 @@ func (g *gate) observe(v verdict, after time.Duration, cause error, probe bool) 
 
 // waited is what a delivery that was due at due waited for, as far as it was
 // the gate.
-func (g *gate) waited(due time.Time, probe bool) store.Wait {
+func (g *gate) waited(due time.Time, probe trial) store.Wait {
 	if !g.was.Load() {
 		return store.WaitNone
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
-	case probe, g.last.to.IsZero(), due.Before(g.last.to):
+	case probe != 0, g.last.to.IsZero() && g.last.why != store.WaitNone, due.Before(g.last.to):
 		return g.last.why
+	case due.Before(g.dry):
+		return store.WaitRate
 	}
 	return store.WaitNone
 }

@@ -43,6 +43,9 @@ type againAfter struct {
 // Error implements error.
 func (e *againAfter) Error() string { return e.err.Error() }
 
+// Unwrap gives the cause.
+func (e *againAfter) Unwrap() error { return e.err }
+
 // newLease makes a lease of a delivery. Its token begins with the subscription,
 // so that it can be found, and is random beyond that.
 func newLease(sub store.SubscriptionID, dl *store.Delivery, consumer string) *lease {
@@ -130,7 +133,7 @@ func (p *pulls) expire() {
 	for _, l := range gone {
 		p.d.e.readLeased(l)
 		out.settle(p.s, spec, &claimed{Delivery: l.dl}, l.result(&againAfter{
-			err: fmt.Errorf("the lease expired after %s", time.Since(l.started).Round(time.Millisecond))}))
+			err: targets.Classify(targets.Lease, fmt.Errorf("the lease expired after %s", time.Since(l.started).Round(time.Millisecond)))}))
 	}
 	out.flush()
 	p.d.e.metrics.leases(spec, leaseExpired, len(gone))
@@ -180,7 +183,7 @@ func (e *Engine) Nack(ctx context.Context, rule, target string, tokens []string,
 	if n.Reason != "" {
 		text += ": " + n.Reason
 	}
-	err := errors.New(text)
+	err := targets.Classify(targets.Nack, errors.New(text))
 	if n.Delay != nil {
 		err = &againAfter{err, *n.Delay}
 	}

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -31,7 +32,8 @@ type limiter struct {
 	inFlight int
 	line     []*subscription
 	inLine   map[*subscription]struct{}
-	idle     func() // not nil: retired; called once when the last permit is back
+	full     atomic.Int64 // when someone last found no permit to spare, in Unix nanoseconds
+	idle     func()       // not nil: retired; called once when the last permit is back
 
 	careful bool    // it has shrunk before: grow slowly
 	since   int     // attempts that ended since it shrank last
@@ -59,6 +61,7 @@ func (l *limiter) acquire(s *subscription) (only, ok bool) {
 	if _, ok := l.inLine[s]; !ok {
 		l.inLine[s] = struct{}{}
 		l.line = append(l.line, s)
+		l.full.Store(time.Now().UnixNano())
 	}
 	return false, false
 }

@@ -94,6 +94,7 @@ func (w *settler) settle(s *subscription, spec *subscriptionSpec, c *claimed, r 
 	attempt := store.Attempt{
 		Number: dl.Attempt, Trigger: dl.Trigger, Started: r.started, Duration: r.took,
 		Status: r.answer.Status, Address: r.answer.Address, Waited: c.waited,
+		Phases: store.Phases{DNS: r.answer.DNS, Connect: r.answer.Connect, TLS: r.answer.TLS, FirstByte: r.answer.FirstByte},
 	}
 	m, log := w.d.e.metrics, w.d.e.log
 	if r.err == nil {
@@ -106,10 +107,14 @@ func (w *settler) settle(s *subscription, spec *subscriptionSpec, c *claimed, r 
 		return
 	}
 	attempt.Error, attempt.Response = truncate(r.err.Error(), 1<<10), truncate(r.answer.Body, targets.MaxAnswer)
+	attempt.Failure = &store.Failure{
+		Class: string(targets.FailureOf(r.err, r.answer.Status)), Request: r.answer.Sent, Answer: r.answer.Headers,
+	}
 	reason, delay := w.verdict(spec, dl, r)
 	if reason == "" {
 		m.retried(spec)
 		at := time.Now().Add(delay)
+		attempt.Failure.NextAt = at
 		log.Info("attempt failed, trying again", append(logKeys(s, spec, dl), "error", attempt.Error, "next", at)...)
 		w.add(store.Settlement{ID: dl.ID, Kind: store.Retry, RetryAt: at}, &attempt)
 		return

@@ -44,7 +44,7 @@ func newTarget(name string, plan TargetPlan, call func(*subscription)) *target {
 
 // observe learns from an attempt how fast the target is, how much of it can be
 // taken at the same time and whether it is well.
-func (t *target) observe(took time.Duration, err error, answer targets.Answer, probe bool) change {
+func (t *target) observe(took time.Duration, err error, answer targets.Answer, probe trial) change {
 	mean := t.nanos.Load()
 	if mean == 0 {
 		mean = int64(took)

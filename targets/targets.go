@@ -91,6 +91,12 @@ type Answer struct {
 	Status  int    // the protocol's status code, 0 if there is none
 	Address string // the address that was dialled, if known
 	Body    string // the start of the answer, at most MaxAnswer bytes
+	// DNS, Connect, TLS and FirstByte are how long the steps of the attempt took,
+	// as far as they took place and the target knows.
+	DNS, Connect, TLS, FirstByte time.Duration
+	// Sent and Headers are what was sent and answered beside bodies, "Name: value"
+	// on a line each, without secrets. They are filled in after a failure only.
+	Sent, Headers string
 }
 
 // MaxAnswer is how many bytes of a destination's answer are kept.

@@ -50,6 +50,7 @@ type Store interface {
 	Schedule
 	Catalog
 	Trace
+	Attempts
 	// Watch names who is told of new work. It is called once, before the first
 	// Append and Enqueue; the calls it receives must return at once.
 	Watch(w Watcher)
@@ -228,7 +229,7 @@ func (t Trigger) String() string {
 	return "first"
 }
 
-// Wait says what else than its own time kept an attempt waiting.
+// Wait says what kept an attempt waiting.
 type Wait uint8
 
 const (
@@ -240,6 +241,16 @@ const (
 	// WaitRetryAfter means that the destination had asked for a pause in its
 	// answer to another delivery.
 	WaitRetryAfter
+	// WaitBackoff means that it is another try, made when the schedule of
+	// retries had it.
+	WaitBackoff
+	// WaitRate means that the target's rate held it up.
+	WaitRate
+	// WaitOrder means that one before it in its order had to be settled first.
+	WaitOrder
+	// WaitConcurrency means that as many attempts were under way as the target
+	// or the engine bears.
+	WaitConcurrency
 )
 
 // String is the wait's name as traces show it, "" for none.
@@ -249,6 +260,14 @@ func (w Wait) String() string {
 		return "breaker"
 	case WaitRetryAfter:
 		return "retry-after"
+	case WaitBackoff:
+		return "backoff"
+	case WaitRate:
+		return "rate"
+	case WaitOrder:
+		return "order"
+	case WaitConcurrency:
+		return "concurrency"
 	}
 	return ""
 }
@@ -274,6 +293,7 @@ type Delivery struct {
 	Redriven bool          // it was a dead letter before
 	Age      time.Duration // since it was first due (or redriven), pauses left out, at the time of the claim
 	Due      time.Time     // when this attempt became due
+	Behind   bool          // one before it in its order may have kept it waiting; engines may lose this in a crash
 	Record   Record
 }
 
@@ -304,6 +324,8 @@ type Attempt struct {
 	Response string // start of the receiver's answer after a failure; at most 4 KiB
 	Address  string // what was dialled, if known
 	Waited   Wait   // why it was made later than it was due
+	Phases   Phases
+	Failure  *Failure // nil after a success; never changed once it is handed over
 }
 
 // Settlement is the outcome of a claimed delivery.

@@ -116,6 +116,7 @@ func lasting(text, work string) string {
 		{`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?`, "TIME"},
 		{`\b\d\d:\d\d:\d\d\.\d{3}\b`, "CLOCK"},
 		{`\bdlv_\w+`, "DELIVERY"},
+		{`"Webhook-Timestamp": "\d+"`, `"Webhook-Timestamp": "SECONDS"`},
 		{`\b\d+(\.\d+)?(µs|ms)|\b\d+\.\d+s\b`, "TOOK"},
 		{`\b[A-Z2-7]{26}\b`, "RANDOM"},
 		{`bytes=[1-9]\d*`, "bytes=SOME"},

@@ -242,7 +242,8 @@ func guardedDial(n configs.Network, listen string) func(context.Context, string,
 	d := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second,
 		Control: func(network, address string, c syscall.RawConn) error {
 			if err := guardian.Safe(network, address, c); err != nil {
-				return targets.Permanentf("the network rules do not allow %s; add it to network.allow if targets may reach it", address)
+				return targets.Classify(targets.Forbidden,
+					targets.Permanentf("the network rules do not allow %s; add it to network.allow if targets may reach it", address))
 			}
 			return nil
 		}}

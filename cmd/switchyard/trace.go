@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -101,5 +102,31 @@ func showAttempts(cmd *cobra.Command, indent string, attempts []api.AttemptTrace
 			trigger += ", waited for " + a.Waited
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "%s%s  attempt %d (%s)  %s  %s\n", indent, a.Started.Local().Format(clockTime), a.Number, trigger, a.Duration, result)
+		if detail := attemptDetail(&a); detail != "" {
+			fmt.Fprintf(cmd.OutOrStdout(), "%s    %s\n", indent, detail)
+		}
 	}
+}
+
+// attemptDetail is what one more line says of an attempt: its address, its
+// phases, the class of its failure and when it is tried again.
+func attemptDetail(a *api.AttemptTrace) string {
+	var parts []string
+	if a.Address != "" && (a.Class != "" || a.Phases != nil) {
+		parts = append(parts, a.Address)
+	}
+	if a.Class != "" {
+		parts = append(parts, "class "+a.Class)
+	}
+	if p := a.Phases; p != nil {
+		for _, step := range [...]struct{ name, took string }{{"dns", p.DNS}, {"connect", p.Connect}, {"tls", p.TLS}, {"first byte", p.FirstByte}} {
+			if step.took != "" {
+				parts = append(parts, step.name+" "+step.took)
+			}
+		}
+	}
+	if a.NextAt != nil {
+		parts = append(parts, "next at "+a.NextAt.Local().Format(clockTime))
+	}
+	return strings.Join(parts, ", ")
 }

@@ -264,6 +264,20 @@ func (a *Auth) Refused(token string, again bool) bool {
 	return token != "" && a.tokens.refused(token, again)
 }
 
+// Header is the canonical name of the header that proves who sends a request,
+// "" if there is none.
+func (a *Auth) Header() string {
+	switch {
+	case a == nil:
+		return ""
+	case a.header != "":
+		return a.header
+	case a.signer != nil, a.tokens != nil:
+		return authorization
+	}
+	return ""
+}
+
 // Mutual reports whether connections have to be made by Secure.
 func (a *Auth) Mutual() bool { return a != nil && a.identity != nil }
 

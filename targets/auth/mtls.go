@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http/httptrace"
 	"os"
 	"sync"
 	"time"
@@ -61,7 +62,15 @@ func (i *identity) secure(ctx context.Context, c net.Conn, address string) (net.
 		config.ServerName = address
 	}
 	secured := tls.Client(c, config)
-	if err := secured.HandshakeContext(ctx); err != nil {
+	trace := httptrace.ContextClientTrace(ctx) // the transport leaves this handshake to us
+	if trace != nil && trace.TLSHandshakeStart != nil {
+		trace.TLSHandshakeStart()
+	}
+	err = secured.HandshakeContext(ctx)
+	if trace != nil && trace.TLSHandshakeDone != nil {
+		trace.TLSHandshakeDone(secured.ConnectionState(), err)
+	}
+	if err != nil {
 		c.Close()
 		return nil, err
 	}

@@ -51,7 +51,7 @@ func (t *target) readAnswer(res *nethttp.Response) string {
 	} else {
 		res.Body.Close()
 	}
-	return shorten(t.auth.Scrub(strings.ToValidUTF8(string(start), "\uFFFD")), targets.MaxAnswer)
+	return shorten(t.scrub(strings.ToValidUTF8(string(start), "\uFFFD")), targets.MaxAnswer)
 }
 
 // shorten cuts s to at most n bytes between two characters.
@@ -89,7 +89,7 @@ func (t *target) statusError(res *nethttp.Response, body string) error {
 	status := strings.TrimSpace(strconv.Itoa(res.StatusCode) + " " + nethttp.StatusText(res.StatusCode))
 	switch location := res.Header.Get("Location"); {
 	case res.StatusCode >= 300 && res.StatusCode <= 399 && location != "":
-		return fmt.Errorf("%s: redirects are not followed; it points to %q", status, shorten(t.auth.Scrub(location), maxExcerpt))
+		return fmt.Errorf("%s: redirects are not followed; it points to %q", status, shorten(t.scrub(location), maxExcerpt))
 	case strings.TrimSpace(body) == "":
 		return errors.New(status)
 	}
@@ -166,7 +166,7 @@ func (t *target) failure(ctx, limited context.Context, d *targets.Delivery, err 
 	case limited.Err() != nil:
 		return &transportError{fmt.Sprintf("timeout after %v", t.timeout), limited.Err()}
 	}
-	return &transportError{t.auth.Scrub(describe(err)), err}
+	return &transportError{t.scrub(describe(err)), err}
 }
 
 func dialled(err error) string {

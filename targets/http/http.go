@@ -35,18 +35,20 @@ const (
 )
 
 type target struct {
-	url       *url.URL
-	mode      string
-	timeout   time.Duration
-	static    nethttp.Header // set on every request; never changed
-	names     SignatureHeaders
-	signer    *signer    // nil without a secret
-	auth      *auth.Auth // nil without
-	transport *nethttp.Transport
-	handshake *handshake // nil without one
-	variant   Variant
-	log       *slog.Logger
-	end       context.CancelFunc // ends dials and connections
+	url     *url.URL
+	mode    string
+	timeout time.Duration
+	static  nethttp.Header // set on every request; never changed
+	// configured are the headers of the settings; their values are secrets.
+	configured map[string]string
+	names      SignatureHeaders
+	signer     *signer    // nil without a secret
+	auth       *auth.Auth // nil without
+	transport  *nethttp.Transport
+	handshake  *handshake // nil without one
+	variant    Variant
+	log        *slog.Logger
+	end        context.CancelFunc // ends dials and connections
 }
 
 // Build implements targets.Config.
@@ -75,7 +77,9 @@ func (c *Config) build(env targets.Env) (*target, error) {
 		// repeats by webhook-id.
 		"Idempotency-Key": {},
 	}}
+	t.configured = make(map[string]string, len(c.Headers))
 	for name, value := range c.Headers {
+		t.configured[nethttp.CanonicalHeaderKey(name)] = value.Reveal()
 		t.static[nethttp.CanonicalHeaderKey(name)] = []string{value.Reveal()}
 	}
 	if t.log == nil {

@@ -51,7 +51,7 @@ func (t *target) reply(ctx, limited context.Context, d *targets.Delivery, res *n
 	events, mode, err := event.FromHTTP(res.Header, body, event.Limits{MaxEventSize: 2 * maxReply})
 	switch {
 	case err != nil:
-		t.dropped(d, t.auth.Scrub(err.Error()))
+		t.dropped(d, t.scrub(err.Error()))
 	case mode == event.ModeBatched || len(events) != 1:
 		t.dropped(d, "it is a batch; reply with one event")
 	default:

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 	nethttp "net/http"
-	"net/http/httptrace"
+	"time"
 
 	"github.com/switchyard-dev/switchyard/targets"
 )
@@ -16,8 +16,9 @@ import (
 // caller has to finish. A receiver that no longer accepts the access token is
 // asked once more, with a new one.
 func (t *target) send(ctx, limited context.Context, d *targets.Delivery, method string, header nethttp.Header, body []byte) (*nethttp.Response, error) {
-	trace := httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { d.Answer.Address = remote(info.Conn) }}
-	traced := httptrace.WithClientTrace(limited, &trace)
+	steps := clock{begun: time.Now()}
+	traced := steps.trace(limited, d)
+	defer steps.read(&d.Answer)
 	for again := false; ; again = true {
 		if again { // the first one may still be written
 			header = header.Clone()
@@ -37,9 +38,14 @@ func (t *target) send(ctx, limited context.Context, d *targets.Delivery, method 
 		}
 		res, err := t.transport.RoundTrip(req)
 		if err != nil {
+			t.recordSent(d, header)
 			return nil, t.failure(ctx, limited, d, err)
 		}
 		if res.StatusCode != nethttp.StatusUnauthorized || !t.auth.Refused(token, again) {
+			if !succeeded(res.StatusCode) {
+				t.recordSent(d, header)
+				t.recordAnswer(d, res.Header)
+			}
 			return res, nil
 		}
 		finish(res.Body)

@@ -46,8 +46,9 @@ func (t *target) failed(d *targets.Delivery, res *nethttp.Response) error {
 	if why == "" {
 		return nil
 	}
+	t.recordAnswer(d, res.Header)
 	d.Answer.Body = t.readAnswer(res)
-	return fmt.Errorf("%s: %s", excerpt(t.auth.Scrub(why)), excerpt(d.Answer.Body))
+	return fmt.Errorf("%s: %s", excerpt(t.scrub(why)), excerpt(d.Answer.Body))
 }
 
 // isEvent reports whether a text is a JSON object that claims to be an event.

@@ -100,6 +100,7 @@ func (sub *subscription) delivery(it *item, now int64) store.Delivery {
 		Redriven: it.row.redriven,
 		Age:      time.Duration(max(age, 0)),
 		Due:      fromNanos(it.row.dueAt()),
+		Behind:   it.behind || it.timed && it.row.retryAt == 0 && sub.order != store.OrderNone,
 		Record: store.Record{
 			Bus: it.bus, Sequence: it.seq, Recorded: fromNanos(it.recorded),
 			Via: it.via, Hops: it.hops, Event: it.event,

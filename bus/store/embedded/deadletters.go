@@ -327,7 +327,11 @@ func appendAttempt(dst []byte, a *store.Attempt) []byte {
 	dst = be32(dst, uint32(a.Status))
 	dst = appendText(dst, clip(a.Error, maxError))
 	dst = appendText(dst, clip(a.Response, maxResponse))
-	return appendText(dst, clip(a.Address, maxAddress))
+	dst = appendText(dst, clip(a.Address, maxAddress))
+	if hasExtra(a) {
+		dst = appendExtra(dst, a)
+	}
+	return dst
 }
 
 func parseAttempt(b []byte) (store.Attempt, error) {
@@ -337,6 +341,9 @@ func parseAttempt(b []byte) (store.Attempt, error) {
 	a.Started, a.Duration = fromOptionalNanos(r.i64()), time.Duration(r.i64())
 	a.Status = int(r.u32())
 	a.Error, a.Response, a.Address = r.text(), r.text(), r.text()
+	if len(r.rest) > 0 { // rows of before have no more
+		r.extra(&a)
+	}
 	return a, r.err()
 }
 

@@ -353,7 +353,7 @@ func (w *window) hold(key uint64, i int32, line bool) {
 
 // chain adds an item to those that wait behind the holder of its key.
 func (w *window) chain(c chain, key uint64, i int32) {
-	w.slab[i].state = itemChained
+	w.slab[i].state, w.slab[i].behind = itemChained, true
 	w.slab[i].next = -1
 	if c.last >= 0 {
 		w.slab[c.last].next = i

@@ -57,6 +57,8 @@ const (
 	outcomeDone    = 0
 	outcomeExpired = 1
 	outcomeDead    = 2
+	flagAttempt    = 1 << 4 // the outcome has its last attempt
+	flagExtra      = 1 << 5 // which has phases or says more of a failure
 )
 
 // outcome is how one delivery ended.
@@ -86,7 +88,10 @@ func newOutcome(sub *subscription, it *item, o *store.Settlement, now int64) out
 func (o *outcome) append(dst []byte) []byte {
 	flags := o.state
 	if o.attempt != nil {
-		flags |= 1 << 4
+		flags |= flagAttempt
+		if hasExtra(o.attempt) {
+			flags |= flagExtra
+		}
 	}
 	dst = append(dst, flags)
 	dst = binary.AppendUvarint(dst, uint64(o.sub))
@@ -102,6 +107,9 @@ func (o *outcome) append(dst []byte) []byte {
 		dst = appendText(dst, clip(a.Error, maxError))
 		dst = appendText(dst, clip(a.Response, maxResponse))
 		dst = appendText(dst, clip(a.Address, maxAddress))
+		if flags&flagExtra != 0 {
+			dst = appendExtra(dst, a)
+		}
 	}
 	return appendText(dst, o.reason)
 }
@@ -113,7 +121,7 @@ func parseOutcome(b []byte) (o outcome, err error) {
 	o.sub, o.run = store.SubscriptionID(r.uvarint()), uint32(r.uvarint())
 	o.queued = r.i64()
 	o.settled = o.queued + r.varint()
-	if flags&(1<<4) != 0 {
+	if flags&flagAttempt != 0 {
 		a := &store.Attempt{Number: int(r.uvarint())}
 		trigger := r.u8()
 		a.Trigger, a.Waited = store.Trigger(trigger&15), store.Wait(trigger>>4)
@@ -121,6 +129,9 @@ func parseOutcome(b []byte) (o outcome, err error) {
 		a.Duration = time.Duration(r.varint())
 		a.Status = int(r.uvarint())
 		a.Error, a.Response, a.Address = r.text(), r.text(), r.text()
+		if flags&flagExtra != 0 {
+			r.extra(a)
+		}
 		o.attempt = a
 	}
 	o.reason = r.text()

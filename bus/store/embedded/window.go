@@ -22,6 +22,7 @@ type item struct {
 	durable  bool  // it has a queue row
 	counted  bool  // its row is in a batch that is not committed yet
 	timed    bool  // it has a row in the index of due times
+	behind   bool  // it waited for one before it in its order
 	next     int32 // in its key's chain, or -1
 }
 

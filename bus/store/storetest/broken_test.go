@@ -39,6 +39,7 @@ type broken struct {
 	put        func(ctx context.Context, kind, name string, value []byte, expect uint64) (uint64, error)
 	getObject  func(ctx context.Context, kind, name string) (store.Object, error)
 	list       func(ctx context.Context, kind string) ([]store.Object, error)
+	recent     func(ctx context.Context, sub store.SubscriptionID, q store.AttemptQuery) ([]store.AttemptOf, string, error)
 	traceOf    func(ctx context.Context, bus store.BusID, sequence uint64) ([]store.DeliveryTrace, error)
 	watch      func(w store.Watcher)
 	err        func() error
@@ -198,6 +199,10 @@ func (b *broken) DropReplay(ctx context.Context, run uint32, subs []store.Subscr
 
 func (b *broken) Seek(ctx context.Context, sub store.SubscriptionID, opts store.SeekOptions) (store.SeekResult, error) {
 	return or(b.seek != nil, b.seek, b.Model.Seek)(ctx, sub, opts)
+}
+
+func (b *broken) RecentAttempts(ctx context.Context, sub store.SubscriptionID, q store.AttemptQuery) ([]store.AttemptOf, string, error) {
+	return or(b.recent != nil, b.recent, b.Model.RecentAttempts)(ctx, sub, q)
 }
 
 func (b *broken) Watch(w store.Watcher) { or(b.watch != nil, b.watch, b.Model.Watch)(w) }

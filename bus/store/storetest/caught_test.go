@@ -3,6 +3,15 @@ package storetest
 // caughtBy says which checks catch which mutant: the nearest to what is wrong.
 func caughtBy() map[string][]string {
 	return map[string][]string{
+		"lists attempts of the oldest event first": {
+			"recent attempts of a subscription are listed, newest event first, in pages",
+		},
+		"lists attempts without what is known of a failure": {
+			"recent attempts of a subscription are listed, newest event first, in pages",
+		},
+		"lists attempts of every subscription": {
+			"recent attempts of a subscription are listed, newest event first, in pages",
+		},
 		"acknowledges an event that it does not keep": {
 			"sequences have no gaps under concurrent appends, per bus",
 		},

@@ -67,6 +67,7 @@ func closedAnswers(f *fixture) {
 		"ListObjects":        func() error { _, err := s.ListObjects(ctx, "bus"); return err },
 		"PutObject":          func() error { _, err := s.PutObject(ctx, "bus", "a", nil, 0); return err },
 		"DeleteObject":       func() error { return s.DeleteObject(ctx, "bus", "a", store.AnyVersion) },
+		"RecentAttempts":     func() error { _, _, err := s.RecentAttempts(ctx, sub, store.AttemptQuery{}); return err },
 		"TraceOf":            func() error { _, err := s.TraceOf(ctx, a, 1); return err },
 	} {
 		f.wantErr(name, call(), store.ErrClosed)

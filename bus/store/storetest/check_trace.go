@@ -14,6 +14,7 @@ func traceChecks() []check {
 		{"a trace of a redriven delivery goes on", traceRedriven},
 		{"a trace survives reopening", traceSurvives},
 		{"an event that matched nothing has an empty trace", traceEmpty},
+		{"recent attempts of a subscription are listed, newest event first, in pages", attemptsListed},
 	}
 }
 

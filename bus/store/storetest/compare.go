@@ -35,5 +35,14 @@ func sameAttempts(a, b []store.Attempt) bool {
 func sameAttempt(a, b store.Attempt) bool {
 	started := a.Started.Equal(b.Started)
 	a.Started, b.Started = time.Time{}, time.Time{}
-	return started && a == b
+	failure := sameFailure(a.Failure, b.Failure)
+	a.Failure, b.Failure = nil, nil
+	return started && failure && a == b
+}
+
+func sameFailure(a, b *store.Failure) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Class == b.Class && a.Request == b.Request && a.Answer == b.Answer && a.NextAt.Equal(b.NextAt)
 }

@@ -120,10 +120,17 @@ func (f *fixture) attempt(d store.Delivery, err string) *store.Attempt {
 		Status: 200, Address: "192.0.2.1:443",
 	}
 	if d.Attempt > 1 {
-		a.Waited = store.Wait(d.Attempt % 3)
+		a.Waited = store.Wait(d.Attempt % 7)
+	}
+	if d.ID.Sequence%2 == 1 {
+		a.Phases = store.Phases{DNS: time.Millisecond, Connect: 2 * time.Millisecond, TLS: 4 * time.Millisecond, FirstByte: 9 * time.Millisecond}
 	}
 	if err != "" {
 		a.Status, a.Error, a.Response = 503, err, "try later"
+		a.Failure = &store.Failure{Class: "status", Request: "Webhook-Id: x\n", Answer: "Retry-After: 1\n"}
+		if d.Attempt%2 == 1 {
+			a.Failure.NextAt = f.now().Add(time.Second)
+		}
 	}
 	return a
 }

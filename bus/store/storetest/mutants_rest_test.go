@@ -305,8 +305,39 @@ func (b *broken) traces(change func(traces []store.DeliveryTrace) []store.Delive
 	}
 }
 
+// recentAttempts changes each page of attempts.
+func (b *broken) recentAttempts(change func(page []store.AttemptOf)) {
+	b.recent = func(ctx context.Context, sub store.SubscriptionID, q store.AttemptQuery) ([]store.AttemptOf, string, error) {
+		page, next, err := b.Model.RecentAttempts(ctx, sub, q)
+		change(page)
+		return page, next, err
+	}
+}
+
 func otherMutants() []mutant {
 	return []mutant{
+		{"lists attempts of the oldest event first", func(b *broken) {
+			b.recentAttempts(func(page []store.AttemptOf) { slices.Reverse(page) })
+		}},
+		{"lists attempts without what is known of a failure", func(b *broken) {
+			b.recentAttempts(func(page []store.AttemptOf) {
+				for i := range page {
+					page[i].Attempt.Failure = nil
+				}
+			})
+		}},
+		{"lists attempts of every subscription", func(b *broken) {
+			b.recent = func(ctx context.Context, sub store.SubscriptionID, q store.AttemptQuery) ([]store.AttemptOf, string, error) {
+				page, next, err := b.Model.RecentAttempts(ctx, sub, q)
+				for _, info := range b.Model.Subscriptions() {
+					if info.ID != sub && next == "" && q.After == "" {
+						more, _, _ := b.Model.RecentAttempts(ctx, info.ID, q)
+						page = append(page, more...)
+					}
+				}
+				return page, next, err
+			}
+		}},
 		{"does not heed the version that is expected", func(b *broken) {
 			b.put = func(ctx context.Context, kind, name string, value []byte, _ uint64) (uint64, error) {
 				return b.Model.PutObject(ctx, kind, name, value, store.AnyVersion)

@@ -66,6 +66,8 @@ func beyond() []string {
 		"keeps nothing for longer than a year", "keeps the options of its first opening",
 		"drops no bus", "uses the id of a dropped bus again", "drops what is owed with its bus",
 		"checks a version before it takes the lock", "cuts the values of objects", "refuses events",
+		"lists attempts of the oldest event first", "lists attempts without what is known of a failure",
+		"lists attempts of every subscription", // no operation lists attempts
 		"goes on after Close", "lets those wait who wait when it is closed", "fails when it is closed twice",
 		"lets a replay go first",
 	}

@@ -8,7 +8,7 @@ import (
 
 // firstLimit is how many attempts at the same time a new target begins with:
 // one that never answers never holds more. Successes raise it to its ceiling.
-const firstLimit = 1
+const firstLimit = 2
 
 // How the limit adapts: it is doubled by a round of attempts until the target
 // first shows that it has enough, then grows by one a round. It shrinks once for

@@ -95,12 +95,12 @@ func TestAReplayDeliversStoredEventsAgainMarkedAndUnderIdsOfTheirOwn(t *testing.
 func TestAReplayTakesTheRulesAsTheyAreNowAndOnlyThoseChosen(t *testing.T) {
 	within(t, func(w *world) {
 		old, young, other := &target{}, &target{}, &target{}
-		p := w.plan(map[string]bus.TargetPlan{"t": {Target: old, Fingerprint: "t"}})
+		p := w.plan(map[string]bus.TargetPlan{"t": {Target: old, Fingerprint: "t", Order: store.OrderStrict}})
 		w.apply(p)
 		w.run()
 		w.publishN(4)
 		old.taken()
-		p = w.plan(map[string]bus.TargetPlan{"t": {Target: old, Fingerprint: "t"}, "young": {Target: young}, "other": {Target: other}})
+		p = w.plan(map[string]bus.TargetPlan{"t": {Target: old, Fingerprint: "t", Order: store.OrderStrict}, "young": {Target: young, Order: store.OrderStrict}, "other": {Target: other}})
 		p.Rules = map[string]bus.RulePlan{
 			"all": {Bus: "orders", Matcher: w.matcher(""), Targets: []string{"t"}},
 			"new": {Bus: "orders", Matcher: w.matcher(`event.subject == "b"`), Targets: []string{"young"}},

@@ -95,7 +95,7 @@ targets:
 		acked.Range(func(_, _ any) bool { n++; return true })
 		return n
 	}
-	eventually(t, "that deliveries hang", 30*time.Second, func() bool { return hanging.Load() >= 8 && count() >= 50 })
+	eventually(t, "that deliveries hang", 30*time.Second, func() bool { return hanging.Load() >= 3 && count() >= 50 })
 	code, took := s.stop()
 	cancel()
 	publishers.Wait()

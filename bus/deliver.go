@@ -272,6 +272,9 @@ func (d *deliverer) take(s *subscription, t *target) (dl claimed, more, ok bool)
 			return dl, n > 1 || (s.dirty && !s.claiming), true
 		}
 		if s.claiming || d.isStopped() {
+			// What this runner has settled may let more be claimed than the one
+			// who claims now has seen: it looks again.
+			s.dirty = true
 			return dl, false, false
 		}
 		s.claiming, s.dirty = true, false

@@ -124,7 +124,7 @@ func lasting(text, work string) string {
 		{`"routed": \d+`, `"routed": "SOME"`},
 		{`"bytes": [1-9]\d*`, `"bytes": "SOME"`},
 		{`("failures": \d+,\s+"concurrency": )\d+`, `$1"SOME"`}, // grows with answers
-		{`(\S) {2,}`, "$1  "}, // columns are as wide as a folder's name
+		{`(\S) {2,}`, "$1  "},                                   // columns are as wide as a folder's name
 	} {
 		text = regexp.MustCompile(r.pattern).ReplaceAllString(text, r.with)
 	}

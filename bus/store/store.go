@@ -49,6 +49,7 @@ type Store interface {
 	Schedule
 	Catalog
 	Trace
+	Search
 	// Watch names who is told of new work. It is called once, before the first
 	// Append and Enqueue; the calls it receives must return at once.
 	Watch(w Watcher)

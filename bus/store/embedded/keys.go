@@ -37,6 +37,7 @@ const (
 	prefixObject   = 'c' // c kind 0 name                 → version, value
 	prefixBlock    = 'e' // e bus bucket segment offset   → least and greatest sequence
 	prefixBlocks   = 'f' // f segment bus                 → greatest sequence in that trace segment
+	prefixSummary  = 'u' // u bus chunk                    → a filter over the attributes of the chunk's events
 )
 
 func be32(dst []byte, v uint32) []byte { return binary.BigEndian.AppendUint32(dst, v) }

@@ -18,6 +18,7 @@ type broken struct {
 	read       func(ctx context.Context, bus store.BusID, from uint64, most, maxBytes int, dst []store.Record) ([]store.Record, error)
 	get        func(ctx context.Context, bus store.BusID, sequence uint64) (store.Record, error)
 	sequenceAt func(ctx context.Context, bus store.BusID, t time.Time) (uint64, error)
+	scan       func(ctx context.Context, bus store.BusID, q store.ScanQuery) (store.Scanned, error)
 	await      func(ctx context.Context, bus store.BusID, after uint64) error
 	trim       func(ctx context.Context) error
 	dropBus    func(ctx context.Context, bus store.BusID) error
@@ -78,6 +79,10 @@ func (b *broken) Get(ctx context.Context, bus store.BusID, sequence uint64) (sto
 
 func (b *broken) SequenceAt(ctx context.Context, bus store.BusID, t time.Time) (uint64, error) {
 	return or(b.sequenceAt != nil, b.sequenceAt, b.Model.SequenceAt)(ctx, bus, t)
+}
+
+func (b *broken) Scan(ctx context.Context, bus store.BusID, q store.ScanQuery) (store.Scanned, error) {
+	return or(b.scan != nil, b.scan, b.Model.Scan)(ctx, bus, q)
 }
 
 func (b *broken) Await(ctx context.Context, bus store.BusID, after uint64) error {

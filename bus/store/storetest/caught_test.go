@@ -81,6 +81,18 @@ func caughtBy() map[string][]string {
 		"finds the event after a time": {
 			"SequenceAt finds the first event of a time",
 		},
+		"does not find by an extension": {
+			"a scan finds events by their attributes, in both directions",
+		},
+		"scans upwards only": {
+			"a scan finds events by their attributes, in both directions",
+		},
+		"passes over an event when a scan goes on": {
+			"a scan goes on where it ended",
+		},
+		"scans beyond the range": {
+			"a scan keeps to its range and to what retention has left",
+		},
 		"does not wait for more": {
 			"Await ends with its context",
 		},

@@ -1,0 +1,54 @@
+package storetest
+
+import (
+	"context"
+
+	"github.com/switchyard-dev/switchyard/bus/store"
+)
+
+// Scan implements store.Search: it looks at every event.
+func (m *Model) Scan(ctx context.Context, bus store.BusID, q store.ScanQuery) (out store.Scanned, err error) {
+	if err := m.enter(ctx); err != nil {
+		return out, err
+	}
+	defer m.mu.Unlock()
+	b, err := m.bus(bus)
+	if err != nil {
+		return out, err
+	}
+	low, high := max(q.From, b.first, 1), b.last()
+	if q.To > 0 {
+		high = min(high, q.To)
+	}
+	for bytes := 0; low <= high; {
+		at := low
+		if q.Newest {
+			at = high
+		}
+		r := b.records[at-b.first]
+		if len(out.Records) >= q.Max || out.Looked > 0 && bytes+r.Event.Size() > q.MaxBytes {
+			out.Next = at
+			return out, nil
+		}
+		out.Looked++
+		bytes += r.Event.Size()
+		if hasAll(r, q.Has) {
+			out.Records = append(out.Records, r)
+		}
+		if q.Newest {
+			high--
+		} else {
+			low++
+		}
+	}
+	return out, nil
+}
+
+func hasAll(r store.Record, has []store.AttributeValue) bool {
+	for _, a := range has {
+		if !a.In(r.Event) {
+			return false
+		}
+	}
+	return true
+}

@@ -78,6 +78,14 @@ func (e *Engine) Search(ctx context.Context, q Search) (*SearchResult, error) {
 	}
 	s := search{Search: q, e: e, out: &SearchResult{}, began: time.Now()}
 	s.told = s.began
+	if st := q.Delivery.Status; st != "" && st != "delivered" && st != "expired" {
+		s.undelivered = true
+		for _, info := range e.store.Subscriptions() {
+			if q.Delivery.names(info.Name) {
+				s.subscriptions = append(s.subscriptions, info.ID)
+			}
+		}
+	}
 	for _, r := range q.Ranges {
 		id, err := e.BusID(r.Bus)
 		if err != nil {
@@ -106,6 +114,9 @@ type search struct {
 	out         *SearchResult
 	streams     []*searchStream
 	began, told time.Time
+
+	undelivered   bool                   // only deliveries that are owed or dead can fit
+	subscriptions []store.SubscriptionID // those whose deliveries can fit, if so
 }
 
 // searchStream is one bus of a search: records that may fit, and what is left
@@ -121,7 +132,7 @@ type searchStream struct {
 // left is what has not been given out.
 func (st *searchStream) left(oldest bool) (SearchRange, bool) {
 	r := st.rest
-	next := uint64(0)
+	var next uint64
 	switch {
 	case st.head != nil:
 		next = st.head.Record.Sequence
@@ -203,10 +214,7 @@ func (s *search) spent() bool {
 
 // fill scans on.
 func (s *search) fill(ctx context.Context, st *searchStream) error {
-	page, err := s.e.store.Scan(ctx, st.id, store.ScanQuery{
-		From: st.rest.From, To: st.rest.To, Newest: !s.Oldest, Has: s.Has,
-		Max: searchPage, MaxBytes: searchBytes / len(s.streams),
-	})
+	page, err := s.page(ctx, st)
 	if err != nil {
 		return err
 	}
@@ -226,6 +234,44 @@ func (s *search) fill(ctx context.Context, st *searchStream) error {
 		s.Progress(s.out)
 	}
 	return ctx.Err()
+}
+
+// page reads the next records of a bus that may fit: from the rows of deliveries
+// that are not settled or dead, if only those are asked for, else by a scan.
+func (s *search) page(ctx context.Context, st *searchStream) (page store.Scanned, err error) {
+	bytes := searchBytes / len(s.streams)
+	if !s.undelivered {
+		return s.e.store.Scan(ctx, st.id, store.ScanQuery{
+			From: st.rest.From, To: st.rest.To, Newest: !s.Oldest, Has: s.Has, Max: searchPage, MaxBytes: bytes,
+		})
+	}
+	sequences, next, err := s.e.store.Undelivered(ctx, st.id, store.UndeliveredQuery{
+		Subscriptions: s.subscriptions, Dead: s.Delivery.Status == "dead", Owed: s.Delivery.Status != "dead",
+		From: st.rest.From, To: st.rest.To, Newest: !s.Oldest, Max: searchPage,
+	})
+	if err != nil {
+		return page, err
+	}
+	page.Next = next
+	for i, seq := range sequences {
+		if i > 0 && bytes <= 0 {
+			page.Next = seq
+			return page, nil
+		}
+		r, err := s.e.store.Get(ctx, st.id, seq)
+		if errors.Is(err, store.ErrTrimmed) || errors.Is(err, store.ErrNotFound) {
+			continue // since it was listed
+		}
+		if err != nil {
+			return page, err
+		}
+		page.Looked++
+		bytes -= r.Event.Size()
+		if !slices.ContainsFunc(s.Has, func(a store.AttributeValue) bool { return !a.In(r.Event) }) {
+			page.Records = append(page.Records, r)
+		}
+	}
+	return page, nil
 }
 
 // fits is the record as it is found, nil if it does not fit.
@@ -265,6 +311,11 @@ func (s *search) delivery(d store.DeliveryTrace) bool {
 	if err != nil {
 		return false
 	}
-	rule, target := SplitSubscription(info.Name)
+	return f.names(info.Name)
+}
+
+// names reports whether a subscription called so is meant.
+func (f DeliveryFilter) names(subscription string) bool {
+	rule, target := SplitSubscription(subscription)
 	return (f.Rule == "" || rule == f.Rule) && (f.Target == "" || target == f.Target)
 }

@@ -13,6 +13,25 @@ type Search interface {
 	// early, even without a record; Scanned.Next says where to go on.
 	// ErrNotFound if there is no such bus.
 	Scan(ctx context.Context, bus BusID, q ScanQuery) (Scanned, error)
+	// Undelivered lists the sequences of a bus's events with a delivery that is
+	// owed or dead, as q asks, each once, in q's direction. What retention has
+	// removed from the bus is not listed. next says where to go on: From of an
+	// ascending query, To of a descending one; 0 at the end. The work of one
+	// call grows with q.Max and the number of subscriptions, not with what they
+	// owe. ErrNotFound if there is no such bus; unknown subscriptions are
+	// passed over.
+	Undelivered(ctx context.Context, bus BusID, q UndeliveredQuery) (sequences []uint64, next uint64, err error)
+}
+
+// UndeliveredQuery asks for events with deliveries that are owed or dead.
+type UndeliveredQuery struct {
+	Subscriptions []SubscriptionID // whose deliveries are meant
+	Owed          bool             // those that wait, are in flight or are to be retried
+	Dead          bool             // dead letters
+	From          uint64           // lowest sequence; 0 is the first that is left
+	To            uint64           // highest sequence; 0 is the end of the bus
+	Newest        bool             // go from the highest sequence down
+	Max           int              // sequences at most; at least 1
 }
 
 // AttributeValue is a context attribute or extension with the text of its value.

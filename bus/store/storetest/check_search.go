@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"time"
 
 	"github.com/switchyard-dev/switchyard/bus/event"
 	"github.com/switchyard-dev/switchyard/bus/store"
@@ -15,6 +16,7 @@ func searchChecks() []check {
 		{"a scan finds events by their attributes, in both directions", scanFinds},
 		{"a scan goes on where it ended", scanGoesOn},
 		{"a scan keeps to its range and to what retention has left", scanKeepsToRange},
+		{"events with deliveries that are owed or dead are listed, in both directions and in pages", undeliveredListed},
 	}
 }
 
@@ -132,5 +134,99 @@ func (p *pairing) compareScan(b *pairedBus, rng *rand.Rand) {
 	p.must(err)
 	if !slices.Equal(got, want) {
 		p.differ("the scan %+v of %s finds %v, want %v", q, b.name, got, want)
+	}
+}
+
+// undeliveredAll lists to the end, in pages.
+func undeliveredAll(ctx context.Context, s store.Store, bus store.BusID, q store.UndeliveredQuery) (all []uint64, err error) {
+	for range 10_000 {
+		found, next, err := s.Undelivered(ctx, bus, q)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+		if next == 0 {
+			return all, nil
+		}
+		if q.Newest {
+			q.To = next
+		} else {
+			q.From = next
+		}
+	}
+	return nil, fmt.Errorf("the list %+v does not end", q)
+}
+
+func undeliveredListed(f *fixture) {
+	a := f.bus("a")
+	one, two := f.subscribe("r/one", a, store.OrderNone), f.subscribe("r/two", a, store.OrderNone)
+	f.dieInOrder(a, one, 3) // 1 to 3 are dead
+	f.publishN(a, "more", 4)
+	var events []store.RoutedEvent
+	for _, r := range f.read(a, 4) {
+		events = append(events, store.RoutedEvent{Record: r, Matches: []store.Routed{{Subscription: one}, {Subscription: two}}})
+	}
+	f.must(f.store.Enqueue(f.ctx, a, 7, events))
+	for _, d := range f.claimAll(two) { // 4 is delivered to one of the two only, 7 to neither
+		if d.ID.Sequence < 7 {
+			f.settle(f.done(d))
+		} else {
+			f.settle(f.retry(d, time.Hour))
+		}
+	}
+	check := func() {
+		f.Helper()
+		for _, most := range []int{1, 2, 100} {
+			for _, c := range []struct {
+				q    store.UndeliveredQuery
+				want []uint64
+			}{
+				{store.UndeliveredQuery{Subscriptions: []store.SubscriptionID{one, two}, Dead: true}, []uint64{1, 2, 3}},
+				{store.UndeliveredQuery{Subscriptions: []store.SubscriptionID{one, two}, Owed: true}, []uint64{4, 5, 6, 7}},
+				{store.UndeliveredQuery{Subscriptions: []store.SubscriptionID{two, two + 1000}, Owed: true, Dead: true}, []uint64{7}},
+				{store.UndeliveredQuery{Subscriptions: []store.SubscriptionID{one}, Owed: true, Dead: true, From: 3, To: 5}, []uint64{3, 4, 5}},
+				{store.UndeliveredQuery{Owed: true, Dead: true}, nil},
+			} {
+				c.q.Max = most
+				for range 2 {
+					got, err := undeliveredAll(f.ctx, f.store, a, c.q)
+					f.must(err)
+					if !slices.Equal(got, c.want) {
+						f.Errorf("%+v lists %v, want %v", c.q, got, c.want)
+					}
+					c.q.Newest = true
+					slices.Reverse(c.want)
+				}
+			}
+		}
+	}
+	check()
+	f.must(f.store.Checkpoint(f.ctx))
+	check()
+	f.reopen()
+	check()
+	_, _, err := f.store.Undelivered(f.ctx, a+1000, store.UndeliveredQuery{Max: 1})
+	f.wantErr("a list of an unknown bus", err, store.ErrNotFound)
+}
+
+// compareUndelivered lists what some subscriptions have not delivered.
+func (p *pairing) compareUndelivered(b *pairedBus, rng *rand.Rand) {
+	q := store.UndeliveredQuery{Owed: rng.IntN(3) > 0, Dead: rng.IntN(3) > 0, Newest: rng.IntN(2) == 0, Max: 1 + rng.IntN(10)}
+	if rng.IntN(2) == 0 {
+		q.From = 1 + rng.Uint64N(p.bounds(b.engine).Last+1)
+	}
+	ofModel := q
+	for _, s := range p.subs {
+		if rng.IntN(2) == 0 {
+			q.Subscriptions = append(q.Subscriptions, s.engine)
+			ofModel.Subscriptions = append(ofModel.Subscriptions, s.model)
+		}
+	}
+	got, err := undeliveredAll(p.ctx, p.store, b.engine, q)
+	p.must(err)
+	want, err := undeliveredAll(p.ctx, p.model, b.model, ofModel)
+	p.must(err)
+	if !slices.Equal(got, want) {
+		p.differ("%+v of %s lists %v, want %v", q, b.name, got, want)
 	}
 }

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"slices"
 
 	"github.com/switchyard-dev/switchyard/bus/store"
 )
@@ -51,4 +52,44 @@ func hasAll(r store.Record, has []store.AttributeValue) bool {
 		}
 	}
 	return true
+}
+
+// Undelivered implements store.Search: it looks at every delivery.
+func (m *Model) Undelivered(ctx context.Context, bus store.BusID, q store.UndeliveredQuery) (found []uint64, next uint64, err error) {
+	if err := m.enter(ctx); err != nil {
+		return nil, 0, err
+	}
+	defer m.mu.Unlock()
+	b, err := m.bus(bus)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, id := range q.Subscriptions {
+		sub := m.state.subs[id]
+		if sub == nil {
+			continue
+		}
+		var all []*modelDelivery
+		if q.Owed {
+			all = append(all, sub.queue...)
+		}
+		if q.Dead {
+			all = append(all, sub.dead...)
+		}
+		for _, d := range all {
+			seq := d.id.Sequence
+			if d.id.Bus == bus && seq >= max(q.From, b.first) && (q.To == 0 || seq <= q.To) {
+				found = append(found, seq)
+			}
+		}
+	}
+	slices.Sort(found)
+	found = slices.Compact(found)
+	if q.Newest {
+		slices.Reverse(found)
+	}
+	if len(found) > q.Max {
+		return found[:q.Max], found[q.Max], nil
+	}
+	return found, 0, nil
 }

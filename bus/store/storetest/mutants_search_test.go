@@ -34,6 +34,12 @@ func searchMutants() []mutant {
 				return out, err
 			}
 		}},
+		{"forgets dead letters in a search", func(b *broken) {
+			b.undelivered = func(ctx context.Context, bus store.BusID, q store.UndeliveredQuery) ([]uint64, uint64, error) {
+				q.Dead = false
+				return b.Model.Undelivered(ctx, bus, q)
+			}
+		}},
 		{"scans beyond the range", func(b *broken) {
 			b.scan = func(ctx context.Context, bus store.BusID, q store.ScanQuery) (store.Scanned, error) {
 				if !q.Newest && q.To > 0 {

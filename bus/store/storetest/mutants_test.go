@@ -67,7 +67,7 @@ func beyond() []string {
 		"drops no bus", "uses the id of a dropped bus again", "drops what is owed with its bus",
 		"checks a version before it takes the lock", "cuts the values of objects", "refuses events",
 		"goes on after Close", "lets those wait who wait when it is closed", "fails when it is closed twice",
-		"does not find by an extension", "scans beyond the range",
+		"does not find by an extension", "scans beyond the range", "forgets dead letters in a search",
 	}
 }
 

@@ -33,7 +33,7 @@ func (r route) strict() gin.HandlerFunc {
 	return func(c *gin.Context) {
 		if c.Request.URL.RawQuery != "" {
 			for name := range c.Request.URL.Query() {
-				if !slices.ContainsFunc(r.query, func(p parameter) bool { return p.name == name }) {
+				if !slices.ContainsFunc(r.query, func(p parameter) bool { return p.takes(name) }) {
 					fail(c, problem(http.StatusBadRequest, "invalid-parameter", "there is no query parameter %q here; %s", name, r.parameters()))
 					return
 				}
@@ -57,6 +57,13 @@ func (r route) parameters() string {
 
 // parameter is a query parameter or header.
 type parameter struct{ name, doc string }
+
+// takes reports whether a name in a query is p; one that ends in NAME stands for
+// any name in its place.
+func (p parameter) takes(name string) bool {
+	prefix, any := strings.CutSuffix(p.name, "NAME")
+	return name == p.name || any && strings.HasPrefix(name, prefix)
+}
 
 // body is what a request carries: a Go value whose type is described, or
 // content types of another specification.
@@ -98,6 +105,11 @@ func (s *Server) routes() []route {
 		{http.MethodGet, "/v1/buses/:bus/events", "readEvents", "events", "Read stored events back, oldest first; the next page is in the Link header",
 			[]parameter{{"from", "First sequence or RFC 3339 time, inclusive."}, {"to", "Last sequence or time, inclusive."}, when, paging[0]}, nil, body{},
 			[]answer{{200, "A CloudEvents JSON batch.", []map[string]any{}, "application/cloudevents-batch+json"}}, s.readEventsPage},
+		{http.MethodGet, "/v1/events/search", "searchEvents", "events", "Search stored events of several buses, by attributes, CEL and deliveries; the newest first",
+			searchParameters(when, paging), nil, body{}, []answer{
+				{200, "A page.", SearchResults{}, ""},
+				{200, "The same", oneOf{SearchProgress{}, SearchResults{}, Problem{}}, "text/event-stream"},
+			}, s.searchEvents},
 		{http.MethodGet, "/v1/buses/:bus/events/:sequence", "readEvent", "events", "Read one stored event", nil, nil, body{},
 			[]answer{{200, "The event.", map[string]any{}, "application/cloudevents+json"}}, s.readEvent},
 		{http.MethodGet, "/v1/buses/:bus/events/:sequence/trace", "trace", "events", "What happened to an event",

@@ -105,7 +105,8 @@ type Server struct {
 	stop    chan struct{} // closed by Shutdown: ends tails
 	stopped atomic.Bool
 
-	dryRuns chan struct{} // one for each under way
+	dryRuns  chan struct{} // one for each under way
+	searches chan struct{} // likewise
 }
 
 // New makes the server; it listens on nothing.
@@ -120,7 +121,7 @@ func New(opts Options) (*Server, error) {
 		opts.Ready = func() error { return nil }
 	}
 	gin.SetMode(gin.ReleaseMode)
-	s := &Server{opts: opts, gin: gin.New(), stop: make(chan struct{}), dryRuns: make(chan struct{}, dryRunsMost)}
+	s := &Server{opts: opts, gin: gin.New(), stop: make(chan struct{}), dryRuns: make(chan struct{}, dryRunsMost), searches: make(chan struct{}, searchesMost)}
 	g := s.gin
 	g.HandleMethodNotAllowed = true
 	g.RedirectTrailingSlash = false

@@ -51,6 +51,7 @@ type Store interface {
 	Catalog
 	Trace
 	Attempts
+	Search
 	// Watch names who is told of new work. It is called once, before the first
 	// Append and Enqueue; the calls it receives must return at once.
 	Watch(w Watcher)

@@ -42,6 +42,8 @@ type bus struct {
 	notify   chan struct{} // closed at the next append; nil while nobody waits
 	touched  bool          // its rows are to be written by the next apply
 
+	summaries atomic.Uint64 // the chunk that is summarised next; 0 after a start
+
 	queue ring
 }
 
@@ -201,7 +203,7 @@ func (s *Store) dropBus(b *bus) error {
 		return err
 	}
 	batch := s.state.db.NewBatch()
-	for _, prefix := range []byte{prefixIndex, prefixBlock} {
+	for _, prefix := range []byte{prefixIndex, prefixBlock, prefixSummary} {
 		key := idKey(nil, prefix, uint32(b.id))
 		_ = batch.DeleteRange(key, successor(key), nil)
 	}

@@ -38,6 +38,7 @@ const (
 	prefixBlock    = 'e' // e bus bucket segment offset   → least and greatest sequence
 	prefixLane     = 'Y' // Y run sub                     → laneRow: a replay's part of a subscription
 	prefixBlocks   = 'f' // f segment bus                 → greatest sequence in that trace segment
+	prefixSummary  = 'u' // u bus chunk                    → a filter over the attributes of the chunk's events
 )
 
 func be32(dst []byte, v uint32) []byte { return binary.BigEndian.AppendUint32(dst, v) }

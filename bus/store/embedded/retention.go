@@ -142,6 +142,7 @@ func (s *Store) cut(ctx context.Context, b *bus, c cut) error {
 		_ = batch.DeleteRange(idKey(nil, prefixIndex, uint32(b.id)), seqKey(nil, prefixIndex, b.id, at.seq), nil)
 	}
 	_ = batch.DeleteRange(idKey(nil, prefixBlock, uint32(b.id)), seqKey(nil, prefixBlock, b.id, c.first>>traceBucket), nil)
+	_ = batch.DeleteRange(idKey(nil, prefixSummary, uint32(b.id)), seqKey(nil, prefixSummary, b.id, c.first/s.opts.summaryEvents), nil)
 	if err := s.dropAttempts(batch, b.id, first, c.first); err != nil {
 		_ = batch.Close()
 		return err

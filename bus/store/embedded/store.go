@@ -81,7 +81,8 @@ type Options struct {
 	// OnFsync observes the log's fsyncs, if set.
 	OnFsync func(time.Duration)
 
-	generation, maxRuns int // of dedupe; tests make them small
+	generation, maxRuns int    // of dedupe; tests make them small
+	summaryEvents       uint64 // events of a summary; tests make it small
 }
 
 func (o *Options) withDefaults() error {
@@ -107,10 +108,11 @@ func (o *Options) withDefaults() error {
 	setDefault(&o.SyncEvery, time.Second)
 	setDefault(&o.generation, generationSize)
 	setDefault(&o.maxRuns, maxRuns)
+	setDefault(&o.summaryEvents, defaultSummaryEvents)
 	return nil
 }
 
-func setDefault[T int | int64 | time.Duration](v *T, def T) {
+func setDefault[T int | int64 | uint64 | time.Duration](v *T, def T) {
 	if *v == 0 {
 		*v = def
 	}
@@ -300,6 +302,7 @@ func (s *Store) start() {
 	s.running.Go(s.scheduler)
 	s.running.Go(s.housekeeper)
 	s.running.Go(s.tracer)
+	s.running.Go(s.summariser)
 }
 
 // Watch implements store.Store.

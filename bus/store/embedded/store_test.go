@@ -25,7 +25,7 @@ func suite(options func(*Options)) func(t testing.TB, env storetest.Env) store.S
 			fs = vfs.NewCrashableMem()
 			disks[env.Name] = fs
 		}
-		o := Options{FS: fs, Dir: "data", SegmentSize: 1 << 20, Clock: env.Clock.Now, NoBackground: true}
+		o := Options{FS: fs, Dir: "data", SegmentSize: 1 << 20, Clock: env.Clock.Now, NoBackground: true, summaryEvents: 4}
 		if options != nil {
 			options(&o)
 		}
@@ -49,7 +49,7 @@ func suite(options func(*Options)) func(t testing.TB, env storetest.Env) store.S
 // step does what happens in the background.
 func (s *Store) step(t testing.TB) {
 	t.Helper()
-	for _, do := range []func() error{s.applyPending, s.fireDue, func() error { return s.checkpoint(0) }, s.trace.flush, s.state.flush} {
+	for _, do := range []func() error{s.applyPending, s.fireDue, func() error { return s.checkpoint(0) }, s.trace.flush, func() error { return s.summarise(func(time.Duration) bool { return true }) }, s.state.flush} {
 		if err := do(); err != nil {
 			t.Error(err)
 		}

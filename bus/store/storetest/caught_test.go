@@ -90,6 +90,21 @@ func caughtBy() map[string][]string {
 		"finds the event after a time": {
 			"SequenceAt finds the first event of a time",
 		},
+		"does not find by an extension": {
+			"a scan finds events by their attributes, in both directions",
+		},
+		"scans upwards only": {
+			"a scan finds events by their attributes, in both directions",
+		},
+		"passes over an event when a scan goes on": {
+			"a scan goes on where it ended",
+		},
+		"forgets dead letters in a search": {
+			"events with deliveries that are owed or dead are listed, in both directions and in pages",
+		},
+		"scans beyond the range": {
+			"a scan keeps to its range and to what retention has left",
+		},
 		"does not wait for more": {
 			"Await ends with its context",
 		},

@@ -9,7 +9,7 @@ import (
 )
 
 func mutants() []mutant {
-	return slices.Concat(logMutants(), scheduleMutants(), queueMutants(), subscriptionMutants(), deadMutants(), retentionMutants(), otherMutants(), replayMutants())
+	return slices.Concat(logMutants(), scheduleMutants(), queueMutants(), subscriptionMutants(), deadMutants(), retentionMutants(), otherMutants(), replayMutants(), searchMutants())
 }
 
 func TestEveryMutantIsCaughtAndEveryCheckCatchesOne(t *testing.T) {

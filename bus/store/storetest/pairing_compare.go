@@ -73,6 +73,8 @@ func (p *pairing) compareBus(b *pairedBus, rng *rand.Rand, all bool) {
 	if want, _ := p.model.SequenceAt(p.ctx, b.model, t); at != want {
 		p.differ("%s at %v is at %d, want %d", b.name, t, at, want)
 	}
+	p.compareScan(b, rng)
+	p.compareUndelivered(b, rng)
 	p.compareScheduled(b, 1+rng.IntN(5))
 	if got.Last > 0 {
 		p.compareTrace(b, 1+uint64(rng.IntN(int(got.Last))))

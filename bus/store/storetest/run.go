@@ -35,7 +35,7 @@ func checks() (all []check) {
 		queueChecks(), claimChecks(), reopenChecks(), orderChecks(),
 		subscriptionChecks(), pauseChecks(), deadChecks(), retentionChecks(),
 		replayChecks(), seekChecks(),
-		catalogChecks(), traceChecks(), lifeChecks(),
+		catalogChecks(), traceChecks(), lifeChecks(), searchChecks(),
 	} {
 		all = append(all, group...)
 	}

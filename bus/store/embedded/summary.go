@@ -1,0 +1,180 @@
+package embedded
+
+import (
+	"context"
+	"encoding/binary"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/switchyard-dev/switchyard/bus/event"
+	"github.com/switchyard-dev/switchyard/bus/store"
+	"github.com/switchyard-dev/switchyard/bus/store/embedded/seglog"
+)
+
+// A summary is a Bloom filter over the attributes of so many events of a bus
+// that follow one another (a chunk), a row of the state. It is made after they
+// are durable, from the log, and never changes: sequences do not move, and what
+// retention has removed nobody asks for. A chunk without one is read.
+const (
+	defaultSummaryEvents = 4096
+	summaryEvery         = time.Second
+)
+
+// term is an attribute with its value, as the filter knows it.
+type term struct{ where, which uint64 }
+
+func termOf(name, value string) term {
+	where := mix(xxhash.Sum64String(name) ^ mix(xxhash.Sum64String(value)))
+	return term{where, mix(where + 0x9e3779b97f4a7c15)}
+}
+
+// summarised reports whether summaries know an attribute. The others say
+// nothing (specversion), or have a value of their own in every event (time).
+func summarised(name string) bool {
+	switch name {
+	case "id", "source", "type", "subject":
+		return true
+	}
+	return !event.IsContextAttribute(name)
+}
+
+// mayHold reports whether an event of a chunk may have all the attributes.
+func (s *Store) mayHold(b *bus, chunk uint64, terms []term) (may bool, err error) {
+	may = true
+	_, err = s.state.get(seqKey(nil, prefixSummary, b.id, chunk), func(value []byte) error {
+		f, err := parseFilter(value)
+		if err != nil {
+			return nil //nolint:nilerr // a summary that cannot be read says nothing
+		}
+		for _, t := range terms {
+			may = may && f.has(t.where, t.which)
+		}
+		return nil
+	})
+	return may, err
+}
+
+// summariser makes summaries of what was appended, at most half of the time, so
+// that it leaves the machine to live events.
+func (s *Store) summariser() {
+	every := time.NewTicker(summaryEvery)
+	defer every.Stop()
+	for {
+		select {
+		case <-s.closed:
+			return
+		case <-every.C:
+		}
+		err := s.summarise(func(took time.Duration) bool {
+			select {
+			case <-s.closed:
+				return false
+			case <-time.After(took):
+				return true
+			}
+		})
+		if err != nil && !s.closing.Load() {
+			s.opts.Logger.Warn("making summaries for searches failed; searches read more until it works", "error", err)
+		}
+	}
+}
+
+// summarise makes the summaries that lack. pause is called after each with the
+// time that it took; false ends it.
+func (s *Store) summarise(pause func(time.Duration) bool) error {
+	for _, b := range s.allBuses() {
+		for {
+			began := time.Now()
+			more, err := s.summariseNext(b)
+			if err != nil {
+				return err
+			}
+			if !more {
+				break
+			}
+			if !pause(time.Since(began)) {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// summariseNext summarises the next chunk of b that is full, if there is one.
+func (s *Store) summariseNext(b *bus) (more bool, err error) {
+	size := s.opts.summaryEvents
+	next := b.summaries.Load()
+	if next == 0 { // after a start: go on behind the newest
+		lower := idKey(nil, prefixSummary, uint32(b.id))
+		it, err := s.state.iter(lower, successor(lower))
+		if err != nil {
+			return false, err
+		}
+		defer it.Close()
+		if it.Last() {
+			next = binary.BigEndian.Uint64(it.Key()[5:]) + 1
+		}
+		if err := it.Error(); err != nil {
+			return false, err
+		}
+	}
+	b.mu.Lock()
+	first, last := b.first, b.last
+	b.mu.Unlock()
+	next = max(next, first/size)
+	b.summaries.Store(next)
+	if last+1 < (next+1)*size || first > last {
+		return false, nil
+	}
+	f, err := s.summaryOf(b, max(first, next*size), (next+1)*size-1)
+	if err != nil {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.first > first { // retention was faster
+			return true, nil
+		}
+		return false, err
+	}
+	batch := s.state.db.NewBatch()
+	_ = batch.Set(seqKey(nil, prefixSummary, b.id, next), f.append(nil), nil)
+	if err := s.state.commit(batch); err != nil {
+		return false, err
+	}
+	b.summaries.Store(next + 1)
+	return true, nil
+}
+
+// summaryOf reads the events from low to high for their attributes.
+func (s *Store) summaryOf(b *bus, low, high uint64) (filter, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	seen := map[term]struct{}{}
+	err := s.scanBus(ctx, b, low, func(e *entry, _ seglog.Position) (bool, error) {
+		if e.seq > high {
+			return false, nil
+		}
+		if s.closing.Load() {
+			return false, store.ErrClosed
+		}
+		ev, err := event.Decode(e.event)
+		if err != nil {
+			return false, err
+		}
+		for _, a := range [...]struct{ name, value string }{{"id", ev.ID()}, {"source", ev.Source()}, {"type", ev.Type()}, {"subject", ev.Subject()}} {
+			seen[termOf(a.name, a.value)] = struct{}{}
+		}
+		for _, x := range ev.Extensions() {
+			seen[termOf(x.Name, x.Value.Text())] = struct{}{}
+		}
+		return e.seq < high, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	f := newFilter(len(seen))
+	for t := range seen {
+		f.add(t.where, t.which)
+	}
+	return f, nil
+}

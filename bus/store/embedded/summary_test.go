@@ -1,0 +1,102 @@
+package embedded
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/switchyard-dev/switchyard/bus/event"
+	"github.com/switchyard-dev/switchyard/bus/store"
+)
+
+func summaryStore(t *testing.T, fs vfs.FS) *Store {
+	t.Helper()
+	s, err := Open(Options{FS: fs, Dir: "data", NoBackground: true, summaryEvents: 16})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func appendNumbered(t *testing.T, s *Store, bus store.BusID, from, to int) {
+	t.Helper()
+	for i := from; i <= to; i++ {
+		b := event.NewBuilder()
+		for name, v := range map[string]string{"id": fmt.Sprint("e", i), "source": "/s", "type": "t"} {
+			if err := b.Set(name, event.StringValue(v)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ev, err := b.Build()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Append(context.Background(), []store.Entry{{Bus: bus, Event: ev}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func always(time.Duration) bool { return true }
+
+func TestALookUpReadsOnlyTheEventsOfOneSummary(t *testing.T) {
+	s := summaryStore(t, vfs.NewMem())
+	defer s.Close()
+	id, err := s.OpenBus(context.Background(), "a", store.BusOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendNumbered(t, s, id, 1, 319)
+	if err := s.summarise(always); err != nil {
+		t.Fatal(err)
+	}
+	out, err := s.Scan(context.Background(), id, store.ScanQuery{Newest: true, Max: 10, MaxBytes: 1 << 20, Has: []store.AttributeValue{{Name: "id", Value: "e100"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(out.Records) != 1 || out.Records[0].Sequence != 100 || out.Looked != 16 || out.Skipped != 303 {
+		t.Errorf("%d records, %d looked at, %d skipped", len(out.Records), out.Looked, out.Skipped)
+	}
+}
+
+func TestSummariesThatAPowerCutTookAreMadeAgainAndTornOnesAreNotBelieved(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	s := summaryStore(t, fs)
+	ctx := context.Background()
+	id, err := s.OpenBus(ctx, "a", store.BusOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendNumbered(t, s, id, 1, 100)
+	if err := s.summarise(always); err != nil { // not synced
+		t.Fatal(err)
+	}
+	after := fs.CrashClone(vfs.CrashCloneCfg{})
+	_ = s.Close()
+	s = summaryStore(t, after)
+	defer s.Close()
+	find := func() store.Scanned {
+		t.Helper()
+		out, err := s.Scan(ctx, id, store.ScanQuery{Max: 10, MaxBytes: 1 << 20, Has: []store.AttributeValue{{Name: "id", Value: "e40"}}})
+		if err != nil || len(out.Records) != 1 || out.Records[0].Sequence != 40 {
+			t.Fatalf("%+v %v", out, err)
+		}
+		return out
+	}
+	find()
+	if err := s.summarise(always); err != nil {
+		t.Fatal(err)
+	}
+	if out := find(); out.Looked >= 100 {
+		t.Errorf("%d events were read although there are summaries", out.Looked)
+	}
+	batch := s.state.db.NewBatch()
+	_ = batch.Set(seqKey(nil, prefixSummary, id, 2), []byte("torn"), nil)
+	if err := s.state.commit(batch); err != nil {
+		t.Fatal(err)
+	}
+	find()
+}

@@ -1,0 +1,95 @@
+package storetest
+
+import (
+	"context"
+	"slices"
+
+	"github.com/switchyard-dev/switchyard/bus/store"
+)
+
+// Scan implements store.Search: it looks at every event.
+func (m *Model) Scan(ctx context.Context, bus store.BusID, q store.ScanQuery) (out store.Scanned, err error) {
+	if err := m.enter(ctx); err != nil {
+		return out, err
+	}
+	defer m.mu.Unlock()
+	b, err := m.bus(bus)
+	if err != nil {
+		return out, err
+	}
+	low, high := max(q.From, b.first, 1), b.last()
+	if q.To > 0 {
+		high = min(high, q.To)
+	}
+	for bytes := 0; low <= high; {
+		at := low
+		if q.Newest {
+			at = high
+		}
+		r := b.records[at-b.first]
+		if len(out.Records) >= q.Max || out.Looked > 0 && bytes+r.Event.Size() > q.MaxBytes {
+			out.Next = at
+			return out, nil
+		}
+		out.Looked++
+		bytes += r.Event.Size()
+		if hasAll(r, q.Has) {
+			out.Records = append(out.Records, r)
+		}
+		if q.Newest {
+			high--
+		} else {
+			low++
+		}
+	}
+	return out, nil
+}
+
+func hasAll(r store.Record, has []store.AttributeValue) bool {
+	for _, a := range has {
+		if !a.In(r.Event) {
+			return false
+		}
+	}
+	return true
+}
+
+// Undelivered implements store.Search: it looks at every delivery.
+func (m *Model) Undelivered(ctx context.Context, bus store.BusID, q store.UndeliveredQuery) (found []uint64, next uint64, err error) {
+	if err := m.enter(ctx); err != nil {
+		return nil, 0, err
+	}
+	defer m.mu.Unlock()
+	b, err := m.bus(bus)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, id := range q.Subscriptions {
+		sub := m.state.subs[id]
+		if sub == nil {
+			continue
+		}
+		var all []*modelDelivery
+		if q.Owed {
+			all = append(all, sub.queue...)
+		}
+		if q.Dead {
+			all = append(all, sub.dead...)
+		}
+		for _, d := range all {
+			seq := d.id.Sequence
+			if d.id.Bus == bus && seq >= max(q.From, b.first) && (q.To == 0 || seq <= q.To) {
+				found = append(found, seq)
+			}
+		}
+	}
+	slices.Sort(found)
+	found = slices.Compact(found)
+	if q.Newest {
+		slices.Reverse(found)
+	}
+	if len(found) > q.Max {
+		return found[:q.Max], found[q.Max], nil
+	}
+	return found, 0, nil
+}

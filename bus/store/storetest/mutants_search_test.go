@@ -1,0 +1,52 @@
+package storetest
+
+import (
+	"context"
+	"slices"
+
+	"github.com/switchyard-dev/switchyard/bus/event"
+	"github.com/switchyard-dev/switchyard/bus/store"
+)
+
+func searchMutants() []mutant {
+	return []mutant{
+		{"does not find by an extension", func(b *broken) {
+			b.scan = func(ctx context.Context, bus store.BusID, q store.ScanQuery) (store.Scanned, error) {
+				out, err := b.Model.Scan(ctx, bus, q)
+				if slices.ContainsFunc(q.Has, func(a store.AttributeValue) bool { return !event.IsContextAttribute(a.Name) }) {
+					out.Records = nil
+				}
+				return out, err
+			}
+		}},
+		{"scans upwards only", func(b *broken) {
+			b.scan = func(ctx context.Context, bus store.BusID, q store.ScanQuery) (store.Scanned, error) {
+				q.Newest = false
+				return b.Model.Scan(ctx, bus, q)
+			}
+		}},
+		{"passes over an event when a scan goes on", func(b *broken) {
+			b.scan = func(ctx context.Context, bus store.BusID, q store.ScanQuery) (store.Scanned, error) {
+				out, err := b.Model.Scan(ctx, bus, q)
+				if out.Next > 0 && q.Newest {
+					out.Next--
+				}
+				return out, err
+			}
+		}},
+		{"forgets dead letters in a search", func(b *broken) {
+			b.undelivered = func(ctx context.Context, bus store.BusID, q store.UndeliveredQuery) ([]uint64, uint64, error) {
+				q.Dead = false
+				return b.Model.Undelivered(ctx, bus, q)
+			}
+		}},
+		{"scans beyond the range", func(b *broken) {
+			b.scan = func(ctx context.Context, bus store.BusID, q store.ScanQuery) (store.Scanned, error) {
+				if !q.Newest && q.To > 0 {
+					q.To++
+				}
+				return b.Model.Scan(ctx, bus, q)
+			}
+		}},
+	}
+}

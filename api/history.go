@@ -14,6 +14,7 @@ import (
 
 	"github.com/switchyard-dev/switchyard/bus"
 	"github.com/switchyard-dev/switchyard/bus/event"
+	"github.com/switchyard-dev/switchyard/bus/store"
 	"github.com/switchyard-dev/switchyard/rules"
 	"github.com/switchyard-dev/switchyard/transform"
 )
@@ -177,22 +178,29 @@ func (s *Server) dryRun(c *gin.Context, req *RuleTest) (q bus.DryRun, empty bool
 		if !given(p.raw) {
 			continue
 		}
-		text := string(p.raw)
-		if p.raw[0] == '"' {
-			if err := json.Unmarshal(p.raw, &text); err != nil {
-				return q, false, err
-			}
-		}
-		if *p.to, err = s.placeOf(c.Request.Context(), id, p.name, text, p.upper); err != nil {
-			var wrong *Problem
-			if errors.As(err, &wrong) {
-				err = wrong.with("/"+p.name, "neither a sequence nor a time")
-			}
+		if *p.to, err = s.placeIn(c.Request.Context(), id, p.name, p.raw, p.upper); err != nil {
 			return q, false, err
 		}
 		empty = empty || p.upper && *p.to == 0
 	}
 	return q, empty, nil
+}
+
+// placeIn reads a field that is a sequence (number or digits) or an RFC 3339
+// time.
+func (s *Server) placeIn(ctx context.Context, id store.BusID, name string, raw json.RawMessage, upper bool) (uint64, error) {
+	text := string(raw)
+	if raw[0] == '"' {
+		if err := json.Unmarshal(raw, &text); err != nil {
+			return 0, err
+		}
+	}
+	seq, err := s.placeOf(ctx, id, name, text, upper)
+	var wrong *Problem
+	if errors.As(err, &wrong) {
+		err = wrong.with("/"+name, "neither a sequence nor a time")
+	}
+	return seq, err
 }
 
 // given reports whether a request has a value that is not null.

@@ -104,6 +104,12 @@ func asProblem(err error) *Problem {
 		return problem(http.StatusBadRequest, "invalid-parameter", "%v", err).with("/consumer", "required")
 	case errors.Is(err, bus.ErrTooManyConsumers):
 		return problem(http.StatusConflict, "too-many-consumers", "%v", err)
+	case errors.Is(err, bus.ErrTooManyReplays):
+		return problem(http.StatusConflict, "too-many-replays", "%v", err)
+	case errors.Is(err, bus.ErrReplay), errors.Is(err, bus.ErrSeek):
+		return problem(http.StatusBadRequest, "invalid-parameter", "%v", err)
+	case errors.Is(err, bus.ErrOrphaned):
+		return problem(http.StatusConflict, "orphaned", "%v", err)
 	case errors.Is(err, bus.ErrStopping):
 		return problem(http.StatusServiceUnavailable, "unavailable", "%v; try again", err)
 	case errors.Is(err, bus.ErrUnknownBus):

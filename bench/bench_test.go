@@ -45,7 +45,7 @@ func BenchmarkBus(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	bus, err := openBus(b.Context(), e, c, t)
+	bus, err := openBus(b.Context(), e, c, t, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -41,7 +41,7 @@ func busScenario() *scenario {
 			if err != nil {
 				return nil, err
 			}
-			b, err := openBus(ctx, e, c, t)
+			b, err := openBus(ctx, e, c, t, nil)
 			if err != nil {
 				return nil, err
 			}
@@ -62,7 +62,8 @@ type wholeBus struct {
 	delivered atomic.Int64
 }
 
-func openBus(ctx context.Context, e *environment, c *closer, t *template) (*wholeBus, error) {
+// openBus opens one, with a rule more if more is not nil.
+func openBus(ctx context.Context, e *environment, c *closer, t *template, more targets.Target) (*wholeBus, error) {
 	u, err := openStore(e, c)
 	if err != nil {
 		return nil, err
@@ -82,6 +83,10 @@ func openBus(ctx context.Context, e *environment, c *closer, t *template) (*whol
 	plan, err := b.plan()
 	if err != nil {
 		return nil, err
+	}
+	if more != nil {
+		plan.Rules[again] = bus.RulePlan{Bus: "bench", Matcher: plan.Rules["r0"].Matcher, Targets: []string{again}}
+		plan.Targets[again] = bus.TargetPlan{Target: more}
 	}
 	if err := b.engine.Apply(ctx, plan); err != nil {
 		return nil, err

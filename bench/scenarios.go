@@ -16,6 +16,8 @@ func scenarios() []*scenario {
 		deliveryScenario(),
 		throughScenario(),
 		rulesScenario(),
+		replayReadScenario(),
+		replayLiveScenario(),
 		latencyScenario(),
 		idleScenario(),
 		backlogScenario(),

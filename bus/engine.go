@@ -58,6 +58,7 @@ type Engine struct {
 	router    *router
 	deliverer *deliverer
 	keeper    *keeper
+	replays   *replayer
 	consumers sync.Map // store.SubscriptionID → *subscription, of broadcasts
 	closed    atomic.Bool
 }
@@ -109,6 +110,9 @@ func New(opts Options) (*Engine, error) {
 	if e.keeper, err = newKeeper(e); err != nil {
 		return nil, err
 	}
+	if e.replays, err = newReplayer(e); err != nil {
+		return nil, err
+	}
 	e.store.Watch(watcher{e})
 	return e, nil
 }
@@ -143,6 +147,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	g.Go(func() error { e.router.wakeOnDone(ctx); return nil })
 	g.Go(func() error { e.keeper.run(ctx); return nil })
 	g.Go(func() error { e.sweepConsumers(ctx); return nil })
+	g.Go(func() error { e.replays.serve(ctx); return nil })
 	e.deliverer.start(ctx)
 	e.kick()
 	err := g.Wait()

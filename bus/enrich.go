@@ -18,6 +18,15 @@ import (
 // with what the rule's enrichments answer. The error is the outcome of the
 // attempt.
 func (d *deliverer) eventFor(spec *subscriptionSpec, dl *store.Delivery) (*event.Event, error) {
+	ev, err := d.transformed(spec, dl)
+	if err == nil && dl.ID.Run != 0 {
+		ev = d.e.replays.mark(dl.ID.Run, ev)
+	}
+	return ev, err
+}
+
+// transformed is the event as the rule has it.
+func (d *deliverer) transformed(spec *subscriptionSpec, dl *store.Delivery) (*event.Event, error) {
 	ev := dl.Record.Event
 	if spec.transform == nil {
 		return ev, nil

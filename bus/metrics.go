@@ -33,11 +33,12 @@ type metrics struct {
 	attemptSeconds                                 *prometheus.HistogramVec
 	endToEnd                                       prometheus.Histogram
 	publishFailed, routeErrors                     prometheus.Counter
+	replayScanned, replayQueued                    prometheus.Counter
 	enrich                                         enrichMetrics
 
 	depth, inFlight, deadLetters, oldest, filterErrors, rules *prometheus.Desc
 	breakers, held, concurrency                               *prometheus.Desc
-	pullWaiting                                               *prometheus.Desc
+	pullWaiting, replays                                      *prometheus.Desc
 	events, disk, owed, queued, waiting, up                   *prometheus.Desc
 
 	mu     sync.Mutex
@@ -90,6 +91,9 @@ func newMetrics(e *Engine) *metrics {
 			Name: "switchyard_delivery_latency_seconds", Help: "From an event's recording to its successful delivery.", Buckets: latency}),
 		publishFailed: counter("publish_failed_total", "Batches that the store did not take."),
 		routeErrors:   counter("route_errors_total", "Routing steps that failed and were tried again."),
+		replayScanned: counter("replay_events_read_total", "Events that replays have read from the log."),
+		replayQueued:  counter("replay_deliveries_queued_total", "Deliveries that replays and seeks have queued."),
+		replays:       desc("replays_running", "Replays under way, and seeks that queue events again."),
 		depth:         desc("queue_depth", "Deliveries not settled.", "target"),
 		inFlight:      desc("deliveries_in_flight", "Deliveries claimed and not settled.", "target"),
 		deadLetters:   desc("dead_letters", "Dead letters kept.", "target"),
@@ -193,6 +197,12 @@ func (m *metrics) delivered(spec *subscriptionSpec, took, sinceRecorded time.Dur
 	m.endToEnd.Observe(sinceRecorded.Seconds())
 }
 
+// replayed counts a step of a replay.
+func (m *metrics) replayed(events, deliveries int) {
+	m.replayScanned.Add(float64(events))
+	m.replayQueued.Add(float64(deliveries))
+}
+
 func (m *metrics) retried(spec *subscriptionSpec) { m.target(spec.target.name).retried.Inc() }
 func (m *metrics) dead(spec *subscriptionSpec)    { m.target(spec.target.name).dead.Inc() }
 func (m *metrics) expired(spec *subscriptionSpec) { m.target(spec.target.name).expired.Inc() }
@@ -220,12 +230,12 @@ func (m *metrics) leases(spec *subscriptionSpec, event string, n int) {
 func (m *metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{m.received, m.receivedBytes, m.duplicates, m.scheduled, m.routedEvents, m.matchedTotal,
 		m.deliveredTotal, m.retriedTotal, m.deadTotal, m.expiredTotal, m.openedTotal, m.pullLeases, m.attemptSeconds, m.endToEnd,
-		m.publishFailed, m.routeErrors,
+		m.publishFailed, m.routeErrors, m.replayScanned, m.replayQueued,
 		m.enrich.calls, m.enrich.hits, m.enrich.failures, m.enrich.seconds}
 }
 
 func (m *metrics) descs() []*prometheus.Desc {
-	return []*prometheus.Desc{m.depth, m.inFlight, m.deadLetters, m.oldest, m.pullWaiting, m.filterErrors, m.rules,
+	return []*prometheus.Desc{m.depth, m.inFlight, m.deadLetters, m.oldest, m.pullWaiting, m.replays, m.filterErrors, m.rules,
 		m.breakers, m.held, m.concurrency, m.events, m.disk, m.owed, m.queued, m.waiting, m.up}
 }
 
@@ -262,6 +272,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		available = 0
 	}
 	gauge(m.up, available)
+	gauge(m.replays, float64(m.e.replays.running()))
 }
 
 // collectQueues adds up the subscriptions of each target.

@@ -87,6 +87,7 @@ func (r *router) route(ctx context.Context, id store.BusID, w *routeBuffers) (mo
 	}
 	r.setPosition(id, last)
 	r.e.metrics.routed(b.name, len(w.records), matched)
+	r.e.replays.live.Add(uint64(len(w.records) + matched))
 	w.release()
 	// A read may end at its bytes, too, long before its events.
 	bounds, err := r.e.store.Bounds(id)

@@ -45,6 +45,7 @@ type Store interface {
 	Buses
 	Log
 	Queue
+	Replays
 	DeadLetters
 	Schedule
 	Catalog

@@ -317,8 +317,13 @@ func newProgress(w io.Writer) *progress {
 }
 
 func (p *progress) show(scanned, matched, at, last uint64) {
+	p.line("%d of %d events match; at #%d of #%d", matched, scanned, at, last)
+}
+
+// line writes it anew.
+func (p *progress) line(format string, args ...any) {
 	if p.w != nil {
-		fmt.Fprintf(p.w, "\r\x1b[K%d of %d events match; at #%d of #%d", matched, scanned, at, last)
+		fmt.Fprintf(p.w, "\r\x1b[K"+format, args...)
 		p.shown = true
 	}
 }

@@ -31,13 +31,9 @@ func (s *Store) Claim(ctx context.Context, id store.SubscriptionID, now time.Tim
 		sub.mu.Unlock()
 		return dst, next, nil
 	}
-	dst, more, err := s.pick(sub, t, max, dst)
-	switch {
-	case err != nil:
-	case more:
-		next = now
-	case sub.timed && sub.nextDue > 0 && sub.nextDue != forever:
-		next = fromNanos(sub.nextDue)
+	dst, due, err := s.pickFair(sub, t, max, dst)
+	if due != 0 {
+		next = fromNanos(due)
 	}
 	sub.mu.Unlock()
 	if len(dst) > start {
@@ -97,7 +93,7 @@ func (s *Store) pick(sub *subscription, now int64, max int, dst []store.Delivery
 func (sub *subscription) delivery(it *item, now int64) store.Delivery {
 	age := now - it.row.due - (sub.pausedFor(now) - it.row.paused)
 	return store.Delivery{
-		ID:       store.DeliveryID{Subscription: sub.id, Bus: it.bus, Sequence: it.seq, Run: it.run},
+		ID:       store.DeliveryID{Subscription: sub.public(), Bus: it.bus, Sequence: it.seq, Run: it.run},
 		Key:      it.row.key,
 		Attempt:  int(it.row.attempts) + 1,
 		Trigger:  it.row.trigger,
@@ -223,7 +219,7 @@ func (s *Store) refill(sub *subscription) error {
 		if row.kind != rowPlain {
 			continue
 		}
-		if s.notRouted(sub, p) {
+		if s.notRouted(sub, p) || sub.ahead(p) {
 			sub.backlogAt, sub.stuck = p, true
 			return nil
 		}

@@ -170,7 +170,7 @@ func (s *Store) enqueueTo(b *bus, known, floor uint64, refs []ref, events []stor
 		switch {
 		case there:
 			r.less = append(r.less, rec.Sequence)
-		case sub.backlog || room <= 0 || rec.Sequence <= floor:
+		case sub.backlog || room <= 0 || rec.Sequence <= floor || sub.catchUp != nil:
 			if over == nil {
 				over = s.newChange()
 			}

@@ -36,6 +36,7 @@ const (
 	prefixOwedBy   = 'O' // O bus seq sub run             → nothing: who owes it
 	prefixObject   = 'c' // c kind 0 name                 → version, value
 	prefixBlock    = 'e' // e bus bucket segment offset   → least and greatest sequence
+	prefixLane     = 'Y' // Y run sub                     → laneRow: a replay's part of a subscription
 	prefixBlocks   = 'f' // f segment bus                 → greatest sequence in that trace segment
 )
 

@@ -96,7 +96,7 @@ func (s *Store) keepOwed(b *bus, upTo uint64) error {
 	b.mu.Lock()
 	from = min(from, b.first) // an attempt before may have failed half way
 	b.mu.Unlock()
-	for _, sub := range s.allSubs() {
+	for _, sub := range s.allQueues() {
 		for _, prefix := range []byte{prefixQueue, prefixDeadID} {
 			if err := s.keepOwedBy(b, sub, prefix, from, upTo); err != nil {
 				return err
@@ -110,9 +110,9 @@ func (s *Store) keepOwedBy(b *bus, sub *subscription, prefix byte, from, upTo ui
 	at := place{bus: b.id, seq: from}
 	end := queueKey(nil, prefix, sub.id, place{bus: b.id, seq: upTo})
 	for {
-		sub.mu.Lock()
+		sub.mutex().Lock()
 		if sub.gone || prefix == prefixQueue && sub.counts.records == 0 || prefix == prefixDeadID && sub.counts.dead == 0 {
-			sub.mu.Unlock()
+			sub.mutex().Unlock()
 			return nil
 		}
 		var found []place
@@ -125,9 +125,9 @@ func (s *Store) keepOwedBy(b *bus, sub *subscription, prefix byte, from, upTo ui
 			return len(found) < owedStep, nil
 		})
 		if err == nil {
-			err = s.copyOwed(b, sub.id, found)
+			err = s.copyOwed(b, sub.public(), found)
 		}
-		sub.mu.Unlock()
+		sub.mutex().Unlock()
 		if err != nil || len(found) < owedStep {
 			return err
 		}

@@ -14,7 +14,7 @@ import (
 func (s *Store) recover() error {
 	s.tick.Store(1)
 	s.sealed.Store(nanos(s.opts.Clock()))
-	for _, load := range []func() error{s.loadMeta, s.loadBuses, s.loadSubs, s.loadLoose, s.loadRuns, s.loadJournal, s.openLog, s.loadSchedule, s.openTrace} {
+	for _, load := range []func() error{s.loadMeta, s.loadBuses, s.loadSubs, s.loadLanes, s.loadLoose, s.loadRuns, s.loadJournal, s.openLog, s.loadSchedule, s.openTrace} {
 		if err := load(); err != nil {
 			return err
 		}
@@ -32,6 +32,10 @@ func (s *Store) loadMeta() error {
 		return err
 	}
 	s.lastSub = store.SubscriptionID(n)
+	if n, err = s.metaNumber("replay"); err != nil {
+		return err
+	}
+	s.lastRun = uint32(n)
 	// Deaths at one instant are told apart by a number that goes on.
 	if n, err = s.metaNumber("opened"); err != nil {
 		return err

@@ -20,15 +20,23 @@ func (s *Store) Settle(ctx context.Context, outcomes []store.Settlement) error {
 func (s *Store) settle(outcomes []store.Settlement) error {
 	now := nanos(s.opts.Clock())
 	for start := 0; start < len(outcomes); {
-		id := outcomes[start].ID.Subscription
+		id := outcomes[start].ID
 		end := start + 1
-		for end < len(outcomes) && outcomes[end].ID.Subscription == id {
+		for end < len(outcomes) && outcomes[end].ID.Subscription == id.Subscription && outcomes[end].ID.Run == id.Run {
 			end++
 		}
-		if sub := s.sub(id); sub != nil {
+		if sub := s.sub(id.Subscription); sub != nil {
 			sub.mu.Lock()
+			var err error
 			r := settling{s: s, sub: sub, now: now}
-			err := r.run(outcomes[start:end])
+			if l := sub.lane(id.Run); l != nil && l.queue != sub {
+				in := settling{s: s, sub: l.queue, now: now}
+				err = in.run(outcomes[start:end])
+				r.ready = in.ready
+			}
+			if err == nil { // of a replay, a dead letter that was redriven
+				err = r.run(outcomes[start:end])
+			}
 			ready := r.ready && sub.claimable()
 			sub.mu.Unlock()
 			if ready {
@@ -88,7 +96,7 @@ func (r *settling) run(outcomes []store.Settlement) error {
 			continue
 		}
 		if o.Kind == store.Dead && r.s.mayBeOwed(it.place) {
-			if err := errors.Join(r.commit(), r.s.staysOwed(r.sub.id, it.place, nil)); err != nil {
+			if err := errors.Join(r.commit(), r.s.staysOwed(r.sub.public(), it.place, nil)); err != nil {
 				return err
 			}
 			it = &r.sub.window.slab[i]
@@ -164,10 +172,10 @@ func (r *settling) write(i int32, it *item, o *store.Settlement) error {
 	if o.Attempt != nil && (o.Kind == store.Retry || o.Kind == store.Dead) {
 		it.row.tries++
 		it.row.attempts++
-		putAttempt(c.batch, sub.id, it.place, it.row.tries, o.Attempt)
+		putAttempt(c.batch, sub.public(), it.place, it.row.tries, o.Attempt)
 	}
-	if e := sub.lastErr; e != nil && e.at == r.now {
-		_ = c.batch.Set(idKey(nil, prefixError, uint32(sub.id)), appendText(be64(nil, uint64(e.at)), e.text), nil)
+	if e := sub.shown().lastErr; e != nil && e.at == r.now {
+		_ = c.batch.Set(idKey(nil, prefixError, uint32(sub.public())), appendText(be64(nil, uint64(e.at)), e.text), nil)
 	}
 	if it.timed {
 		sub.deleteTimed(c.batch, row.dueAt(), it.place)
@@ -193,7 +201,7 @@ func (r *settling) write(i int32, it *item, o *store.Settlement) error {
 	}
 	if o.Kind == store.Dead {
 		d := death{r.now, s.deaths.Add(1)}
-		putDead(c.batch, sub.id, it, d, o.Reason)
+		putDead(c.batch, sub.public(), it, d, o.Reason)
 		c.counts.dead++
 		return nil
 	}
@@ -203,7 +211,7 @@ func (r *settling) write(i int32, it *item, o *store.Settlement) error {
 		r.owed = true
 	}
 	if r.owed {
-		return s.notOwed(c.batch, sub.id, it.place)
+		return s.notOwed(c.batch, sub.public(), it.place)
 	}
 	return nil
 }
@@ -309,6 +317,6 @@ func (r *settling) unlockOwed() {
 // noteError keeps the last error of the subscription.
 func (r *settling) noteError(o *store.Settlement) {
 	if o.Attempt != nil && o.Attempt.Error != "" && o.Kind != store.Release {
-		r.sub.lastErr = &lastError{clip(o.Attempt.Error, maxError), r.now}
+		r.sub.shown().lastErr = &lastError{clip(o.Attempt.Error, maxError), r.now}
 	}
 }

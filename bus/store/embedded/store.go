@@ -143,6 +143,9 @@ type Store struct {
 	subs    table[subscription]
 	bySub   map[string]*subscription
 	lastSub store.SubscriptionID
+	lastRun uint32 // of a replay
+	laneMu  sync.Mutex
+	lanes   map[uint32][]*lane // by run, each in order of subscription; guarded by laneMu
 
 	// The appender's.
 	calls        sync.Pool
@@ -197,6 +200,7 @@ func Open(opts Options) (_ *Store, err error) {
 		closed:      make(chan struct{}),
 		byName:      map[string]*bus{},
 		bySub:       map[string]*subscription{},
+		lanes:       map[uint32][]*lane{},
 		dedupe:      newDedupe(opts.generation, opts.maxRuns),
 		applySignal: make(chan struct{}, 1),
 	}

@@ -2,7 +2,9 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sort"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -127,6 +129,12 @@ func (s *Store) openSubscription(opts store.SubscriptionOptions) (info store.Sub
 			_ = batch.Close()
 			return info, nil, err
 		}
+		for _, q := range sub.queues() {
+			if err := s.reorder(q, opts.Order); err != nil {
+				_ = batch.Close()
+				return info, nil, err
+			}
+		}
 	}
 	if !same {
 		_ = batch.Set(idKey(nil, prefixSub, uint32(sub.id)), sub.row(), nil)
@@ -151,7 +159,7 @@ func (s *Store) reorder(sub *subscription, order store.Order) error {
 		w.held = nil
 	}
 	sub.order = order
-	if sub.counts.records == 0 {
+	if sub.counts.records == 0 && sub.counts.blocked == 0 {
 		return nil
 	}
 	// Forget the old lines.
@@ -335,11 +343,14 @@ func (s *Store) changeSub(ctx context.Context, id store.SubscriptionID, f func(*
 // writeSub writes the subscription's row, or removes it when it is an orphan
 // that owes nothing; sub.mu is held.
 func (s *Store) writeSub(sub *subscription, batch *pebble.Batch) (gone bool) {
-	if !sub.orphan || sub.depth() > 0 || sub.counts.dead > 0 {
+	if !sub.orphan || sub.owes() > 0 || sub.counts.dead > 0 {
 		_ = batch.Set(idKey(nil, prefixSub, uint32(sub.id)), sub.row(), nil)
 		return false
 	}
 	sub.gone = true
+	for _, l := range slices.Clone(sub.lanes) {
+		s.unlinkLane(l, batch)
+	}
 	for _, prefix := range []byte{prefixSub, prefixCounts, prefixError} {
 		_ = batch.Delete(idKey(nil, prefix, uint32(sub.id)), nil)
 	}
@@ -349,7 +360,8 @@ func (s *Store) writeSub(sub *subscription, batch *pebble.Batch) (gone bool) {
 // PurgeSubscription implements store.Queue. Claimed deliveries go too.
 func (s *Store) PurgeSubscription(ctx context.Context, id store.SubscriptionID) error {
 	return s.changeSub(ctx, id, func(sub *subscription, batch *pebble.Batch) (bool, error) {
-		return false, s.purge(sub, batch)
+		_, err := s.dropLanes(sub, batch)
+		return false, errors.Join(err, s.purge(sub, batch))
 	})
 }
 
@@ -367,11 +379,11 @@ func (s *Store) purge(sub *subscription, batch *pebble.Batch) error {
 			return false, errBadRow
 		}
 		if row.tries > 0 {
-			from := attemptKey(nil, sub.id, p, 0)
+			from := attemptKey(nil, sub.public(), p, 0)
 			_ = c.batch.DeleteRange(from, successor(from[:len(from)-4]), nil)
 		}
 		if s.mayBeOwed(p) {
-			if err := s.notOwed(c.batch, sub.id, p); err != nil {
+			if err := s.notOwed(c.batch, sub.public(), p); err != nil {
 				return false, err
 			}
 		}
@@ -460,7 +472,7 @@ func (s *Store) info(sub *subscription) store.SubscriptionInfo {
 	info := store.SubscriptionInfo{
 		ID: sub.id, Name: sub.name, Bus: sub.bus, From: sub.from,
 		Orphaned: sub.orphan, Paused: sub.paused, Reason: sub.reason,
-		Depth: sub.depth(), Dead: sub.counts.dead,
+		Depth: sub.owes(), Dead: sub.counts.dead,
 	}
 	if sub.paused {
 		info.Since = fromNanos(sub.since)
@@ -468,10 +480,16 @@ func (s *Store) info(sub *subscription) store.SubscriptionInfo {
 	if e := sub.lastErr; e != nil {
 		info.LastError, info.LastErrorTime = e.text, fromNanos(e.at)
 	}
-	if sub.window != nil {
-		info.InFlight = int64(sub.window.flying)
+	oldest := int64(0)
+	for _, q := range append(sub.queues(), sub) {
+		if q.window != nil {
+			info.InFlight += int64(q.window.flying)
+		}
+		if at := s.oldest(q); at != 0 && (oldest == 0 || at < oldest) {
+			oldest = at
+		}
 	}
-	if oldest := s.oldest(sub); oldest != 0 {
+	if oldest != 0 {
 		info.Oldest = fromNanos(oldest)
 	}
 	return info

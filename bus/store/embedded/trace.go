@@ -74,7 +74,7 @@ type outcome struct {
 
 func newOutcome(sub *subscription, it *item, o *store.Settlement, now int64) outcome {
 	out := outcome{
-		bus: it.bus, seq: it.seq, sub: sub.id, run: it.run,
+		bus: it.bus, seq: it.seq, sub: sub.public(), run: it.run,
 		queued: it.row.queued, settled: now, attempt: o.Attempt,
 	}
 	if o.Kind == store.Expired {
@@ -430,6 +430,11 @@ func (s *Store) tracePresent(bus store.BusID, seq uint64, at func(store.Subscrip
 	for _, sub := range s.allSubs() {
 		sub.mu.Lock()
 		err := s.tracePresentOf(sub, bus, seq, at)
+		for _, q := range sub.queues() {
+			if err == nil {
+				err = s.tracePresentOf(q, bus, seq, at)
+			}
+		}
 		sub.mu.Unlock()
 		if err != nil {
 			return err
@@ -440,7 +445,7 @@ func (s *Store) tracePresent(bus store.BusID, seq uint64, at func(store.Subscrip
 
 func (s *Store) tracePresentOf(sub *subscription, bus store.BusID, seq uint64, at func(store.SubscriptionID, uint32) *store.DeliveryTrace) error {
 	show := func(run uint32, row *queueRow, state string) {
-		t := at(sub.id, run)
+		t := at(sub.public(), run)
 		t.State, t.Settled, t.Reason, t.NextAt = state, time.Time{}, "", time.Time{}
 		t.Queued = fromNanos(row.queued)
 		if state == "queued" && row.retryAt != 0 {
@@ -484,15 +489,27 @@ func (s *Store) tracePresentOf(sub *subscription, bus store.BusID, seq uint64, a
 			return err
 		}
 	}
-	if sub.counts.dead == 0 {
+	if sub.counts.dead == 0 || sub.owner != nil {
 		return nil
 	}
-	l, ok, err := s.findDead(sub, place{bus: bus, seq: seq})
-	if err != nil || !ok {
-		return err
+	var dead []place
+	prefix := be64(be32(idKey(nil, prefixDeadID, uint32(sub.id)), uint32(bus)), seq)
+	err := s.state.scanPrefix(prefix, func(key, _ []byte) (bool, error) {
+		p, ok := parsePlace(key[5:])
+		if !ok {
+			return false, errBadRow
+		}
+		dead = append(dead, p)
+		return true, nil
+	})
+	for _, p := range dead {
+		l, ok, e := s.findDead(sub, p)
+		if err = errors.Join(err, e); e != nil || !ok {
+			continue
+		}
+		show(p.run, &l.row, "dead")
+		t := at(sub.id, p.run)
+		t.Settled, t.Reason = fromNanos(l.died), l.reason
 	}
-	show(0, &l.row, "dead")
-	t := at(sub.id, 0)
-	t.Settled, t.Reason = fromNanos(l.died), l.reason
-	return nil
+	return err
 }

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -210,11 +211,16 @@ type subscription struct {
 	counts  counts
 	lastErr *lastError
 
-	window  *window
-	stuck   bool  // the last refill could not go on
-	backlog bool  // there may be plain rows that are not in memory, from backlogAt on
-	timed   bool  // there may be timed rows that are not in memory, due at nextDue at the earliest
-	nextDue int64 // a lower bound
+	window   *window
+	stuck    bool          // the last refill could not go on
+	backlog  bool          // there may be plain rows that are not in memory, from backlogAt on
+	timed    bool          // there may be timed rows that are not in memory, due at nextDue at the earliest
+	nextDue  int64         // a lower bound
+	owner    *subscription // whose replayed deliveries these are; nil for a subscription itself
+	lanes    []*lane       // the replays under way, guarded by mu
+	catchUp  *lane         // of these, what a seek queues again; nil if it has
+	claims   int           // in units of a share, see pickFair
+	nextLane int
 	// Where to seek from; nothing before it needs to be looked at.
 	backlogAt place
 	oldestAt  place
@@ -363,6 +369,9 @@ func (sub *subscription) count(batch *pebble.Batch, change counts) {
 	}
 	var key, value [32]byte
 	_ = batch.Merge(idKey(key[:0], prefixCounts, uint32(sub.id)), change.append(value[:0]), nil)
+	if sub.owner != nil {
+		sub.owner.count(batch, counts{dead: change.dead})
+	}
 }
 
 // commitFor commits rows of sub and then counts them; sub.mu is held.
@@ -371,6 +380,9 @@ func (s *Store) commitFor(sub *subscription, batch *pebble.Batch, change counts)
 		return err
 	}
 	sub.counts = sub.counts.add(change)
+	if sub.owner != nil {
+		sub.owner.counts.dead += change.dead
+	}
 	s.records.Add(change.records)
 	return nil
 }
@@ -386,11 +398,17 @@ func (sub *subscription) depth() int64 {
 
 // claimable says whether a claim may bring something, now or later.
 func (sub *subscription) claimable() bool {
-	return !sub.paused && !sub.orphan && (sub.backlog || sub.timed || sub.window != nil && sub.window.waiting() > 0)
+	return !sub.paused && !sub.orphan && (sub.hasWork() || slices.ContainsFunc(sub.queues(), (*subscription).hasWork))
+}
+
+// hasWork says whether a claim of this queue may bring something.
+func (sub *subscription) hasWork() bool {
+	return sub.backlog || sub.timed || sub.window != nil && sub.window.waiting() > 0
 }
 
 // pausedFor is how long sub has been paused up to now, in total.
 func (sub *subscription) pausedFor(now int64) int64 {
+	sub = sub.shown()
 	if sub.paused && now > sub.since {
 		return sub.pauses + now - sub.since
 	}

@@ -44,6 +44,11 @@ type broken struct {
 	err        func() error
 	stats      func() store.Stats
 	close      func() error
+	enqueueRun func(ctx context.Context, run uint32, position uint64, subs []store.SubscriptionID, events []store.RoutedEvent) error
+	dropRun    func(ctx context.Context, run uint32, subs []store.SubscriptionID) (int64, error)
+	seek       func(ctx context.Context, sub store.SubscriptionID, opts store.SeekOptions) (store.SeekResult, error)
+	openRun    func(ctx context.Context, opts store.ReplayOptions) (uint32, error)
+	run        func(run uint32) ([]store.ReplayPart, error)
 	tick       func() // in place of Tick
 	lose       func() // what a crash loses
 }
@@ -173,6 +178,26 @@ func (b *broken) ListObjects(ctx context.Context, kind string) ([]store.Object, 
 
 func (b *broken) TraceOf(ctx context.Context, bus store.BusID, sequence uint64) ([]store.DeliveryTrace, error) {
 	return or(b.traceOf != nil, b.traceOf, b.Model.TraceOf)(ctx, bus, sequence)
+}
+
+func (b *broken) OpenReplay(ctx context.Context, opts store.ReplayOptions) (uint32, error) {
+	return or(b.openRun != nil, b.openRun, b.Model.OpenReplay)(ctx, opts)
+}
+
+func (b *broken) Replay(run uint32) ([]store.ReplayPart, error) {
+	return or(b.run != nil, b.run, b.Model.Replay)(run)
+}
+
+func (b *broken) EnqueueReplay(ctx context.Context, run uint32, position uint64, subs []store.SubscriptionID, events []store.RoutedEvent) error {
+	return or(b.enqueueRun != nil, b.enqueueRun, b.Model.EnqueueReplay)(ctx, run, position, subs, events)
+}
+
+func (b *broken) DropReplay(ctx context.Context, run uint32, subs []store.SubscriptionID) (int64, error) {
+	return or(b.dropRun != nil, b.dropRun, b.Model.DropReplay)(ctx, run, subs)
+}
+
+func (b *broken) Seek(ctx context.Context, sub store.SubscriptionID, opts store.SeekOptions) (store.SeekResult, error) {
+	return or(b.seek != nil, b.seek, b.Model.Seek)(ctx, sub, opts)
 }
 
 func (b *broken) Watch(w store.Watcher) { or(b.watch != nil, b.watch, b.Model.Watch)(w) }

@@ -473,5 +473,66 @@ func caughtBy() map[string][]string {
 		"fails when it is closed twice": {
 			"closing beside appends loses nothing that was acknowledged",
 		},
+		"queues replayed deliveries as live ones": {
+			"a replay queues events again, marked, under ids of their own",
+		},
+		"orders replayed deliveries with live ones": {
+			"a replay and the live flow do not hold each other back",
+		},
+		"replays without an order": {
+			"a replay is in order in itself",
+		},
+		"does not move a replay": {
+			"a replay says how far it is",
+		},
+		"lets a replay go first": {
+			"a busy live flow leaves a replay its share and no more",
+		},
+		"keeps no dead letters of replays": {
+			"dead letters of a replay are the subscription's",
+		},
+		"loses what a replay queued when it is closed": {
+			"what a replay queued and how far it is survive together",
+		},
+		"forgets a seek in a crash": {
+			"a seek back survives a crash",
+		},
+		"drops nothing with a replay": {
+			"a dropped replay drops what it queued and nothing else",
+		},
+		"drops all with a part of a replay": {
+			"a dropped replay drops what it queued and nothing else",
+		},
+		"goes on with a replay that was purged": {
+			"a purge ends the replays of a subscription",
+		},
+		"queues again what it has queued": {
+			"a replay passes over what it has queued before",
+		},
+		"uses the number of a replay again": {
+			"numbers of replays are not used again",
+		},
+		"lets retention take what a replay owes": {
+			"a replay keeps the events that it owes",
+		},
+		"drops nothing with a seek": {
+			"a seek back drops what is owed and queues again from there on",
+			"a seek to the end drops all",
+		},
+		"claims what is later than a seek has queued": {
+			"after a seek back nothing later is claimed before what it queues",
+		},
+		"seeks one event too far": {
+			"a seek ahead drops what is owed before",
+		},
+		"mixes up the order with a seek": {
+			"a seek ahead keeps the order of what is left",
+		},
+		"leaves replays alone with a seek": {
+			"a seek ends the replays of the subscription",
+		},
+		"takes what was not routed after a seek": {
+			"a seek ahead of what is routed drops that too",
+		},
 	}
 }

@@ -180,5 +180,9 @@ func eventIDs(ds []store.Delivery) (ids []string) {
 
 // describe is a delivery in a few words, for messages.
 func describe(id store.DeliveryID) string {
-	return fmt.Sprintf("sub %d bus %d seq %d", id.Subscription, id.Bus, id.Sequence)
+	text := fmt.Sprintf("sub %d bus %d seq %d", id.Subscription, id.Bus, id.Sequence)
+	if id.Run > 0 {
+		text += fmt.Sprintf(" run %d", id.Run)
+	}
+	return text
 }

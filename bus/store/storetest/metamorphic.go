@@ -60,6 +60,10 @@ func operations(seed uint64, steps int) []operation {
 		{2, (*pairing).reopen},
 		{2, (*pairing).crash},
 		{3, (*pairing).object},
+		{2, (*pairing).openReplay},
+		{7, (*pairing).feedReplay},
+		{1, (*pairing).dropReplay},
+		{2, (*pairing).seek},
 	}
 	total := 0
 	for _, k := range kinds {

@@ -39,12 +39,14 @@ var _ store.Store = (*Model)(nil)
 type modelState struct {
 	lastBus   store.BusID
 	lastSub   store.SubscriptionID
+	lastRun   uint32
 	lastPlace uint64 // counts what must be told apart by order: queue places, deaths, scheduled events
 	version   uint64 // of the catalogue
 	buses     map[store.BusID]*modelBus
 	subs      map[store.SubscriptionID]*modelSub
 	traces    map[place][]*modelDelivery // what happened to each event's deliveries
 	objects   map[objectKey]store.Object
+	replays   map[uint32][]*modelPart
 }
 
 // place is one event's place in a bus.
@@ -63,6 +65,7 @@ func NewModel(clock func() time.Time) *Model {
 			subs:    map[store.SubscriptionID]*modelSub{},
 			traces:  map[place][]*modelDelivery{},
 			objects: map[objectKey]store.Object{},
+			replays: map[uint32][]*modelPart{},
 		},
 	}
 }

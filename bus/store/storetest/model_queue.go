@@ -23,6 +23,7 @@ type modelDelivery struct {
 	made     int // attempts made since it was queued or redriven
 	redriven bool
 	claimed  bool
+	lane     *modelPart // nil unless it stands in the queue of a replay
 
 	attempts []store.Attempt
 	outcome  string    // "" while it is owed, else the trace's state
@@ -85,7 +86,7 @@ func (m *Model) Claim(ctx context.Context, sub store.SubscriptionID, now time.Ti
 		if s.paused || s.orphaned {
 			return
 		}
-		for _, d := range s.free() {
+		for _, d := range s.inTurn(s.free(), most) {
 			if d.retryAt.After(now) || most <= 0 {
 				at := d.retryAt
 				if !at.After(now) {
@@ -107,16 +108,19 @@ func (m *Model) Claim(ctx context.Context, sub store.SubscriptionID, now time.Ti
 // free lists the unclaimed deliveries that the order lets through, due or not.
 func (s *modelSub) free() []*modelDelivery {
 	var free []*modelDelivery
-	held := map[uint64]bool{} // keys of the unsettled deliveries so far
-	for i, d := range s.queue {
-		through := true
-		switch s.opts.Order {
-		case store.OrderStrict:
-			through = i == 0
-		case store.OrderKey:
-			through = d.key == 0 || !held[d.key]
+	type line struct {
+		lane *modelPart
+		key  uint64
+	}
+	held := map[line]bool{} // those of the unsettled deliveries so far
+	for _, d := range s.queue {
+		l := line{d.lane, d.key}
+		if s.opts.Order == store.OrderStrict {
+			l.key = 1
 		}
-		held[d.key] = true
+		ordered := s.opts.Order != store.OrderNone && l.key != 0
+		through := !s.ahead(d) && !(ordered && held[l])
+		held[l] = true
 		if through && !d.claimed {
 			free = append(free, d)
 		}
@@ -186,6 +190,10 @@ func (m *Model) settle(s *modelSub, d *modelDelivery, o store.Settlement) {
 		d.reason = o.Reason
 		d.death = m.nextPlace()
 		s.dead = append(s.dead, d)
+		if d.lane != nil {
+			d.lane.Dead++
+			d.lane = nil
+		}
 	}
 }
 

@@ -54,9 +54,11 @@ func (m *Model) applyRetention() {
 // owedRecord finds the record of an event that a subscription still owes or
 // has as a dead letter.
 func (m *Model) owedRecord(at place) (store.Record, bool) {
-	for id, s := range m.state.subs {
-		if d := s.owed[store.DeliveryID{Subscription: id, Bus: at.bus, Sequence: at.sequence}]; d != nil {
-			return d.record, true
+	for _, s := range m.state.subs {
+		for id, d := range s.owed {
+			if id.Bus == at.bus && id.Sequence == at.sequence {
+				return d.record, true
+			}
 		}
 	}
 	return store.Record{}, false

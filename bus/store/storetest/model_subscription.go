@@ -24,6 +24,8 @@ type modelSub struct {
 	queue []*modelDelivery                    // unsettled, in the order in which they were queued first
 	dead  []*modelDelivery                    // dead letters, in the order in which they died
 	owed  map[store.DeliveryID]*modelDelivery // all of queue and dead
+	parts []*modelPart                        // of replays and seeks under way
+	turns int                                 // of claims, in shares of replays
 }
 
 // pause is a time during which a subscription was not claimed from; until is
@@ -78,6 +80,7 @@ func (m *Model) OrphanSubscription(ctx context.Context, sub store.SubscriptionID
 	return m.change(ctx, sub, func(s *modelSub) {
 		s.orphaned = true
 		if len(s.owed) == 0 {
+			m.endParts(s, nil)
 			delete(m.state.subs, sub)
 		}
 	})
@@ -91,6 +94,7 @@ func (m *Model) PurgeSubscription(ctx context.Context, sub store.SubscriptionID)
 			m.forget(d)
 		}
 		s.queue = nil
+		m.endParts(s, nil)
 		if s.orphaned && len(s.dead) == 0 {
 			delete(m.state.subs, sub)
 		}

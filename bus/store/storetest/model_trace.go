@@ -21,7 +21,10 @@ func (m *Model) TraceOf(ctx context.Context, bus store.BusID, sequence uint64) (
 	for _, d := range m.state.traces[place{bus, sequence}] {
 		traces = append(traces, d.trace())
 	}
-	sort.Slice(traces, func(i, j int) bool { return traces[i].ID.Subscription < traces[j].ID.Subscription })
+	sort.Slice(traces, func(i, j int) bool {
+		a, b := traces[i].ID, traces[j].ID
+		return a.Subscription < b.Subscription || a.Subscription == b.Subscription && a.Run < b.Run
+	})
 	return traces, nil
 }
 

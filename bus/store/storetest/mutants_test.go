@@ -9,7 +9,7 @@ import (
 )
 
 func mutants() []mutant {
-	return slices.Concat(logMutants(), scheduleMutants(), queueMutants(), subscriptionMutants(), deadMutants(), retentionMutants(), otherMutants())
+	return slices.Concat(logMutants(), scheduleMutants(), queueMutants(), subscriptionMutants(), deadMutants(), retentionMutants(), otherMutants(), replayMutants())
 }
 
 func TestEveryMutantIsCaughtAndEveryCheckCatchesOne(t *testing.T) {
@@ -67,6 +67,7 @@ func beyond() []string {
 		"drops no bus", "uses the id of a dropped bus again", "drops what is owed with its bus",
 		"checks a version before it takes the lock", "cuts the values of objects", "refuses events",
 		"goes on after Close", "lets those wait who wait when it is closed", "fails when it is closed twice",
+		"lets a replay go first",
 	}
 }
 

@@ -21,10 +21,11 @@ type pairing struct {
 	objects  map[string][2]uint64 // present versions in both
 	versions map[string]uint64    // highest versions in the engine
 	lastSub  store.SubscriptionID // highest id in the engine
-	opaque   map[place]bool       // events whose traces may differ, because of a purge
-	lossy    bool                 // there was a crash: traces may lack
-	renewed  bool                 // reopened: last errors may lack
-	dues     int                  // makes due times distinct
+	runs     []pairedRun
+	opaque   map[place]bool // events whose traces may differ, because of a purge
+	lossy    bool           // there was a crash: traces may lack
+	renewed  bool           // reopened: last errors may lack
+	dues     int            // makes due times distinct
 	began    time.Time
 	trail    []string
 }
@@ -133,6 +134,9 @@ func (p *pairing) inModel(id store.DeliveryID) store.DeliveryID {
 			break
 		}
 	}
+	if id.Run > 0 {
+		id.Run = p.run(id.Run)
+	}
 	for _, s := range p.subs {
 		if s.engine == id.Subscription {
 			id.Subscription = s.model
@@ -154,6 +158,12 @@ func (p *pairing) inEngine(id store.DeliveryID) store.DeliveryID {
 	for _, s := range p.subs {
 		if s.model == id.Subscription {
 			id.Subscription = s.engine
+			break
+		}
+	}
+	for _, r := range p.runs {
+		if r.model == id.Run {
+			id.Run = r.engine
 			break
 		}
 	}

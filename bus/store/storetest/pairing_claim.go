@@ -68,7 +68,8 @@ type claims struct {
 func (s *modelSub) claims(now time.Time) claims {
 	c := claims{may: map[*modelDelivery]bool{}, must: map[*modelDelivery]bool{}}
 	for i, d := range s.queue {
-		may, must := true, true
+		may := !s.ahead(d)
+		must := may
 		for j, o := range s.queue {
 			if i == j || !s.ordered(d, o) {
 				continue
@@ -97,6 +98,9 @@ func (s *modelSub) claims(now time.Time) claims {
 
 // ordered says whether two deliveries are in one order.
 func (s *modelSub) ordered(a, b *modelDelivery) bool {
+	if a.lane != b.lane { // a replay stands beside the live flow
+		return false
+	}
 	switch s.opts.Order {
 	case store.OrderStrict:
 		return true

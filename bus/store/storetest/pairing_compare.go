@@ -25,6 +25,9 @@ func (p *pairing) compare(rng *rand.Rand, all bool) {
 		p.must(err)
 		p.compareInfo(s, p.info(s.engine), m)
 	}
+	for _, r := range p.runs {
+		p.compareReplay(r)
+	}
 	if n, m := len(p.store.Subscriptions()), len(p.model.Subscriptions()); n != m {
 		p.differ("%d subscriptions are listed, want %d", n, m)
 	}

@@ -34,6 +34,7 @@ func checks() (all []check) {
 		logChecks(), readChecks(), dedupeChecks(), scheduleChecks(),
 		queueChecks(), claimChecks(), reopenChecks(), orderChecks(),
 		subscriptionChecks(), pauseChecks(), deadChecks(), retentionChecks(),
+		replayChecks(), seekChecks(),
 		catalogChecks(), traceChecks(), lifeChecks(),
 	} {
 		all = append(all, group...)

@@ -48,6 +48,7 @@ type Store interface {
 	Replays
 	DeadLetters
 	Schedule
+	Transactions
 	Catalog
 	Trace
 	// Watch names who is told of new work. It is called once, before the first

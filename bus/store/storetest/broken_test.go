@@ -49,6 +49,9 @@ type broken struct {
 	seek       func(ctx context.Context, sub store.SubscriptionID, opts store.SeekOptions) (store.SeekResult, error)
 	openRun    func(ctx context.Context, opts store.ReplayOptions) (uint32, error)
 	run        func(run uint32) ([]store.ReplayPart, error)
+	commitTx   func(ctx context.Context, id uint64) ([]store.TransactionEvent, error)
+	checkTx    func(ctx context.Context, id uint64, c store.Check) error
+	rollbackTx func(ctx context.Context, id uint64) error
 	tick       func() // in place of Tick
 	lose       func() // what a crash loses
 }

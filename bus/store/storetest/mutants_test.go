@@ -9,7 +9,7 @@ import (
 )
 
 func mutants() []mutant {
-	return slices.Concat(logMutants(), scheduleMutants(), queueMutants(), subscriptionMutants(), deadMutants(), retentionMutants(), otherMutants(), replayMutants())
+	return slices.Concat(logMutants(), scheduleMutants(), queueMutants(), subscriptionMutants(), deadMutants(), retentionMutants(), otherMutants(), replayMutants(), transactionMutants())
 }
 
 func TestEveryMutantIsCaughtAndEveryCheckCatchesOne(t *testing.T) {
@@ -67,7 +67,8 @@ func beyond() []string {
 		"drops no bus", "uses the id of a dropped bus again", "drops what is owed with its bus",
 		"checks a version before it takes the lock", "cuts the values of objects", "refuses events",
 		"goes on after Close", "lets those wait who wait when it is closed", "fails when it is closed twice",
-		"lets a replay go first",
+		"lets a replay go first", "commits into other buses what a dropped one lacks", "remembers every transaction",
+		"commits scheduled events of a transaction at once",
 	}
 }
 
@@ -77,7 +78,7 @@ func TestMetamorphicCatchesMutants(t *testing.T) {
 			continue
 		}
 		t.Run(m.name, func(t *testing.T) {
-			for seed := range uint64(20) {
+			for seed := range uint64(40) {
 				if tr, _ := play(t, openBroken(m.how), operations(seed, 300)); tr.Failed() {
 					return
 				}

@@ -194,6 +194,6 @@ func counted(n int, one, many string) string {
 // clientCommands are the commands beside serve and version.
 func clientCommands() []*cobra.Command {
 	return []*cobra.Command{
-		newPublish(), newTail(), newTrace(), newGet(), newDeadLetters(), newReplay(), newSeek(), newValidate(), newRules(), newSchema(),
+		newPublish(), newTail(), newTrace(), newGet(), newDeadLetters(), newReplay(), newSeek(), newTransactions(), newValidate(), newRules(), newSchema(),
 	}
 }

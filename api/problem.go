@@ -106,6 +106,14 @@ func asProblem(err error) *Problem {
 		return problem(http.StatusConflict, "too-many-consumers", "%v", err)
 	case errors.Is(err, bus.ErrTooManyReplays):
 		return problem(http.StatusConflict, "too-many-replays", "%v", err)
+	case errors.Is(err, bus.ErrTooManyTransactions):
+		return problem(http.StatusTooManyRequests, "too-many-transactions", "%v", err)
+	case errors.Is(err, bus.ErrTransaction):
+		return problem(http.StatusBadRequest, "invalid-transaction", "%v; nothing was stored", err)
+	case errors.Is(err, store.ErrCommitted), errors.Is(err, store.ErrRolledBack):
+		return problem(http.StatusConflict, "transaction-finished", "%v", err)
+	case errors.Is(err, store.ErrBusGone):
+		return problem(http.StatusConflict, "bus-gone", "%v; it can only be rolled back", err)
 	case errors.Is(err, bus.ErrReplay), errors.Is(err, bus.ErrSeek):
 		return problem(http.StatusBadRequest, "invalid-parameter", "%v", err)
 	case errors.Is(err, bus.ErrOrphaned):

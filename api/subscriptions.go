@@ -163,8 +163,11 @@ const maxControl = 1 << 20
 
 // readRequest decodes a JSON body strictly into req. Without a body, or when
 // req is nil, nothing is decoded; a body needs a JSON content type.
-func readRequest(c *gin.Context, req any) error {
-	buf, err := readBody(c.Request, maxControl)
+func readRequest(c *gin.Context, req any) error { return readLarge(c, req, maxControl) }
+
+// readLarge is readRequest with a limit of its own.
+func readLarge(c *gin.Context, req any, limit int64) error {
+	buf, err := readBody(c.Request, limit)
 	if err != nil {
 		return err
 	}

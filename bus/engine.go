@@ -41,6 +41,9 @@ type Options struct {
 	// DrainTimeout is how long Run waits, once its context is done, for
 	// attempts under way before it cancels them; default 5s.
 	DrainTimeout time.Duration
+	// Checker asks about transactions that are not answered; nil takes none
+	// with a checkURL.
+	Checker Checker
 }
 
 // Engine routes and delivers. Make it with New, give it a Plan with Apply,
@@ -52,15 +55,16 @@ type Engine struct {
 	metrics  *metrics
 	instance [instanceSize]byte
 
-	applying  sync.Mutex   // one Apply at a time
-	routing   sync.RWMutex // routers read-lock a batch; Apply locks to swap between batches
-	state     atomic.Pointer[state]
-	router    *router
-	deliverer *deliverer
-	keeper    *keeper
-	replays   *replayer
-	consumers sync.Map // store.SubscriptionID → *subscription, of broadcasts
-	closed    atomic.Bool
+	applying     sync.Mutex   // one Apply at a time
+	routing      sync.RWMutex // routers read-lock a batch; Apply locks to swap between batches
+	state        atomic.Pointer[state]
+	router       *router
+	deliverer    *deliverer
+	keeper       *keeper
+	replays      *replayer
+	transactions *transactionChecker
+	consumers    sync.Map // store.SubscriptionID → *subscription, of broadcasts
+	closed       atomic.Bool
 }
 
 // state is everything that a Plan decides. It is immutable.
@@ -113,6 +117,9 @@ func New(opts Options) (*Engine, error) {
 	if e.replays, err = newReplayer(e); err != nil {
 		return nil, err
 	}
+	if e.transactions, err = newTransactionChecker(e); err != nil {
+		return nil, fmt.Errorf("bus: transactions: %w", err)
+	}
 	e.store.Watch(watcher{e})
 	return e, nil
 }
@@ -148,6 +155,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	g.Go(func() error { e.keeper.run(ctx); return nil })
 	g.Go(func() error { e.sweepConsumers(ctx); return nil })
 	g.Go(func() error { e.replays.serve(ctx); return nil })
+	g.Go(func() error { e.transactions.serve(ctx); return nil })
 	e.deliverer.start(ctx)
 	e.kick()
 	err := g.Wait()

@@ -38,6 +38,7 @@ type metrics struct {
 
 	depth, inFlight, deadLetters, oldest, filterErrors, rules *prometheus.Desc
 	breakers, held, concurrency                               *prometheus.Desc
+	transactionsOpen, transactionsParked                      *prometheus.Desc
 	pullWaiting, replays                                      *prometheus.Desc
 	events, disk, owed, queued, waiting, up                   *prometheus.Desc
 
@@ -89,29 +90,31 @@ func newMetrics(e *Engine) *metrics {
 			Name: "switchyard_delivery_attempt_seconds", Help: "How long successful attempts took.", Buckets: latency}, []string{"target"}),
 		endToEnd: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "switchyard_delivery_latency_seconds", Help: "From an event's recording to its successful delivery.", Buckets: latency}),
-		publishFailed: counter("publish_failed_total", "Batches that the store did not take."),
-		routeErrors:   counter("route_errors_total", "Routing steps that failed and were tried again."),
-		replayScanned: counter("replay_events_read_total", "Events that replays have read from the log."),
-		replayQueued:  counter("replay_deliveries_queued_total", "Deliveries that replays and seeks have queued."),
-		replays:       desc("replays_running", "Replays under way, and seeks that queue events again."),
-		depth:         desc("queue_depth", "Deliveries not settled.", "target"),
-		inFlight:      desc("deliveries_in_flight", "Deliveries claimed and not settled.", "target"),
-		deadLetters:   desc("dead_letters", "Dead letters kept.", "target"),
-		oldest:        desc("queue_oldest_age_seconds", "Age of the oldest unsettled delivery.", "target"),
-		pullWaiting:   desc("pull_waiting", "Receives of pull targets that wait for a delivery.", "target"),
-		filterErrors:  desc("filter_errors_total", "Filter evaluations that failed, which do not match.", "bus"),
-		rules:         desc("rules", "Rules in force, by how the events that their filters match are found: indexed, mixed or scan.", "bus", "class"),
-		breakers:      desc("target_breaker_open", "1 while the target's circuit breaker is open or half-open, so that its deliveries wait.", "target"),
-		held:          desc("target_held", "1 while the target's deliveries wait because it asked for a pause (Retry-After).", "target"),
-		concurrency:   desc("target_concurrency", "Attempts that may be under way to the target at the same time, as adapted.", "target"),
-		events:        desc("store_events_total", "Events written to the log since the start."),
-		disk:          desc("store_disk_bytes", "Disk used by the store."),
-		owed:          desc("store_owed_bytes", "Bodies kept beyond retention because they are owed."),
-		queued:        desc("store_queue_records", "Deliveries in durable queues."),
-		waiting:       desc("store_scheduled", "Events that wait for their time."),
-		up:            desc("store_available", "1 while the store accepts events."),
-		enrich:        newEnrichMetrics(),
-		names:         map[string]map[string]string{"bus": {}, "target": {}, "rule": {}},
+		publishFailed:      counter("publish_failed_total", "Batches that the store did not take."),
+		routeErrors:        counter("route_errors_total", "Routing steps that failed and were tried again."),
+		replayScanned:      counter("replay_events_read_total", "Events that replays have read from the log."),
+		replayQueued:       counter("replay_deliveries_queued_total", "Deliveries that replays and seeks have queued."),
+		replays:            desc("replays_running", "Replays under way, and seeks that queue events again."),
+		transactionsOpen:   desc("transactions_open", "Transactions that wait for their commit or rollback, parked ones among them."),
+		transactionsParked: desc("transactions_parked", "Transactions that nobody is asked about any more; commit them or roll them back."),
+		depth:              desc("queue_depth", "Deliveries not settled.", "target"),
+		inFlight:           desc("deliveries_in_flight", "Deliveries claimed and not settled.", "target"),
+		deadLetters:        desc("dead_letters", "Dead letters kept.", "target"),
+		oldest:             desc("queue_oldest_age_seconds", "Age of the oldest unsettled delivery.", "target"),
+		pullWaiting:        desc("pull_waiting", "Receives of pull targets that wait for a delivery.", "target"),
+		filterErrors:       desc("filter_errors_total", "Filter evaluations that failed, which do not match.", "bus"),
+		rules:              desc("rules", "Rules in force, by how the events that their filters match are found: indexed, mixed or scan.", "bus", "class"),
+		breakers:           desc("target_breaker_open", "1 while the target's circuit breaker is open or half-open, so that its deliveries wait.", "target"),
+		held:               desc("target_held", "1 while the target's deliveries wait because it asked for a pause (Retry-After).", "target"),
+		concurrency:        desc("target_concurrency", "Attempts that may be under way to the target at the same time, as adapted.", "target"),
+		events:             desc("store_events_total", "Events written to the log since the start."),
+		disk:               desc("store_disk_bytes", "Disk used by the store."),
+		owed:               desc("store_owed_bytes", "Bodies kept beyond retention because they are owed."),
+		queued:             desc("store_queue_records", "Deliveries in durable queues."),
+		waiting:            desc("store_scheduled", "Events that wait for their time."),
+		up:                 desc("store_available", "1 while the store accepts events."),
+		enrich:             newEnrichMetrics(),
+		names:              map[string]map[string]string{"bus": {}, "target": {}, "rule": {}},
 	}
 }
 
@@ -235,7 +238,7 @@ func (m *metrics) collectors() []prometheus.Collector {
 }
 
 func (m *metrics) descs() []*prometheus.Desc {
-	return []*prometheus.Desc{m.depth, m.inFlight, m.deadLetters, m.oldest, m.pullWaiting, m.replays, m.filterErrors, m.rules,
+	return []*prometheus.Desc{m.depth, m.inFlight, m.deadLetters, m.oldest, m.pullWaiting, m.replays, m.transactionsOpen, m.transactionsParked, m.filterErrors, m.rules,
 		m.breakers, m.held, m.concurrency, m.events, m.disk, m.owed, m.queued, m.waiting, m.up}
 }
 
@@ -273,6 +276,9 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(m.up, available)
 	gauge(m.replays, float64(m.e.replays.running()))
+	open, parked := m.e.transactions.counts()
+	gauge(m.transactionsOpen, float64(open))
+	gauge(m.transactionsParked, float64(parked))
 }
 
 // collectQueues adds up the subscriptions of each target.

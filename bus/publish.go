@@ -72,6 +72,28 @@ func (e *Engine) Publish(ctx context.Context, batch []Publication, opts PublishO
 	if len(batch) == 0 {
 		return nil, nil
 	}
+	entries, err := e.entries(batch, opts)
+	if err != nil {
+		return nil, err
+	}
+	results, err := e.store.Append(ctx, entries)
+	if err != nil {
+		e.metrics.publishFailed.Inc()
+		return nil, fmt.Errorf("publish: %w", err)
+	}
+	for start := 0; start < len(batch); {
+		end, bytes, bus := start, 0, batch[start].Bus
+		for ; end < len(batch) && batch[end].Bus == bus; end++ {
+			bytes += batch[end].Event.Size()
+		}
+		e.metrics.published(bus, bytes, results[start:end])
+		start = end
+	}
+	return results, nil
+}
+
+// entries makes a batch what the store takes.
+func (e *Engine) entries(batch []Publication, opts PublishOptions) ([]store.Entry, error) {
 	now := time.Now()
 	st := e.state.Load()
 	entries := make([]store.Entry, len(batch))
@@ -97,20 +119,7 @@ func (e *Engine) Publish(ctx context.Context, batch []Publication, opts PublishO
 			Dedupe: event.DedupeKey(p.Event.Source(), p.Event.ID()), Window: window,
 		}
 	}
-	results, err := e.store.Append(ctx, entries)
-	if err != nil {
-		e.metrics.publishFailed.Inc()
-		return nil, fmt.Errorf("publish: %w", err)
-	}
-	for start := 0; start < len(batch); {
-		end, bytes, bus := start, 0, batch[start].Bus
-		for ; end < len(batch) && batch[end].Bus == bus; end++ {
-			bytes += batch[end].Event.Size()
-		}
-		e.metrics.published(bus, bytes, results[start:end])
-		start = end
-	}
-	return results, nil
+	return entries, nil
 }
 
 // accept finds the bus and checks the event's size against limit, 0 being the

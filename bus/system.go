@@ -20,8 +20,8 @@ func SystemPlan() BusPlan {
 	return BusPlan{MaxAge: 7 * 24 * time.Hour, MaxBytes: 64 << 20}
 }
 
-// The types of system events. Their subject is the target's name, their data
-// is JSON: see systemData.
+// The types of system events about targets. Their subject is the target's
+// name, their data is JSON: see systemData.
 const (
 	TypeBreakerOpened = "com.switchyard.target.breaker.opened"
 	TypeBreakerClosed = "com.switchyard.target.breaker.closed"
@@ -30,22 +30,26 @@ const (
 )
 
 const (
-	systemSource = "/switchyard/targets"
-	systemMost   = 10_000 // events that wait for the store
-	systemNames  = 100    // subscriptions that one event names
+	systemSource      = "/switchyard/targets"
+	transactionSource = "/switchyard/transactions"
+	systemMost        = 10_000 // events that wait for the store
+	systemNames       = 100    // subscriptions that one event names
 )
 
 // systemEvent is one before it is published.
 type systemEvent struct {
-	kind   string
-	target string
-	at     time.Time
-	data   systemData
+	kind        string
+	target      string
+	transaction string // it is about, in place of a target
+	at          time.Time
+	data        systemData
 }
 
 // systemData is the data of system events.
 type systemData struct {
-	Target string `json:"target"`
+	Target string `json:"target,omitempty"`
+	// Transaction is the id of one that was parked.
+	Transaction string `json:"transaction,omitempty"`
 	// Subscriptions were paused or resumed; at most the first 100 are named.
 	Subscriptions []string   `json:"subscriptions,omitempty"`
 	Reason        string     `json:"reason,omitempty"`
@@ -106,13 +110,17 @@ func (e *Engine) publishSystem(ctx context.Context, events []systemEvent) {
 // build makes the CloudEvent.
 func (s systemEvent) build() (*event.Event, error) {
 	s.data.Target = s.target
+	source, subject := systemSource, s.target
+	if s.transaction != "" {
+		source, subject = transactionSource, s.transaction
+	}
 	data, err := json.Marshal(s.data)
 	if err != nil {
 		return nil, err
 	}
 	b := event.NewBuilder()
 	for _, a := range [...][2]string{
-		{"id", rand.Text()}, {"source", systemSource}, {"type", s.kind}, {"subject", s.target},
+		{"id", rand.Text()}, {"source", source}, {"type", s.kind}, {"subject", subject},
 		{"time", s.at.UTC().Format(time.RFC3339Nano)}, {"datacontenttype", "application/json"},
 	} {
 		if err := b.Set(a[0], event.StringValue(a[1])); err != nil {

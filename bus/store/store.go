@@ -48,6 +48,7 @@ type Store interface {
 	Replays
 	DeadLetters
 	Schedule
+	Transactions
 	Catalog
 	Trace
 	Attempts

@@ -99,7 +99,8 @@ func newApp(ctx context.Context, f serveFlags, log *slog.Logger, out, errOut io.
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
-	a.engine, err = bus.New(bus.Options{Store: a.store, Logger: log, Registry: registry, DrainTimeout: stopAttempts})
+	check := &transactionCheck{listen: listen}
+	a.engine, err = bus.New(bus.Options{Store: a.store, Logger: log, Registry: registry, DrainTimeout: stopAttempts, Checker: check})
 	if err != nil {
 		return nil, err
 	}
@@ -108,6 +109,7 @@ func newApp(ctx context.Context, f serveFlags, log *slog.Logger, out, errOut io.
 		loader: loader, path: f.config, content: content, listen: listen, engine: a.engine, sources: a.sources,
 		log: log, out: out, errOut: errOut,
 	}
+	check.config = a.config
 	if err := a.config.start(ctx, file); err != nil {
 		return nil, err
 	}

@@ -320,12 +320,17 @@ func (p *progress) show(scanned, matched, at, last uint64) {
 	p.line("%d of %d events match; at #%d of #%d", matched, scanned, at, last)
 }
 
-// line writes it anew.
+// line writes the line anew: over the one before on a terminal, else below it.
 func (p *progress) line(format string, args ...any) {
-	if p.w != nil {
+	if p.w == nil {
+		return
+	}
+	if f, ok := p.w.(*os.File); ok && newProgress(f).w != nil {
 		fmt.Fprintf(p.w, "\r\x1b[K"+format, args...)
 		p.shown = true
+		return
 	}
+	fmt.Fprintf(p.w, format+"\n", args...)
 }
 
 // end takes the line away.

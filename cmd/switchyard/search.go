@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 
@@ -126,19 +125,6 @@ func search(cmd *cobra.Command, c *client, v url.Values, p *progress) (out api.S
 		return out, fmt.Errorf("%s: %w", c.server, err)
 	}
 	return out, fmt.Errorf("%s ended before it had answered; try again", c.server)
-}
-
-// line writes the line anew: over the one before on a terminal, else below it.
-func (p *progress) line(format string, args ...any) {
-	if p.w == nil {
-		return
-	}
-	if f, ok := p.w.(*os.File); ok && newProgress(f).w != nil {
-		fmt.Fprintf(p.w, "\r\x1b[K"+format, args...)
-		p.shown = true
-		return
-	}
-	fmt.Fprintf(p.w, format+"\n", args...)
 }
 
 func showFound(cmd *cobra.Command, found api.SearchResults) {

@@ -22,6 +22,7 @@ type appendCall struct {
 	results []store.Result
 	epoch   uint64
 	fired   []fired // for scheduled events whose time has come
+	commits uint64  // the transaction that it commits, 0 if none
 	barrier bool    // only waits for what is before it
 }
 
@@ -31,7 +32,7 @@ const maxPooled = 256 << 10
 func (c *appendCall) reset() {
 	clear(c.buses)
 	c.buses, c.found, c.dup = c.buses[:0], c.found[:0], c.dup[:0]
-	c.batch, c.results, c.fired, c.barrier = nil, nil, nil, false
+	c.batch, c.results, c.fired, c.commits, c.barrier = nil, nil, nil, 0, false
 	if c.buf = c.buf[:0]; cap(c.buf) > maxPooled {
 		c.buf = nil
 	}
@@ -47,10 +48,10 @@ func (s *Store) Append(ctx context.Context, batch []store.Entry) ([]store.Result
 	if len(batch) == 0 {
 		return nil, nil
 	}
-	return s.append(ctx, batch, nil)
+	return s.append(ctx, batch, nil, 0)
 }
 
-func (s *Store) append(ctx context.Context, batch []store.Entry, fired []fired) ([]store.Result, error) {
+func (s *Store) append(ctx context.Context, batch []store.Entry, fired []fired, transaction uint64) ([]store.Result, error) {
 	if err := s.state.err(); err != nil {
 		return nil, err
 	}
@@ -59,7 +60,7 @@ func (s *Store) append(ctx context.Context, batch []store.Entry, fired []fired) 
 		c.reset()
 		s.calls.Put(c)
 	}()
-	c.batch, c.fired = batch, fired
+	c.batch, c.fired, c.commits = batch, fired, transaction
 	if err := s.prepare(c); err != nil {
 		return nil, err
 	}
@@ -88,7 +89,7 @@ func (s *Store) appendError(err error) error {
 // prepare does what needs no order: it finds the buses, encodes the entries
 // and looks for duplicates in the state.
 func (s *Store) prepare(c *appendCall) error {
-	size := payloadHeader
+	size := payloadHeader + commitHeader
 	for i := range c.batch {
 		e := &c.batch[i]
 		if e.Event == nil {
@@ -111,7 +112,11 @@ func (s *Store) prepare(c *appendCall) error {
 	if cap(c.buf) < size {
 		c.buf = make([]byte, 0, size)
 	}
-	c.buf = appendPayloadHeader(c.buf[:0], len(c.batch))
+	if c.commits != 0 {
+		c.buf = appendCommitHeader(c.buf[:0], len(c.batch), c.commits)
+	} else {
+		c.buf = appendPayloadHeader(c.buf[:0], len(c.batch))
+	}
 	c.epoch = s.dedupe.epoch.Load()
 	now := s.sealed.Load() // seal looks whether what is found is fresh
 	for i := range c.batch {
@@ -160,7 +165,7 @@ func (s *Store) seal(g *seglog.Group) error {
 			e.Drop(err)
 			continue
 		}
-		if c.allVoid() {
+		if c.commits == 0 && c.allVoid() {
 			s.duplicates.Add(uint64(len(c.results)))
 			e.DropWithGroup(nil)
 		}
@@ -224,6 +229,9 @@ func (s *Store) sealEntry(c *appendCall, i int, e *entry, now int64) {
 		}
 		if dup {
 			e.setFlag(flagVoid)
+			if c.commits != 0 {
+				e.setSeq(k.seq) // for the answer
+			}
 			c.results[i] = store.Result{Sequence: k.seq, Duplicate: true, Scheduled: k.seq == 0}
 			return
 		}
@@ -301,6 +309,7 @@ func (s *Store) committed(g *seglog.Group) {
 		}
 		pos := ge.Position()
 		s.pending.pos = pos
+		s.pending.noteCommit(c.buf, nanos(s.opts.Clock()))
 		i := -1
 		_ = walkAll(c.buf, func(e *entry) error {
 			i++

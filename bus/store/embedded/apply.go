@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -19,6 +20,7 @@ type pending struct {
 	segments []segmentDone
 	known    []knownRow
 	sched    []schedNote
+	commits  []commitNote
 }
 
 type segmentDone struct {
@@ -42,7 +44,7 @@ const maxPending = 1 << 16
 // applyDelay lets groups gather before they are applied together.
 const applyDelay = 20 * time.Millisecond
 
-func (p *pending) size() int { return len(p.known) + len(p.sched) + len(p.buses) }
+func (p *pending) size() int { return len(p.known) + len(p.sched) + len(p.buses) + len(p.commits) }
 
 // note takes what the state must know of an entry besides its bus's numbers.
 func (p *pending) note(e *entry, b *bus) {
@@ -119,6 +121,10 @@ func (s *Store) apply() error {
 		b.mu.Unlock()
 	}
 	next := s.applyScheduled(batch, p.sched)
+	if err := s.applyCommits(batch, p.commits); err != nil {
+		s.state.fail(err) // what was taken from pending is not known any more
+		return errors.Join(s.state.err(), batch.Close())
+	}
 	_ = batch.Set(metaKey("covered"), be64(appendPosition(value[:0], p.pos), p.schedule), nil)
 	if err := s.state.commit(batch); err != nil {
 		return err

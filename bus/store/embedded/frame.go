@@ -11,8 +11,9 @@ import (
 
 // One Append is one frame of the log. Its payload, little endian:
 //
-//	0  uint8  kind (kindEvents)
+//	0  uint8  kind (kindEvents, kindCommit)
 //	1  uint32 number of entries
+//	5         with kindCommit: uint64 number of the transaction
 //
 // and for each entry
 //
@@ -33,7 +34,9 @@ import (
 // recorded and the schedule id.
 const (
 	kindEvents      = 1
+	kindCommit      = 2 // the events of a transaction, which it ends
 	payloadHeader   = 5
+	commitHeader    = 8
 	entryHeader     = 52
 	entryDue        = 24
 	maxVia          = 200
@@ -48,6 +51,20 @@ var errBadFrame = errors.New("a frame of the log is not what this program writes
 
 func appendPayloadHeader(dst []byte, entries int) []byte {
 	return binary.LittleEndian.AppendUint32(append(dst, kindEvents), uint32(entries))
+}
+
+// appendCommitHeader is the header of a frame that commits a transaction.
+func appendCommitHeader(dst []byte, entries int, transaction uint64) []byte {
+	dst = binary.LittleEndian.AppendUint32(append(dst, kindCommit), uint32(entries))
+	return binary.LittleEndian.AppendUint64(dst, transaction)
+}
+
+// transactionOf is the transaction that a frame commits, 0 if it commits none.
+func transactionOf(payload []byte) uint64 {
+	if len(payload) < payloadHeader+commitHeader || payload[0] != kindCommit {
+		return 0
+	}
+	return binary.LittleEndian.Uint64(payload[payloadHeader:])
 }
 
 // encodedSize is what appendEntry adds for e, at most.
@@ -143,10 +160,14 @@ type entries struct {
 }
 
 func parsePayload(payload []byte) (entries, error) {
-	if len(payload) < payloadHeader || payload[0] != kindEvents {
+	start := payloadHeader
+	if transactionOf(payload) != 0 {
+		start += commitHeader
+	}
+	if len(payload) < start || payload[0] != kindEvents && start == payloadHeader {
 		return entries{}, errBadFrame
 	}
-	return entries{payload[payloadHeader:], binary.LittleEndian.Uint32(payload[1:])}, nil
+	return entries{payload[start:], binary.LittleEndian.Uint32(payload[1:])}, nil
 }
 
 // next takes the next entry; ok is false after the last one.

@@ -37,6 +37,9 @@ const (
 	prefixObject   = 'c' // c kind 0 name                 → version, value
 	prefixBlock    = 'e' // e bus bucket segment offset   → least and greatest sequence
 	prefixLane     = 'Y' // Y run sub                     → laneRow: a replay's part of a subscription
+	prefixTx       = 'T' // T transaction                 → transactionRow
+	prefixTxEvents = 'U' // U transaction                 → its events, while it waits
+	prefixTxResult = 'V' // V transaction                 → what became of them
 	prefixBlocks   = 'f' // f segment bus                 → greatest sequence in that trace segment
 	prefixSummary  = 'u' // u bus chunk                    → a filter over the attributes of the chunk's events
 )

@@ -14,7 +14,7 @@ import (
 func (s *Store) recover() error {
 	s.tick.Store(1)
 	s.sealed.Store(nanos(s.opts.Clock()))
-	for _, load := range []func() error{s.loadMeta, s.loadBuses, s.loadSubs, s.loadLanes, s.loadLoose, s.loadRuns, s.loadJournal, s.openLog, s.loadSchedule, s.openTrace} {
+	for _, load := range []func() error{s.loadMeta, s.loadBuses, s.loadSubs, s.loadLanes, s.loadLoose, s.loadRuns, s.loadJournal, s.loadTransactions, s.openLog, s.loadSchedule, s.openTrace} {
 		if err := load(); err != nil {
 			return err
 		}
@@ -219,6 +219,7 @@ func (s *Store) replay(pos seglog.Position, payload []byte) error {
 	if err != nil {
 		return err
 	}
+	s.pending.noteCommit(payload, nanos(s.opts.Clock()))
 	s.pending.pos, s.pending.schedule, s.pending.mark = pos, s.lastSchedule, s.dedupe.mark()
 	if s.pending.size() >= maxPending/4 {
 		return s.applyPending()

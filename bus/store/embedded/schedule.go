@@ -155,7 +155,7 @@ func (s *Store) fireSome(now int64) (int, error) {
 	}
 	sc.mu.Unlock()
 	if err == nil && len(batch) > 0 {
-		_, err = s.append(context.Background(), batch, marks)
+		_, err = s.append(context.Background(), batch, marks, 0)
 	}
 	if err == nil {
 		err = s.applyPending()

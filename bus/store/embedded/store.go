@@ -175,12 +175,13 @@ type Store struct {
 	windowItems  atomic.Int64
 	records      atomic.Int64
 
-	deaths   atomic.Uint64
-	schedule schedule
-	fireMu   sync.Mutex // one fireDue at a time
-	trimMu   sync.Mutex
-	owedMu   sync.Mutex
-	owed     atomic.Int64
+	deaths       atomic.Uint64
+	schedule     schedule
+	transactions transactions
+	fireMu       sync.Mutex // one fireDue at a time
+	trimMu       sync.Mutex
+	owedMu       sync.Mutex
+	owed         atomic.Int64
 
 	catalogMu sync.Mutex
 	routings  sync.Pool

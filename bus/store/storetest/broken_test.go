@@ -54,6 +54,9 @@ type broken struct {
 	lose        func() // what a crash loses
 	undelivered func(ctx context.Context, bus store.BusID, q store.UndeliveredQuery) ([]uint64, uint64, error)
 	scan        func(ctx context.Context, bus store.BusID, q store.ScanQuery) (store.Scanned, error)
+	commitTx    func(ctx context.Context, id uint64) ([]store.TransactionEvent, error)
+	checkTx     func(ctx context.Context, id uint64, c store.Check) error
+	rollbackTx  func(ctx context.Context, id uint64) error
 }
 
 // or is f if it is set, else the model's method.

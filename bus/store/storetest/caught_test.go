@@ -497,6 +497,39 @@ func caughtBy() map[string][]string {
 		"fails when it is closed twice": {
 			"closing beside appends loses nothing that was acknowledged",
 		},
+		"commits the first event of a transaction only": {
+			"events of a transaction are unseen until it is committed, then all there",
+		},
+		"commits scheduled events of a transaction at once": {
+			"a transaction may hold scheduled events",
+		},
+		"commits into other buses what a dropped one lacks": {
+			"a transaction of a dropped bus cannot be committed, only rolled back",
+		},
+		"never parks a transaction": {
+			"how far asking about a transaction is survives, and parks it in the end",
+		},
+		"forgets open transactions when it is closed": {
+			"transactions survive reopening, open and finished",
+		},
+		"forgets open transactions in a crash": {
+			"transactions survive a crash at every step",
+		},
+		"remembers every transaction": {
+			"the newest finished transactions are remembered and no more",
+		},
+		"commits a transaction again": {
+			"a commit that is repeated answers the same and records nothing",
+		},
+		"commits what was rolled back": {
+			"events of a transaction that is rolled back never come",
+		},
+		"does not deduplicate a transaction": {
+			"a transaction is deduplicated when it is committed",
+		},
+		"rolls back nothing": {
+			"events of a transaction that is rolled back never come",
+		},
 		"queues replayed deliveries as live ones": {
 			"a replay queues events again, marked, under ids of their own",
 		},

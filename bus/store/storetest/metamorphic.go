@@ -60,6 +60,8 @@ func operations(seed uint64, steps int) []operation {
 		{2, (*pairing).reopen},
 		{2, (*pairing).crash},
 		{3, (*pairing).object},
+		{3, (*pairing).openTransaction},
+		{3, (*pairing).endTransaction},
 		{2, (*pairing).openReplay},
 		{7, (*pairing).feedReplay},
 		{1, (*pairing).dropReplay},

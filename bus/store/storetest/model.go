@@ -47,6 +47,9 @@ type modelState struct {
 	traces    map[place][]*modelDelivery // what happened to each event's deliveries
 	objects   map[objectKey]store.Object
 	replays   map[uint32][]*modelPart
+
+	transactions    []*modelTransaction // in order of id
+	lastTransaction uint64
 }
 
 // place is one event's place in a bus.

@@ -9,7 +9,7 @@ import (
 )
 
 func mutants() []mutant {
-	return slices.Concat(logMutants(), scheduleMutants(), queueMutants(), subscriptionMutants(), deadMutants(), retentionMutants(), otherMutants(), replayMutants(), searchMutants())
+	return slices.Concat(logMutants(), scheduleMutants(), queueMutants(), subscriptionMutants(), deadMutants(), retentionMutants(), otherMutants(), replayMutants(), searchMutants(), transactionMutants())
 }
 
 func TestEveryMutantIsCaughtAndEveryCheckCatchesOne(t *testing.T) {
@@ -69,7 +69,8 @@ func beyond() []string {
 		"lists attempts of the oldest event first", "lists attempts without what is known of a failure",
 		"lists attempts of every subscription", // no operation lists attempts
 		"goes on after Close", "lets those wait who wait when it is closed", "fails when it is closed twice",
-		"lets a replay go first",
+		"lets a replay go first", "commits into other buses what a dropped one lacks", "remembers every transaction",
+		"commits scheduled events of a transaction at once",
 	}
 }
 
@@ -79,7 +80,7 @@ func TestMetamorphicCatchesMutants(t *testing.T) {
 			continue
 		}
 		t.Run(m.name, func(t *testing.T) {
-			for seed := range uint64(20) {
+			for seed := range uint64(40) {
 				if tr, _ := play(t, openBroken(m.how), operations(seed, 300)); tr.Failed() {
 					return
 				}

@@ -34,7 +34,7 @@ func checks() (all []check) {
 		logChecks(), readChecks(), dedupeChecks(), scheduleChecks(),
 		queueChecks(), claimChecks(), reopenChecks(), orderChecks(),
 		subscriptionChecks(), pauseChecks(), deadChecks(), retentionChecks(),
-		replayChecks(), seekChecks(),
+		replayChecks(), seekChecks(), transactionChecks(),
 		catalogChecks(), traceChecks(), lifeChecks(), searchChecks(),
 	} {
 		all = append(all, group...)

@@ -73,6 +73,13 @@ func (u *undelivered) of(sub *subscription) error {
 			return err
 		}
 	}
+	for _, l := range sub.lanes {
+		if l.queue != sub { // replayed deliveries have queues of their own
+			if err := u.of(l.queue); err != nil {
+				return err
+			}
+		}
+	}
 	if u.q.Dead && sub.counts.dead > 0 {
 		return u.rows(prefixDeadID, sub.id)
 	}

@@ -41,6 +41,9 @@ type Options struct {
 	// DrainTimeout is how long Run waits, once its context is done, for
 	// attempts under way before it cancels them; default 5s.
 	DrainTimeout time.Duration
+	// MemoryUsed measures what Limits.Memory bounds, in bytes; nil asks the Go
+	// runtime what the process needs, garbage left out.
+	MemoryUsed func() int64
 }
 
 // Engine routes and delivers. Make it with New, give it a Plan with Apply,
@@ -59,6 +62,7 @@ type Engine struct {
 	deliverer *deliverer
 	keeper    *keeper
 	replays   *replayer
+	pressure  *pressure
 	consumers sync.Map // store.SubscriptionID → *subscription, of broadcasts
 	closed    atomic.Bool
 }
@@ -104,6 +108,7 @@ func New(opts Options) (*Engine, error) {
 		return nil, err
 	}
 	e.state.Store(&state{})
+	e.pressure = newPressure(e)
 	e.router = newRouter(e)
 	e.deliverer = newDeliverer(e)
 	var err error
@@ -148,6 +153,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	g.Go(func() error { e.keeper.run(ctx); return nil })
 	g.Go(func() error { e.sweepConsumers(ctx); return nil })
 	g.Go(func() error { e.replays.serve(ctx); return nil })
+	g.Go(func() error { e.pressure.run(ctx); return nil })
 	e.deliverer.start(ctx)
 	e.kick()
 	err := g.Wait()

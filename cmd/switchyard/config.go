@@ -207,6 +207,12 @@ func (m *manager) plan(cfg *configs.Config) (bus.Plan, error) {
 	return plan, errors.Join(errs...)
 }
 
+// atStart is what of the server's settings only a start takes over.
+func atStart(s configs.Server) configs.Server {
+	s.Limits = configs.Limits{Waiting: s.Limits.Waiting}
+	return s
+}
+
 // serverLimits fills in the limit on memory: 90% of the Go runtime's, if that
 // is set, so that publishing is refused before the collector works all the time.
 func serverLimits(l configs.Limits) bus.Limits {
@@ -279,8 +285,8 @@ func (m *manager) reload(ctx context.Context) {
 				m.log.Error("the configuration was not reloaded; the old one stays in force", "path", m.path, "error", err)
 				return
 			}
-			if file.Server != m.file.Server {
-				m.log.Warn("server.listen and server.data take effect after a restart only", "path", m.path)
+			if atStart(file.Server) != atStart(m.file.Server) {
+				m.log.Warn("server.listen, server.data and server.limits.waiting take effect after a restart only", "path", m.path)
 			}
 			m.file = file
 			m.log.Info("configuration reloaded", "path", m.path, "buses", len(merged.Buses), "sources", len(merged.Sources),

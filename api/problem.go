@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -21,6 +23,17 @@ type Problem struct {
 	Status int            `json:"status" doc:"The HTTP status."`
 	Detail string         `json:"detail" doc:"What went wrong, where, and what to do."`
 	Errors []ProblemField `json:"errors,omitempty" doc:"One entry for each field at fault."`
+	Limit  *ProblemLimit  `json:"limit,omitempty" doc:"The limit that was reached."`
+
+	retryAfter time.Duration // of a 429 or 503; 0 is a second
+}
+
+// ProblemLimit is the limit that made Switchyard refuse a publication.
+type ProblemLimit struct {
+	Name  string `json:"name" doc:"waiting, memory, disk, diskReserve, owed, depth or age."`
+	Bus   string `json:"bus,omitempty" doc:"The bus whose limit it is; absent for one of the whole server."`
+	Value int64  `json:"value" doc:"What was measured: bytes, deliveries for depth, seconds for age."`
+	Bound int64  `json:"bound" doc:"The limit on it."`
 }
 
 // ProblemField is one field at fault.
@@ -57,7 +70,7 @@ func fail(c *gin.Context, err error) {
 // writeProblem writes p as the answer.
 func writeProblem(w http.ResponseWriter, p *Problem) {
 	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {
-		w.Header().Set("Retry-After", "1")
+		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(p.retryAfter.Round(time.Second)/time.Second))))
 	}
 	body, err := json.Marshal(p)
 	if err != nil {
@@ -76,6 +89,7 @@ func asProblem(err error) *Problem {
 		refused *bus.PublicationError
 		compile *rules.CompileError
 		tooBig  *http.MaxBytesError
+		limit   *store.LimitError
 	)
 	switch {
 	case errors.As(err, &p):
@@ -88,6 +102,8 @@ func asProblem(err error) *Problem {
 		return problem(decode.Status, kind, "%v; nothing was stored", decode).with(decode.Pointer(), decode.Reason)
 	case errors.As(err, &refused):
 		return publicationProblem(refused)
+	case errors.As(err, &limit):
+		return limitProblem(limit)
 	case errors.As(err, &compile):
 		p := problem(http.StatusBadRequest, "invalid-filter", "the filter does not compile: %v", err)
 		for _, err := range each(err) {
@@ -134,6 +150,19 @@ func asProblem(err error) *Problem {
 		return problem(http.StatusServiceUnavailable, "unavailable", "%v; nothing of this request was acknowledged, try again", err)
 	}
 	return problem(http.StatusInternalServerError, "internal", "%v", err)
+}
+
+// limitProblem says which limit was reached: 429 if the publisher can wait it
+// out, 503 if the server lacks something.
+func limitProblem(e *store.LimitError) *Problem {
+	status := http.StatusServiceUnavailable
+	if e.Busy {
+		status = http.StatusTooManyRequests
+	}
+	p := problem(status, "limit", "%v; nothing was stored, try again later", e)
+	p.Limit = &ProblemLimit{Name: e.Limit, Bus: e.Bus, Value: e.Value, Bound: e.Bound}
+	p.retryAfter = e.RetryAfter
+	return p
 }
 
 // each is the errors that were joined to one.

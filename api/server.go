@@ -190,7 +190,7 @@ type Health struct {
 
 // readyz says whether events are accepted.
 func (s *Server) readyz(c *gin.Context) {
-	err := errors.Join(s.opts.Engine.Store().Err(), s.opts.Ready())
+	err := errors.Join(s.opts.Engine.Store().Err(), s.opts.Engine.Refusing(), s.opts.Ready())
 	if s.stopped.Load() {
 		err = errors.Join(err, errors.New("shutting down"))
 	}

@@ -44,6 +44,9 @@ type Options struct {
 	// Checker asks about transactions that are not answered; nil takes none
 	// with a checkURL.
 	Checker Checker
+	// MemoryUsed measures what Limits.Memory bounds, in bytes; nil asks the Go
+	// runtime what the process needs, garbage left out.
+	MemoryUsed func() int64
 }
 
 // Engine routes and delivers. Make it with New, give it a Plan with Apply,
@@ -63,6 +66,7 @@ type Engine struct {
 	keeper       *keeper
 	replays      *replayer
 	transactions *transactionChecker
+	pressure     *pressure
 	consumers    sync.Map // store.SubscriptionID → *subscription, of broadcasts
 	closed       atomic.Bool
 }
@@ -108,6 +112,7 @@ func New(opts Options) (*Engine, error) {
 		return nil, err
 	}
 	e.state.Store(&state{})
+	e.pressure = newPressure(e)
 	e.router = newRouter(e)
 	e.deliverer = newDeliverer(e)
 	var err error
@@ -156,6 +161,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	g.Go(func() error { e.sweepConsumers(ctx); return nil })
 	g.Go(func() error { e.replays.serve(ctx); return nil })
 	g.Go(func() error { e.transactions.serve(ctx); return nil })
+	g.Go(func() error { e.pressure.run(ctx); return nil })
 	e.deliverer.start(ctx)
 	e.kick()
 	err := g.Wait()

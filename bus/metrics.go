@@ -33,6 +33,7 @@ type metrics struct {
 	attemptSeconds                                 *prometheus.HistogramVec
 	endToEnd                                       prometheus.Histogram
 	publishFailed, routeErrors                     prometheus.Counter
+	refused                                        *prometheus.CounterVec // by bus and limit
 	replayScanned, replayQueued                    prometheus.Counter
 	enrich                                         enrichMetrics
 
@@ -40,6 +41,7 @@ type metrics struct {
 	breakers, held, concurrency                               *prometheus.Desc
 	transactionsOpen, transactionsParked                      *prometheus.Desc
 	pullWaiting, replays                                      *prometheus.Desc
+	limitUsed, limitBound, pending                            *prometheus.Desc
 	events, disk, owed, queued, waiting, up                   *prometheus.Desc
 
 	mu     sync.Mutex
@@ -90,6 +92,11 @@ func newMetrics(e *Engine) *metrics {
 			Name: "switchyard_delivery_attempt_seconds", Help: "How long successful attempts took.", Buckets: latency}, []string{"target"}),
 		endToEnd: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "switchyard_delivery_latency_seconds", Help: "From an event's recording to its successful delivery.", Buckets: latency}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "switchyard_publish_refused_total",
+			Help: "Batches refused because a limit was reached, by the first bus of the batch that it holds for."}, []string{"bus", "limit"}),
+		limitUsed:          desc("limit_used", "What a limit on publishing is on, as measured: bytes, deliveries or seconds; bus is empty for a limit of the server.", "bus", "limit"),
+		limitBound:         desc("limit_bound", "The limit that is set; publishing is refused from there on.", "bus", "limit"),
+		pending:            desc("store_waiting_bytes", "Events that wait for the log to be synced."),
 		publishFailed:      counter("publish_failed_total", "Batches that the store did not take."),
 		routeErrors:        counter("route_errors_total", "Routing steps that failed and were tried again."),
 		replayScanned:      counter("replay_events_read_total", "Events that replays have read from the log."),
@@ -233,13 +240,14 @@ func (m *metrics) leases(spec *subscriptionSpec, event string, n int) {
 func (m *metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{m.received, m.receivedBytes, m.duplicates, m.scheduled, m.routedEvents, m.matchedTotal,
 		m.deliveredTotal, m.retriedTotal, m.deadTotal, m.expiredTotal, m.openedTotal, m.pullLeases, m.attemptSeconds, m.endToEnd,
-		m.publishFailed, m.routeErrors, m.replayScanned, m.replayQueued,
+		m.publishFailed, m.refused, m.routeErrors, m.replayScanned, m.replayQueued,
 		m.enrich.calls, m.enrich.hits, m.enrich.failures, m.enrich.seconds}
 }
 
 func (m *metrics) descs() []*prometheus.Desc {
 	return []*prometheus.Desc{m.depth, m.inFlight, m.deadLetters, m.oldest, m.pullWaiting, m.replays, m.transactionsOpen, m.transactionsParked, m.filterErrors, m.rules,
-		m.breakers, m.held, m.concurrency, m.events, m.disk, m.owed, m.queued, m.waiting, m.up}
+		m.breakers, m.held, m.concurrency, m.events, m.disk, m.owed, m.queued, m.waiting, m.up,
+		m.limitUsed, m.limitBound, m.pending}
 }
 
 // Describe implements prometheus.Collector.
@@ -270,6 +278,8 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	gauge(m.owed, float64(stats.OwedBytes))
 	gauge(m.queued, float64(stats.QueuedRecords))
 	gauge(m.waiting, float64(stats.Scheduled))
+	gauge(m.pending, float64(stats.WaitingBytes))
+	m.e.pressure.collect(gauge)
 	available := 1.0
 	if m.e.store.Err() != nil {
 		available = 0

@@ -20,6 +20,7 @@ type Plan struct {
 	Buses   map[string]BusPlan
 	Rules   map[string]RulePlan
 	Targets map[string]TargetPlan
+	Limits  Limits // on the whole server
 }
 
 // BusPlan is one bus.
@@ -28,6 +29,7 @@ type BusPlan struct {
 	MaxBytes     int64         // retention by size; 0 is unlimited
 	Dedupe       time.Duration // dedupe window; 0 does not deduplicate
 	MaxEventSize int           // bytes per event; 0 is DefaultMaxEventSize
+	Limits       BusLimits     // above which publishing to it is refused
 }
 
 // DefaultMaxEventSize is a bus's limit on one event, in bytes, unless its plan
@@ -125,6 +127,7 @@ func (e *Engine) Apply(ctx context.Context, plan Plan) error {
 		end()
 	}
 	err = e.orphan(ctx)
+	e.pressure.changed()
 	e.kick()
 	return err
 }

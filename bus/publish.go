@@ -67,7 +67,8 @@ func (e *PublicationError) Unwrap() error { return e.Err }
 // Publish keeps a batch of events, all of it or nothing, also across buses,
 // and returns once it is on stable storage. Results are in order of the batch.
 // A *PublicationError names what cannot be accepted; an error that wraps
-// store.ErrUnavailable may pass.
+// store.ErrUnavailable may pass, and a *store.LimitError in it says which limit
+// was reached.
 func (e *Engine) Publish(ctx context.Context, batch []Publication, opts PublishOptions) ([]store.Result, error) {
 	if len(batch) == 0 {
 		return nil, nil
@@ -79,6 +80,7 @@ func (e *Engine) Publish(ctx context.Context, batch []Publication, opts PublishO
 	results, err := e.store.Append(ctx, entries)
 	if err != nil {
 		e.metrics.publishFailed.Inc()
+		e.pressure.count(batch[0].Bus, err)
 		return nil, fmt.Errorf("publish: %w", err)
 	}
 	for start := 0; start < len(batch); {
@@ -118,6 +120,9 @@ func (e *Engine) entries(batch []Publication, opts PublishOptions) ([]store.Entr
 			Bus: b.id, Event: p.Event, Via: opts.Via, Due: due,
 			Dedupe: event.DedupeKey(p.Event.Source(), p.Event.ID()), Window: window,
 		}
+	}
+	if err := e.pressure.refuses(batch); err != nil {
+		return nil, fmt.Errorf("publish: %w", err)
 	}
 	return entries, nil
 }
@@ -181,6 +186,9 @@ func checkExpiry(ev *event.Event) error {
 // PublishDelivery implements targets.Publisher: it publishes a delivery's
 // event to another bus, once for each delivery id.
 func (e *Engine) PublishDelivery(ctx context.Context, bus string, d *targets.Delivery) error {
+	if err := e.pressure.holds(bus); err != nil {
+		return err
+	}
 	return e.publishOwn(ctx, bus, store.Entry{Event: d.Event}, "delivery/"+d.ID, d)
 }
 
@@ -195,12 +203,16 @@ func (e *Engine) publishReply(ctx context.Context, bus string, d *targets.Delive
 	if err != nil {
 		return &targets.Permanent{Err: err}
 	}
+	if err := e.pressure.holds(bus); err != nil {
+		return err
+	}
 	return e.publishOwn(ctx, bus, store.Entry{Event: d.Reply, Due: due}, "reply/"+d.ID, d)
 }
 
 // publishOwn publishes what Switchyard itself makes of a delivery,
 // deduplicated on identity: entry has the event, and when it is due. What was
-// chained too often to go on to another bus is refused.
+// chained too often to go on to another bus is refused. Limits are not looked
+// at, for a dead letter is published to its bus once or never.
 func (e *Engine) publishOwn(ctx context.Context, bus string, entry store.Entry, identity string, d *targets.Delivery) error {
 	if int(d.Hops)+1 > e.opts.MaxHops {
 		return targets.Permanentf("the event was chained through %d buses already; rules seem to send it in a loop", d.Hops)

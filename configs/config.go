@@ -60,6 +60,21 @@ type Config struct {
 type Server struct {
 	Listen string `yaml:"listen" doc:"The address of the HTTP API: host:port. Anything but loopback needs authentication to be configured, or --insecure."`
 	Data   string `yaml:"data" doc:"The folder that events are kept in; in a file, relative to that file's folder."`
+	Limits Limits `yaml:"limits" doc:"Above which publishing to any bus is refused, with 429 or 503 and Retry-After, before anything breaks (operating.md)."`
+}
+
+// Limits bound what the whole server takes.
+type Limits struct {
+	Waiting component.Size `yaml:"waiting" doc:"The most bytes of events that wait for the disk to sync (429). It takes effect at a start."`
+	Memory  component.Size `yaml:"memory" doc:"The most memory that the process may need, garbage left out (503); absent, it is 90% of GOMEMLIMIT if that is set, else there is no limit."`
+	Disk    component.Size `yaml:"disk" doc:"The most disk that the store may use (503); absent, only the reserve of free space counts."`
+	Owed    component.Size `yaml:"owed" doc:"The most bytes of events that are kept beyond the retention of their bus because they are owed or dead letters (503); absent, there is no limit."`
+}
+
+// BusLimits bound what waits to be delivered from a bus.
+type BusLimits struct {
+	Depth int                `yaml:"depth" doc:"The most deliveries that the subscriptions of the bus may owe together; absent, there is no limit."`
+	Age   component.Duration `yaml:"age" doc:"How long the oldest of these may have been due; absent, there is no limit."`
 }
 
 // Network says where targets may connect to.
@@ -102,6 +117,7 @@ type Bus struct {
 	Dedupe       component.Duration `yaml:"dedupe" doc:"How long the source and id of an event are remembered, so that a repeat is stored once; 0s stores repeats."`
 	MaxEventSize component.Size     `yaml:"maxEventSize" doc:"The largest event that is accepted."`
 	ScanRules    int                `yaml:"scanRules" doc:"How many rules may have filters that no index finds, so that they are evaluated on every event of the bus; more are an error."`
+	Limits       BusLimits          `yaml:"limits" doc:"Above which publishing to this bus is refused, with 429 and Retry-After."`
 
 	Origin Origin `yaml:"-"`
 }
@@ -253,7 +269,7 @@ const (
 )
 
 func defaultServer() Server {
-	return Server{Listen: "127.0.0.1:8080", Data: "./data"}
+	return Server{Listen: "127.0.0.1:8080", Data: "./data", Limits: Limits{Waiting: 64 << 20}}
 }
 
 func defaultBus() Bus {

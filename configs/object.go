@@ -135,6 +135,12 @@ func (d *document) bus(o *object, n *yaml.Node, path keyPath) Bus {
 	if b.ScanRules < 0 {
 		d.reportBelow(n, path, "it cannot be negative; 0 allows no such rule", "scanRules")
 	}
+	if b.Limits.Depth < 0 {
+		d.reportBelow(n, path, "it cannot be negative; leave it out for no limit", "limits", "depth")
+	}
+	if b.Limits.Age < 0 {
+		d.reportBelow(n, path, "it cannot be negative; leave it out for no limit", "limits", "age")
+	}
 	return b
 }
 

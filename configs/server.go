@@ -17,6 +17,9 @@ func (d *document) decodeServer(n *yaml.Node, s *Server) {
 			d.reportf(listen, pathOf("server", "listen"), "%s is not an address to listen on; write host:port, such as 127.0.0.1:8080", quote(s.Listen))
 		}
 	}
+	if s.Limits.Waiting <= 0 {
+		d.reportBelow(n, pathOf("server"), "it must be more than 0, such as 64MiB", "limits", "waiting")
+	}
 	if _, data := child(n, "data"); !isNull(data) {
 		if s.Data == "" {
 			d.report(data, pathOf("server", "data"), "it must name a folder")

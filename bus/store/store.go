@@ -492,4 +492,5 @@ type Stats struct {
 	OwedBytes     int64 // bodies kept beyond retention because they are owed
 	QueuedRecords int64 // deliveries in durable queues
 	WindowBytes   int64 // bodies held in memory for deliveries
+	WaitingBytes  int64 // events that wait for the log to be synced
 }

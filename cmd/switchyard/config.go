@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"os"
+	"runtime/debug"
 	"sort"
 	"strconv"
 	"strings"
@@ -148,10 +150,12 @@ func (m *manager) plan(cfg *configs.Config) (bus.Plan, error) {
 		Rules:   make(map[string]bus.RulePlan, len(cfg.Rules)),
 		Targets: make(map[string]bus.TargetPlan, len(cfg.Targets)),
 	}
+	plan.Limits = serverLimits(cfg.Server.Limits)
 	for name, b := range cfg.Buses {
 		plan.Buses[name] = bus.BusPlan{
 			MaxAge: time.Duration(b.Retention.Age), MaxBytes: int64(b.Retention.Size),
 			Dedupe: time.Duration(b.Dedupe), MaxEventSize: int(b.MaxEventSize),
+			Limits: bus.BusLimits{Depth: int64(b.Limits.Depth), Age: b.Limits.Age.Std()},
 		}
 	}
 	dial := guardedDial(cfg.Network, m.listen)
@@ -201,6 +205,22 @@ func (m *manager) plan(cfg *configs.Config) (bus.Plan, error) {
 		closeNew(old, plan)
 	}
 	return plan, errors.Join(errs...)
+}
+
+// atStart is what of the server's settings only a start takes over.
+func atStart(s configs.Server) configs.Server {
+	s.Limits = configs.Limits{Waiting: s.Limits.Waiting}
+	return s
+}
+
+// serverLimits fills in the limit on memory: 90% of the Go runtime's, if that
+// is set, so that publishing is refused before the collector works all the time.
+func serverLimits(l configs.Limits) bus.Limits {
+	memory := int64(l.Memory)
+	if soft := debug.SetMemoryLimit(-1); memory == 0 && soft != math.MaxInt64 {
+		memory = soft / 10 * 9
+	}
+	return bus.Limits{Memory: memory, Disk: int64(l.Disk), Owed: int64(l.Owed)}
 }
 
 // closeNew closes the targets that were built for a plan that is not used.
@@ -265,8 +285,8 @@ func (m *manager) reload(ctx context.Context) {
 				m.log.Error("the configuration was not reloaded; the old one stays in force", "path", m.path, "error", err)
 				return
 			}
-			if file.Server != m.file.Server {
-				m.log.Warn("server.listen and server.data take effect after a restart only", "path", m.path)
+			if atStart(file.Server) != atStart(m.file.Server) {
+				m.log.Warn("server.listen, server.data and server.limits.waiting take effect after a restart only", "path", m.path)
 			}
 			m.file = file
 			m.log.Info("configuration reloaded", "path", m.path, "buses", len(merged.Buses), "sources", len(merged.Sources),

@@ -66,7 +66,7 @@ func (s *Store) append(ctx context.Context, batch []store.Entry, fired []fired, 
 	}
 	results := make([]store.Result, len(batch))
 	c.results = results
-	c.entry.Payload, c.entry.Ctx = c.buf, c
+	c.entry.Payload, c.entry.Ctx, c.entry.NoWait = c.buf, c, fired == nil
 	if _, err := s.log.Append(ctx, &c.entry); err != nil {
 		return nil, s.appendError(err)
 	}
@@ -80,6 +80,9 @@ func (s *Store) appendError(err error) error {
 		return store.ErrClosed
 	case errors.Is(err, seglog.ErrFailed):
 		return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	case errors.Is(err, seglog.ErrFull):
+		return &store.LimitError{Limit: "waiting", Value: s.log.PendingBytes(), Bound: s.opts.MaxWaiting, Busy: true, RetryAfter: time.Second,
+			Reason: fmt.Sprintf("events of more than %d bytes would wait for the disk to sync; publish more slowly", s.opts.MaxWaiting)}
 	case errors.Is(err, seglog.ErrTooLarge):
 		return fmt.Errorf("a batch may have %d bytes at most: %w", s.log.MaxPayload(), err)
 	}
@@ -446,8 +449,8 @@ func (d *diskGuard) check() error {
 	case err != nil:
 		d.err = nil // not known: let the write itself tell
 	case free < d.reserve:
-		d.err = fmt.Errorf("%d MiB are free on the disk, less than the reserve of %d MiB; free some space: %w",
-			free>>20, d.reserve>>20, store.ErrUnavailable)
+		d.err = &store.LimitError{Limit: "diskReserve", Value: int64(free), Bound: int64(d.reserve), RetryAfter: 5 * time.Second,
+			Reason: fmt.Sprintf("%d MiB are free on the disk, less than the reserve of %d MiB; free some space", free>>20, d.reserve>>20)}
 	default:
 		d.err = nil
 	}

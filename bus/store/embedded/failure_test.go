@@ -157,7 +157,8 @@ func TestPublishesAreRefusedAboveTheDiskReserve(t *testing.T) {
 	refused := false
 	for range 2 * diskGroups {
 		if _, err := s.Append(ctx, e); err != nil {
-			if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "reserve") {
+			var limit *store.LimitError
+			if !errors.Is(err, store.ErrUnavailable) || !errors.As(err, &limit) || limit.Limit != "diskReserve" || limit.Bound != 1<<20 {
 				t.Errorf("got %v", err)
 			}
 			refused = true

@@ -160,7 +160,7 @@ func (s *Store) openLog() error {
 	s.log = nil
 	log, err := seglog.Open(seglog.Options{
 		FS: s.opts.FS, Dir: s.opts.FS.PathJoin(s.opts.Dir, "log"), SegmentSize: s.opts.SegmentSize,
-		ReadAhead: 256 << 10, MaxPendingBytes: 32 << 20,
+		ReadAhead: 256 << 10, MaxPendingBytes: s.opts.MaxWaiting,
 		Reserve: s.reserve, Seal: s.seal, Committed: s.committed, Failed: s.failed,
 		FsyncDuration: func(d time.Duration) {
 			s.fsyncs.Add(1)

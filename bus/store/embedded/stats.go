@@ -23,5 +23,6 @@ func (s *Store) Stats() store.Stats {
 		OwedBytes:     s.owed.Load(),
 		QueuedRecords: s.records.Load(),
 		WindowBytes:   s.windowBytes.Load(),
+		WaitingBytes:  s.log.PendingBytes(),
 	}
 }

@@ -56,6 +56,10 @@ type Options struct {
 	// default 256 MiB, negative for none. A file system that does not tell is
 	// trusted.
 	DiskReserve int64
+	// MaxWaiting bounds the bytes of events that wait for the log to be
+	// synced; an Append above it is refused with a *store.LimitError, unless
+	// nothing else waits. Default 64 MiB.
+	MaxWaiting int64
 	// DeadRetention is how long dead letters are kept; default 30 days,
 	// negative for ever.
 	DeadRetention time.Duration
@@ -99,6 +103,7 @@ func (o *Options) withDefaults() error {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	setDefault(&o.SegmentSize, 64<<20)
+	setDefault(&o.MaxWaiting, 64<<20)
 	setDefault(&o.DiskReserve, 256<<20)
 	setDefault(&o.DeadRetention, 30*24*time.Hour)
 	setDefault(&o.WindowPerSubscription, 1024)

@@ -254,6 +254,9 @@ func TestAppendWaitsForRoomAndObeysItsContext(t *testing.T) {
 	if _, err := l.AppendBytes(ctx, nil); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
+	if _, err := l.Append(t.Context(), &Entry{Payload: make([]byte, 70), NoWait: true}); !errors.Is(err, ErrFull) {
+		t.Fatal(err)
+	}
 	go func() {
 		waits <- l.AppendAsync(t.Context(), &Entry{Payload: make([]byte, 70)}, func(_ Position, err error) { answered <- err })
 	}()

@@ -12,6 +12,9 @@ type Entry struct {
 	Payload []byte
 	// Ctx is the caller's own, for its hooks.
 	Ctx any
+	// NoWait answers ErrFull where Append would wait for room below
+	// MaxPendingBytes.
+	NoWait bool
 
 	pos  Position
 	err  error
@@ -52,7 +55,7 @@ type Group struct {
 
 // Append writes e and returns its position once it is durable (with NoSync: written). An
 // error of ctx means that e was not and will not be written; once the appender has taken e,
-// Append waits for the write whatever ctx says. Other errors: ErrTooLarge, ErrClosed, those
+// Append waits for the write whatever ctx says. Other errors: ErrTooLarge, ErrFull, ErrClosed, those
 // matching ErrFailed, and those of the hooks. An entry dropped by Seal is answered with the
 // zero Position and the error given there, which may be nil.
 func (l *Log) Append(ctx context.Context, e *Entry) (Position, error) {
@@ -104,6 +107,10 @@ func (l *Log) enqueue(ctx context.Context, e *Entry) (*Group, chan struct{}, err
 		}
 		if l.pending == 0 || l.pending+e.size <= l.opts.MaxPendingBytes {
 			break
+		}
+		if e.NoWait {
+			l.mu.Unlock()
+			return nil, nil, ErrFull
 		}
 		if l.space == nil {
 			l.space = make(chan struct{})
@@ -168,6 +175,13 @@ func (l *Log) freeSpace() {
 		close(l.space)
 		l.space = nil
 	}
+}
+
+// PendingBytes is the size of what waits for the appender or is being written.
+func (l *Log) PendingBytes() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.pending
 }
 
 // AppendBytes appends payload with an entry from a pool, for callers without hooks.

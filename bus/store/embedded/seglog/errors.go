@@ -14,6 +14,8 @@ var (
 	ErrClosed = errors.New("the log is closed")
 	// ErrTooLarge answers an append whose frame does not fit into one segment, see Log.MaxPayload.
 	ErrTooLarge = errors.New("the record is larger than a segment can hold")
+	// ErrFull answers an append with NoWait while MaxPendingBytes are waiting.
+	ErrFull = errors.New("too much is waiting to be written")
 	// ErrGone says that the position lies in a removed segment.
 	ErrGone = errors.New("the position is gone: its segment was removed")
 	// ErrMoved is matched by *MovedError.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -180,7 +181,7 @@ func TestADirectoryIsOpenedOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(Options{Dir: dir}); err == nil || !strings.Contains(err.Error(), "in use by another process") {
+	if _, err := Open(Options{Dir: dir}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("in use by another process (process id %d)", os.Getpid())) {
 		t.Errorf("opened twice: %v", err)
 	}
 	if err := s.Close(); err != nil {
@@ -211,6 +212,26 @@ func TestANewerFormatIsRefusedInWords(t *testing.T) {
 	fmt.Fprintf(f, "switchyard store %d\n", formatVersion+1)
 	f.Close()
 	if _, err := Open(Options{FS: mem, Dir: "data", NoBackground: true}); err == nil || !strings.Contains(err.Error(), "newer release") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAFormatThatCannotBeReadIsNotWrittenOver(t *testing.T) {
+	mem := vfs.NewMem()
+	s, err := Open(Options{FS: mem, Dir: "data", NoBackground: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	broken := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpOpen && strings.HasSuffix(op.Path, "FORMAT") {
+			return syscall.EMFILE
+		}
+		return nil
+	}))
+	if _, err := Open(Options{FS: broken, Dir: "data", NoBackground: true}); !errors.Is(err, syscall.EMFILE) {
 		t.Errorf("got %v", err)
 	}
 }

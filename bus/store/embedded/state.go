@@ -36,11 +36,13 @@ const (
 	cacheSize    = 8 << 20
 )
 
-func openState(fs vfs.FS, dir string, log *slog.Logger) (*state, error) {
+// openState opens the state, with readOnly as it is and without writing to it.
+func openState(fs vfs.FS, dir string, log *slog.Logger, readOnly bool) (*state, error) {
 	st := &state{log: log}
 	logger := stateLogger{st}
 	opts := &pebble.Options{
 		FS:                          fs,
+		ReadOnly:                    readOnly,
 		Logger:                      logger,
 		CacheSize:                   cacheSize,
 		MemTableSize:                memTableSize,

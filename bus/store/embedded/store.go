@@ -123,9 +123,6 @@ func setDefault[T int | int64 | uint64 | time.Duration](v *T, def T) {
 	}
 }
 
-// formatVersion is the format of the directory that this program writes.
-const formatVersion = 1
-
 // Store is the engine. Make it with Open.
 type Store struct {
 	opts  Options
@@ -223,20 +220,19 @@ func Open(opts Options) (_ *Store, err error) {
 	if err := fs.MkdirAll(opts.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
 	}
-	lock, err := fs.Lock(fs.PathJoin(opts.Dir, "LOCK"))
-	if err != nil {
-		return nil, fmt.Errorf("%q is in use by another process; stop that one or name another directory: %w", opts.Dir, err)
+	if s.lock, err = lockDir(fs, opts.Dir); err != nil {
+		return nil, err
 	}
-	s.lock = lock
 	if err := s.checkFormat(); err != nil {
 		return nil, err
 	}
+	s.lock = signLock(fs, opts.Dir, s.lock, opts.Logger)
 	s.disk.usage = func() (uint64, error) {
 		u, err := fs.GetDiskUsage(opts.Dir)
 		return u.AvailBytes, err
 	}
 	s.disk.reserve = uint64(max(opts.DiskReserve, 0))
-	if s.state, err = openState(fs, fs.PathJoin(opts.Dir, "state"), opts.Logger); err != nil {
+	if s.state, err = openState(fs, fs.PathJoin(opts.Dir, "state"), opts.Logger, false); err != nil {
 		return nil, err
 	}
 	if err := s.recover(); err != nil {
@@ -251,39 +247,6 @@ func Open(opts Options) (_ *Store, err error) {
 		s.start()
 	}
 	return s, nil
-}
-
-// checkFormat refuses a directory that a newer program wrote.
-func (s *Store) checkFormat() error {
-	fs := s.opts.FS
-	path := fs.PathJoin(s.opts.Dir, "FORMAT")
-	f, err := fs.Open(path)
-	if err == nil {
-		b, err := io.ReadAll(f)
-		if err = errors.Join(err, f.Close()); err != nil {
-			return fmt.Errorf("read %q: %w", path, err)
-		}
-		var version int
-		if len(b) > 0 {
-			if _, err := fmt.Sscanf(string(b), "switchyard store %d", &version); err != nil {
-				return fmt.Errorf("%q is not a store's format file: %q", path, b)
-			}
-			if version > formatVersion {
-				return fmt.Errorf("%q was written by a newer release (format %d; this one knows up to %d); run that release, or start with an empty directory",
-					s.opts.Dir, version, formatVersion)
-			}
-			return nil
-		}
-	}
-	f, err = fs.Create(path, vfs.WriteCategoryUnspecified)
-	if err != nil {
-		return fmt.Errorf("write %q: %w", path, err)
-	}
-	_, err = fmt.Fprintf(f, "switchyard store %d\n", formatVersion)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("write %q: %w", path, err)
-	}
-	return syncDir(fs, s.opts.Dir)
 }
 
 func syncDir(fs vfs.FS, dir string) error {

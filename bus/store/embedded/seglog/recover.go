@@ -51,19 +51,20 @@ func (l *Log) recover(replayFrom Position) error {
 	return r.clean()
 }
 
-// list reads the headers of all segments and puts the live ones in order.
-func (r *recovery) list() error {
-	l := r.l
-	names, err := l.opts.FS.List(l.opts.Dir)
+// liveFile is a segment's file by its name.
+type liveFile struct {
+	name    string
+	ordinal uint64
+	epoch   uint32
+}
+
+// names sorts what is in the directory. Live files come newest first and, of the same
+// ordinal, the rewritten first: what it replaces follows.
+func (r *recovery) names() (live []liveFile, err error) {
+	names, err := r.l.opts.FS.List(r.l.opts.Dir)
 	if err != nil {
-		return fmt.Errorf("list the log's directory: %w", err)
+		return nil, fmt.Errorf("list the log's directory: %w", err)
 	}
-	type found struct {
-		name    string
-		ordinal uint64
-		epoch   uint32
-	}
-	var live []found
 	for _, name := range names {
 		switch {
 		case strings.HasSuffix(name, suffixTemp):
@@ -72,17 +73,32 @@ func (r *recovery) list() error {
 			r.free = append(r.free, name)
 		default:
 			if ordinal, epoch, ok := parseLiveName(name); ok {
-				live = append(live, found{name, ordinal, epoch})
+				live = append(live, liveFile{name, ordinal, epoch})
 			}
 		}
 	}
 	slices.Sort(r.free)
-	// Newest first and, of the same ordinal, the rewritten first: what it replaces follows.
-	slices.SortFunc(live, func(a, b found) int {
+	slices.SortFunc(live, func(a, b liveFile) int {
 		return -Position{a.ordinal, int64(a.epoch)}.Compare(Position{b.ordinal, int64(b.epoch)})
 	})
+	return live, nil
+}
+
+// superseded reports whether the newest segment found so far was rewritten from f.
+func (r *recovery) superseded(f liveFile) bool {
+	n := len(r.segs)
+	return n > 0 && r.segs[n-1].epoch > f.epoch && f.ordinal >= r.segs[n-1].first
+}
+
+// list reads the headers of all segments and puts the live ones in order.
+func (r *recovery) list() error {
+	l := r.l
+	live, err := r.names()
+	if err != nil {
+		return err
+	}
 	for i, f := range live {
-		if n := len(r.segs); n > 0 && r.segs[n-1].epoch > f.epoch && f.ordinal >= r.segs[n-1].first {
+		if r.superseded(f) {
 			r.drop = append(r.drop, f.name)
 			continue
 		}

@@ -1,0 +1,307 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/switchyard-dev/switchyard/bus/event"
+	"github.com/switchyard-dev/switchyard/bus/store"
+	"github.com/switchyard-dev/switchyard/bus/store/embedded/seglog"
+)
+
+// CheckOptions are what Check looks at. Dir must be set.
+type CheckOptions struct {
+	// FS holds the files; default the operating system's.
+	FS vfs.FS
+	// Dir is the data folder. No process may have it open.
+	Dir string
+	// Progress, if set, is told after each segment of the log and each kind of
+	// row of the state how many steps of one part are done.
+	Progress func(part string, done, of int)
+}
+
+// Problem is one thing that is wrong with a store.
+type Problem struct {
+	// Where is the place: a file and bytes in it, or rows of the state.
+	Where string `json:"where"`
+	// What is wrong there, and what follows from it.
+	What string `json:"what"`
+}
+
+// maxProblems bounds the problems that a report lists; all are counted.
+const maxProblems = 1000
+
+// Report is what a store holds and what is wrong with it.
+type Report struct {
+	Format   int        `json:"format"`
+	Problems []Problem  `json:"problems"` // the first 1000
+	Found    int        `json:"found"`    // problems in all
+	Buses    []BusStats `json:"buses"`
+	Log      LogStats   `json:"log"`
+	State    []RowStats `json:"state"` // kinds of rows that there are
+	Trace    LogStats   `json:"trace"`
+
+	QueueRows   int64 `json:"queueRows"`
+	DeadLetters int64 `json:"deadLetters"`
+	Scheduled   int64 `json:"scheduled"`
+	Owed        int64 `json:"owed"`      // events kept beyond their bus's retention
+	OwedBytes   int64 `json:"owedBytes"` // of their bodies
+}
+
+// BusStats is what the log holds of one bus.
+type BusStats struct {
+	Name   string `json:"name"`
+	Events int64  `json:"events"`
+	Bytes  int64  `json:"bytes"` // of events, without framing
+	First  uint64 `json:"first"`
+	Last   uint64 `json:"last"`
+}
+
+// LogStats sums up a segmented log.
+type LogStats struct {
+	Segments int   `json:"segments"`
+	Bytes    int64 `json:"bytes"`
+	Records  int64 `json:"records"`
+	Torn     int64 `json:"torn"`    // bytes at its end that the next start cuts; nobody was promised them
+	Damaged  int   `json:"damaged"` // places
+}
+
+// RowStats sums up one kind of row of the state.
+type RowStats struct {
+	Kind  string `json:"kind"`
+	Rows  int64  `json:"rows"`
+	Bytes int64  `json:"bytes"` // of keys and values
+}
+
+// Check reads all of a store that no process has open: every frame of its logs
+// and every row of its state, and holds them against each other. It changes
+// nothing. An error says that it could not look; what it found wrong stands in
+// the report.
+func Check(ctx context.Context, opts CheckOptions) (_ Report, err error) {
+	if opts.FS == nil {
+		opts.FS = vfs.Default
+	}
+	if opts.Progress == nil {
+		opts.Progress = func(string, int, int) {}
+	}
+	c := &checker{opts: opts, buses: map[store.BusID]*checkedBus{}}
+	c.report.Problems, c.report.Buses, c.report.State = []Problem{}, []BusStats{}, []RowStats{}
+	if err := c.mustBeStore(); err != nil {
+		return c.report, err
+	}
+	lock, err := lockDir(opts.FS, opts.Dir)
+	if err != nil {
+		return c.report, err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	if c.report.Format, err = readFormat(opts.FS, opts.Dir); err != nil {
+		return c.report, err
+	}
+	st, err := openState(opts.FS, c.path("state"), slog.New(slog.DiscardHandler), true)
+	if err != nil {
+		// The log is read all the same, so that one learns what is left.
+		c.problem("state", "it cannot be opened, and so the server does not start: %v", err)
+	} else {
+		c.state = st
+		defer func() { err = errors.Join(err, st.db.Close()) }()
+	}
+	err = c.run(ctx)
+	return c.report, err
+}
+
+// checker is one Check.
+type checker struct {
+	opts   CheckOptions
+	state  *state // nil if it cannot be opened
+	report Report
+	buses  map[store.BusID]*checkedBus
+	places []seglog.Position // where index rows point, sorted; those below are passed
+}
+
+// checkedBus is what is known of a bus: from the state, then from the log.
+type checkedBus struct {
+	name     string // "" if the state has no such bus
+	first    uint64 // that retention has left
+	last     uint64 // that the state covers
+	recorded int64
+	seen     uint64 // the newest sequence in the log
+	stats    BusStats
+	index    []indexEntry // not passed yet
+	lost     []gap        // sequences at or after first that the log lacks
+}
+
+// gap is sequences that are missing, both ends included.
+type gap struct{ from, to uint64 }
+
+func (c *checker) path(name string) string { return c.opts.FS.PathJoin(c.opts.Dir, name) }
+
+// mustBeStore refuses a folder that is none, before a lock file is made there.
+func (c *checker) mustBeStore() error {
+	if _, err := c.opts.FS.Stat(c.path("FORMAT")); err != nil {
+		return fmt.Errorf("%q is not a data folder of Switchyard; name the one that the server was started with (--data, or server.data): %w", c.opts.Dir, err)
+	}
+	return nil
+}
+
+func (c *checker) problem(where, what string, args ...any) {
+	c.report.Found++
+	if len(c.report.Problems) < maxProblems {
+		c.report.Problems = append(c.report.Problems, Problem{where, fmt.Sprintf(what, args...)})
+	}
+}
+
+func (c *checker) run(ctx context.Context) error {
+	if c.state != nil {
+		if ok, err := c.state.has(metaKey("opened")); err == nil && !ok {
+			c.problem("state", "it is empty: which buses, subscriptions and objects there were is not known any more")
+		}
+		c.readBuses()
+	}
+	if err := c.checkLog(ctx); err != nil {
+		return err
+	}
+	if c.state != nil {
+		if err := c.checkState(ctx); err != nil {
+			return err
+		}
+	}
+	return c.checkTrace(ctx)
+}
+
+// checkLog reads every frame of the log of events.
+func (c *checker) checkLog(ctx context.Context) error {
+	l := &c.report.Log
+	sum, err := seglog.Check(ctx, c.opts.FS, c.path("log"), seglog.Visitor{
+		Record: c.frame,
+		Damaged: func(d seglog.Damage) {
+			l.Damaged++
+			c.problem(damagedPlace("log", d), "%s; events in it are lost", d.Reason)
+		},
+		Segment: func(done, of int) { c.opts.Progress("log", done, of) },
+	})
+	if err != nil {
+		return fmt.Errorf("read the log: %w", err)
+	}
+	l.Segments, l.Bytes, l.Records, l.Torn = sum.Segments, sum.Bytes, sum.Records, sum.Torn
+	c.misplaced(seglog.Position{Segment: forever})
+	for _, id := range slices.Sorted(maps.Keys(c.buses)) {
+		b := c.buses[id]
+		if b.name == "" {
+			continue // dropped; its events go when their segments do
+		}
+		if b.seen < b.last && b.last >= b.first {
+			c.lose(b, max(b.seen+1, b.first), b.last, "log")
+		}
+		b.stats.Name = b.name
+		c.report.Buses = append(c.report.Buses, b.stats)
+	}
+	return nil
+}
+
+func damagedPlace(dir string, d seglog.Damage) string {
+	switch {
+	case d.File == "":
+		return fmt.Sprintf("%s, segment %d", dir, d.Segment)
+	case d.To == 0:
+		return dir + "/" + d.File
+	}
+	return fmt.Sprintf("%s/%s, bytes %d to %d", dir, d.File, d.From, d.To)
+}
+
+// frame takes note of one record of the log.
+func (c *checker) frame(pos seglog.Position, payload []byte) error {
+	c.misplaced(pos)
+	where := fmt.Sprintf("log, position %v", pos)
+	err := walkPayload(payload, func(e *entry) error {
+		if _, err := event.Decode(e.event); err != nil {
+			c.problem(where, "an event of bus %d cannot be decoded: %v", e.bus, err)
+		}
+		if e.flags&flagScheduled == 0 {
+			c.entry(c.bus(e.bus), e, pos, where)
+		}
+		return nil
+	})
+	if err != nil {
+		c.problem(where, "%v; the server does not start if this is among the newest frames", err)
+	}
+	return nil
+}
+
+func (c *checker) bus(id store.BusID) *checkedBus {
+	b := c.buses[id]
+	if b == nil {
+		b = &checkedBus{first: 1}
+		c.buses[id] = b
+	}
+	return b
+}
+
+// entry holds one event against those of its bus before it.
+func (c *checker) entry(b *checkedBus, e *entry, pos seglog.Position, where string) {
+	if e.seq < b.first || b.name == "" {
+		return // retention has passed it
+	}
+	switch {
+	case e.seq <= b.seen:
+		c.problem(where, "bus %q: sequence %d comes after %d", b.name, e.seq, b.seen)
+		return
+	case e.seq > max(b.seen+1, b.first):
+		c.lose(b, max(b.seen+1, b.first), e.seq-1, where)
+	}
+	if e.record < b.recorded {
+		c.problem(where, "bus %q: sequence %d was recorded before the one before it", b.name, e.seq)
+	}
+	for len(b.index) > 0 && b.index[0].seq <= e.seq {
+		if i := b.index[0]; pos.Less(i.pos) {
+			c.problem(fmt.Sprintf("state, index of bus %q", b.name), "sequence %d is said to stand at %v, but it stands before, at %v; it cannot be read", i.seq, i.pos, pos)
+		}
+		b.index = b.index[1:]
+	}
+	b.seen, b.recorded = e.seq, e.record
+	if b.stats.Events == 0 {
+		b.stats.First = e.seq
+	}
+	b.stats.Last = e.seq
+	b.stats.Events++
+	b.stats.Bytes += int64(len(e.event))
+}
+
+func (c *checker) lose(b *checkedBus, from, to uint64, where string) {
+	b.lost = append(b.lost, gap{from, to})
+	c.problem(where, "bus %q: the sequences %d to %d are missing", b.name, from, to)
+}
+
+// misplaced reports the index rows that point between frames before pos.
+func (c *checker) misplaced(pos seglog.Position) {
+	for len(c.places) > 0 && !pos.Less(c.places[0]) {
+		if p := c.places[0]; p != pos {
+			c.problem("state, index", "a row points at %v, where no record stands; events after it may not be found", p)
+		}
+		c.places = c.places[1:]
+	}
+}
+
+// checkTrace reads what became of deliveries. It is not synced, so a crash may
+// have damaged it: what is gone is missing in traces and nowhere else.
+func (c *checker) checkTrace(ctx context.Context) error {
+	t := &c.report.Trace
+	if _, err := c.opts.FS.Stat(c.path("trace")); err != nil {
+		return nil // nothing was delivered yet
+	}
+	sum, err := seglog.Check(ctx, c.opts.FS, c.path("trace"), seglog.Visitor{
+		Record:  func(seglog.Position, []byte) error { return nil },
+		Damaged: func(seglog.Damage) { t.Damaged++ },
+		Segment: func(done, of int) { c.opts.Progress("trace", done, of) },
+	})
+	if err != nil {
+		return fmt.Errorf("read the traces: %w", err)
+	}
+	t.Segments, t.Bytes, t.Records, t.Torn = sum.Segments, sum.Bytes, sum.Records, sum.Torn
+	return nil
+}

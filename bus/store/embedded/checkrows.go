@@ -1,0 +1,225 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/switchyard-dev/switchyard/bus/store"
+	"github.com/switchyard-dev/switchyard/bus/store/embedded/seglog"
+)
+
+// rowKinds names the rows of the state for people.
+var rowKinds = [...]struct {
+	prefix byte
+	name   string
+}{
+	{prefixMeta, "numbers"}, {prefixBus, "buses"}, {prefixLast, "ends of buses"}, {prefixFirst, "beginnings of buses"},
+	{prefixPosition, "router positions"}, {prefixIndex, "index"}, {prefixSegment, "segments"},
+	{prefixJournal, "dedupe journal"}, {prefixRun, "dedupe runs"}, {prefixPage, "dedupe pages"}, {prefixDedupe, "dedupe"},
+	{prefixSub, "subscriptions"}, {prefixCounts, "counts"}, {prefixError, "last errors"},
+	{prefixQueue, "queue"}, {prefixTimed, "queue by time"}, {prefixBlocked, "lines"}, {prefixParked, "queue in lines"},
+	{prefixAttempt, "attempts"}, {prefixDead, "dead letters"}, {prefixDeadID, "dead letters by delivery"},
+	{prefixSched, "scheduled"}, {prefixSchedBus, "scheduled by bus"}, {prefixOwed, "owed"}, {prefixOwedBy, "owed by"},
+	{prefixObject, "catalogue"}, {prefixLane, "replays"}, {prefixBlock, "trace index"}, {prefixBlocks, "trace segments"},
+	{prefixTx, "transactions"}, {prefixTxEvents, "events of transactions"}, {prefixTxResult, "results of transactions"},
+	{prefixSummary, "summaries"},
+}
+
+// readBuses takes what the state says of each bus before the log is read.
+func (c *checker) readBuses() {
+	c.rows(prefixBus, 5, func(key, value []byte) error {
+		k := rowReader{rest: key[1:]}
+		row, err := parseBusRow(store.BusID(k.u32()), value)
+		if err == nil {
+			c.buses[row.id] = &checkedBus{name: row.name, first: 1}
+		}
+		return err
+	})
+	byBus := func(prefix byte, size int, f func(b *checkedBus, key, value []byte) error) {
+		c.rows(prefix, size, func(key, value []byte) error {
+			k := rowReader{rest: key[1:]}
+			if b := c.buses[store.BusID(k.u32())]; b != nil {
+				return f(b, key, value)
+			}
+			return nil
+		})
+	}
+	byBus(prefixFirst, 5, func(b *checkedBus, _, value []byte) error {
+		r := rowReader{rest: value}
+		b.first = r.u64()
+		return r.err()
+	})
+	byBus(prefixLast, 5, func(b *checkedBus, _, value []byte) error {
+		var row bus
+		err := row.readLastRow(value)
+		b.last = row.last
+		return err
+	})
+	byBus(prefixIndex, 13, func(b *checkedBus, key, value []byte) error {
+		e, err := parseIndexEntry(key, value)
+		if err == nil && e.seq >= b.first {
+			b.index = append(b.index, e)
+			c.places = append(c.places, e.pos)
+		}
+		return err
+	})
+	slices.SortFunc(c.places, seglog.Position.Compare)
+	c.places = slices.Compact(c.places)
+}
+
+// rows calls f for the rows under a prefix whose keys have a size (0: any), and
+// reports those that cannot be read.
+func (c *checker) rows(prefix byte, size int, f func(key, value []byte) error) {
+	err := c.state.scanPrefix([]byte{prefix}, func(key, value []byte) (bool, error) {
+		err := errBadRow
+		if size == 0 || len(key) == size {
+			err = f(key, value)
+		}
+		if err != nil {
+			c.problem(c.kind(prefix), "row %q: %v", key, err)
+		}
+		return true, nil
+	})
+	if err != nil {
+		c.problem(c.kind(prefix), "it cannot be read to its end: %v", err)
+	}
+}
+
+func (c *checker) kind(prefix byte) string {
+	for _, k := range rowKinds {
+		if k.prefix == prefix {
+			return "state, " + k.name
+		}
+	}
+	return fmt.Sprintf("state, rows %q", prefix)
+}
+
+// checkState reads every row and holds those that belong together against each
+// other.
+func (c *checker) checkState(ctx context.Context) error {
+	// The counts of the rows of each subscription come first, to be counted down.
+	left := map[uint32]counts{}
+	c.rows(prefixCounts, 5, func(key, value []byte) error {
+		k := rowReader{rest: key[1:]}
+		n, err := parseCounts(value)
+		left[k.u32()] = n
+		return err
+	})
+	for i, kind := range rowKinds {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		sum := RowStats{Kind: kind.name}
+		c.rows(kind.prefix, 0, func(key, value []byte) error {
+			sum.Rows++
+			sum.Bytes += int64(len(key) + len(value))
+			return c.row(kind.prefix, key, value, left)
+		})
+		if sum.Rows > 0 {
+			c.report.State = append(c.report.State, sum)
+		}
+		c.opts.Progress("state", i+1, len(rowKinds))
+	}
+	for id, n := range left {
+		if n.records != 0 || n.dead != 0 {
+			c.problem(c.kind(prefixCounts), "queue %d counts %d deliveries and %d dead letters more than it has", id, n.records, n.dead)
+		}
+	}
+	var owed counts
+	_, err := c.state.get(metaKey("owed"), func(v []byte) (err error) {
+		owed, err = parseCounts(v)
+		return err
+	})
+	if err != nil || owed.records != c.report.OwedBytes {
+		c.problem(c.kind(prefixMeta), "the bytes that are owed are counted as %d, but are %d (%v)", owed.records, c.report.OwedBytes, err)
+	}
+	return nil
+}
+
+// row looks at one row.
+func (c *checker) row(prefix byte, key, value []byte, left map[uint32]counts) error {
+	r := rowReader{rest: key[1:]}
+	switch prefix {
+	case prefixSub:
+		_, err := parseSubRow(store.SubscriptionID(r.u32()), value)
+		return err
+	case prefixQueue:
+		id := r.u32()
+		left[id] = left[id].add(counts{records: -1})
+		c.report.QueueRows++
+		p, ok := parsePlace(r.rest)
+		if !ok {
+			return errBadRow
+		}
+		if _, err := parseQueueRow(value); err != nil {
+			return err
+		}
+		return c.body(id, p)
+	case prefixDead:
+		id := r.u32()
+		left[id] = left[id].add(counts{dead: -1})
+		c.report.DeadLetters++
+		d := death{r.i64(), r.u64()}
+		p, ok := parsePlace(r.rest)
+		if !ok {
+			return errBadRow
+		}
+		if _, err := parseDead(p, d, value); err != nil {
+			return err
+		}
+		if err := c.needs(queueKey(nil, prefixDeadID, store.SubscriptionID(id), p), "it cannot be found by its delivery"); err != nil {
+			return err
+		}
+		return c.body(id, p)
+	case prefixTimed:
+		id := r.u32()
+		r.u64()
+		p, ok := parsePlace(r.rest)
+		if !ok {
+			return errBadRow
+		}
+		return c.needs(queueKey(nil, prefixQueue, store.SubscriptionID(id), p), "it names a delivery that is not queued")
+	case prefixOwed:
+		c.report.Owed++
+		c.report.OwedBytes += owedSize(value)
+		es := entries{rest: value, count: 1}
+		var e entry
+		if ok, err := es.next(&e); err != nil || !ok {
+			return errBadRow
+		}
+		_, err := e.stored()
+		return err
+	case prefixSched:
+		c.report.Scheduled++
+		due, id := r.i64(), r.u64()
+		bus := store.BusID(r.u32())
+		if err := c.needs(schedBusKey(nil, bus, due, id), "it is missing in its bus's list"); err != nil {
+			return err
+		}
+		_, _, err := decodeScheduled(value)
+		return err
+	}
+	return nil
+}
+
+// needs is an error that says what if there is no row called key.
+func (c *checker) needs(key []byte, what string) error {
+	ok, err := c.state.has(key)
+	if err == nil && !ok {
+		err = errors.New(what)
+	}
+	return err
+}
+
+// body says whether the event of a delivery is there: in the log, or as a copy.
+func (c *checker) body(sub uint32, p place) error {
+	b := c.buses[p.bus]
+	if b != nil && b.name != "" && p.seq >= b.first && p.seq <= b.seen &&
+		!slices.ContainsFunc(b.lost, func(g gap) bool { return g.from <= p.seq && p.seq <= g.to }) {
+		return nil
+	}
+	return c.needs(seqKey(nil, prefixOwed, p.bus, p.seq),
+		fmt.Sprintf("the event of bus %d, sequence %d, that subscription %d owes is not there", p.bus, p.seq, sub))
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/switchyard-dev/switchyard/bus/store/embedded"
+)
+
+func newStore() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "store",
+		Short: "Look at a data folder that no server has open",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newStoreCheck(), newStoreStats())
+	return cmd
+}
+
+// offline is what the commands on a data folder have in common.
+type offline struct {
+	data string
+	out  output
+}
+
+func (o *offline) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.data, "data", "./data", "the data folder; its server must be stopped")
+	o.out.flag(cmd)
+}
+
+// progressEvery is how often a long command says how far it is.
+const progressEvery = 2 * time.Second
+
+// read reads the whole store, with progress on standard error.
+func (o *offline) read(cmd *cobra.Command) (embedded.Report, error) {
+	said := time.Now()
+	return embedded.Check(cmd.Context(), embedded.CheckOptions{Dir: o.data, Progress: func(part string, done, of int) {
+		if time.Since(said) >= progressEvery {
+			said = time.Now()
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s: %d of %d read\n", part, done, of)
+		}
+	}})
+}
+
+func newStoreCheck() *cobra.Command {
+	var o offline
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Read all of a data folder and say what is wrong with it",
+		Long: "Read every frame of the log and every row of the state, hold them against each other,\n" +
+			"and say what is wrong and where. Nothing is changed. Ends with 1 if anything is wrong.",
+		Example: "  switchyard store check --data /var/lib/switchyard",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r, err := o.read(cmd)
+			if err != nil {
+				return err
+			}
+			if o.out.json() {
+				err = printJSON(cmd, r)
+			} else {
+				showProblems(cmd, r)
+			}
+			if err == nil && r.Found > 0 {
+				err = errReported
+			}
+			return err
+		},
+	}
+	o.flags(cmd)
+	return cmd
+}
+
+func showProblems(cmd *cobra.Command, r embedded.Report) {
+	w := cmd.OutOrStdout()
+	for _, p := range r.Problems {
+		fmt.Fprintf(w, "%s: %s\n", p.Where, p.What)
+	}
+	if more := r.Found - len(r.Problems); more > 0 {
+		fmt.Fprintf(w, "and %d more\n", more)
+	}
+	var rows int64
+	for _, k := range r.State {
+		rows += k.Rows
+	}
+	fmt.Fprintf(w, "%d problems in %d records of the log (%d segments) and %d rows of the state\n", r.Found, r.Log.Records, r.Log.Segments, rows)
+	if r.Log.Torn > 0 {
+		fmt.Fprintf(w, "the log ends with %d bytes of a write that was never acknowledged; the next start cuts them\n", r.Log.Torn)
+	}
+	if r.Trace.Damaged > 0 {
+		fmt.Fprintf(w, "%d places of the traces are damaged, as a crash may leave them: what became of some deliveries is not shown\n", r.Trace.Damaged)
+	}
+}
+
+func newStoreStats() *cobra.Command {
+	var o offline
+	cmd := &cobra.Command{
+		Use:     "stats",
+		Short:   "Say what a data folder holds",
+		Long:    "Read all of a data folder and say what it holds. Nothing is changed.",
+		Example: "  switchyard store stats --data /var/lib/switchyard -o json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r, err := o.read(cmd)
+			if err != nil {
+				return err
+			}
+			if o.out.json() {
+				return printJSON(cmd, r)
+			}
+			return showStats(cmd, r)
+		},
+	}
+	o.flags(cmd)
+	return cmd
+}
+
+func showStats(cmd *cobra.Command, r embedded.Report) error {
+	w := cmd.OutOrStdout()
+	fmt.Fprintf(w, "format %d; log: %d segments, %d bytes; traces: %d segments, %d bytes\n", r.Format, r.Log.Segments, r.Log.Bytes, r.Trace.Segments, r.Trace.Bytes)
+	fmt.Fprintf(w, "queued %d, dead letters %d, scheduled %d, owed beyond retention %d (%d bytes)\n\n", r.QueueRows, r.DeadLetters, r.Scheduled, r.Owed, r.OwedBytes)
+	var buses, kinds [][]string
+	for _, b := range r.Buses {
+		buses = append(buses, []string{b.Name, fmt.Sprint(b.Events), fmt.Sprint(b.Bytes), fmt.Sprint(b.First), fmt.Sprint(b.Last)})
+	}
+	for _, k := range r.State {
+		kinds = append(kinds, []string{k.Kind, fmt.Sprint(k.Rows), fmt.Sprint(k.Bytes)})
+	}
+	if err := table(cmd, "BUS\tEVENTS\tBYTES\tFIRST\tLAST", buses); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	if err := table(cmd, "STATE\tROWS\tBYTES", kinds); err != nil {
+		return err
+	}
+	if r.Found > 0 {
+		fmt.Fprintf(w, "\n%d problems; switchyard store check names them\n", r.Found)
+	}
+	return nil
+}

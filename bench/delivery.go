@@ -109,19 +109,23 @@ func (r *receiver) feeding(e *environment, send []worker, owed float64) func(con
 	}
 }
 
-// rate is how many requests a second arrive during d, after a ramp.
+// rate is how many requests a second arrive during d, or longer until there is
+// one, after a ramp.
 func (r *receiver) rate(ctx context.Context, d time.Duration) (float64, error) {
 	if err := sleep(ctx, min(d, rampUp)); err != nil {
 		return 0, err
 	}
 	began := time.Now()
 	first, _, _ := r.received()
-	if err := sleep(ctx, d); err != nil {
-		return 0, err
-	}
-	last, _, _ := r.received()
-	if last == first {
-		return 0, errors.New("nothing arrives")
+	last := first
+	for last == first {
+		if time.Since(began) > arrivalTime {
+			return 0, errors.New("nothing arrives")
+		}
+		if err := sleep(ctx, d); err != nil {
+			return 0, err
+		}
+		last, _, _ = r.received()
 	}
 	return float64(last-first) / time.Since(began).Seconds(), nil
 }

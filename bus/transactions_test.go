@@ -3,6 +3,7 @@ package bus_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,14 +14,24 @@ import (
 // producer answers checks as a test sets, and notes when it was asked. Only the
 // engine's checks, one after another, use it.
 type producer struct {
+	mu    sync.Mutex
 	state string
 	err   error
 	at    []time.Time
 }
 
+// answers sets what it says from now on.
+func (p *producer) answers(state string, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.state, p.err = state, err
+}
+
 func (p *producer) Accept(string) error { return nil }
 
 func (p *producer) Check(context.Context, string, bus.TransactionCheck) (string, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.at = append(p.at, time.Now())
 	return p.state, p.err
 }
@@ -105,7 +116,7 @@ func TestTheAnswerToACheckEndsATransaction(t *testing.T) {
 				if got, _, _ := w.engine.Transaction(context.Background(), name); got.Check.Error != "connection refused" || got.State != store.TransactionOpen {
 					t.Errorf("after a failed check it stands as %+v", got)
 				}
-				p.state, p.err = state, nil
+				p.answers(state, nil)
 				w.after(time.Minute)
 				if got, _, _ := w.engine.Transaction(context.Background(), name); !got.State.Finished() || tg.ids() != want {
 					t.Errorf("it stands as %+v, delivered %q", got, tg.ids())

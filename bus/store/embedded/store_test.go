@@ -93,6 +93,15 @@ func tries() uint64 {
 	return *seeds
 }
 
+// steps is how many a metamorphic test makes; with the race detector each takes
+// forty times as long.
+func steps() int {
+	if raceEnabled {
+		return 300
+	}
+	return 1000
+}
+
 func TestMetamorphic(t *testing.T) {
 	for seed := *firstSeed; seed < *firstSeed+tries(); seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -107,7 +116,7 @@ func TestMetamorphic(t *testing.T) {
 				case 3:
 					o.WindowPerSubscription = 8
 				}
-			}), seed, 1000)
+			}), seed, steps())
 		})
 	}
 }

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -39,11 +38,8 @@ func (s *Server) listAttempts(c *gin.Context) {
 	}
 	e := s.opts.Engine
 	found, next, err := e.Store().RecentAttempts(c.Request.Context(), info.ID, store.AttemptQuery{After: c.Query("after"), Limit: limit, Match: match})
-	if errors.Is(err, store.ErrNotFound) {
-		err = problem(http.StatusBadRequest, "invalid-parameter", "after=%q is not a cursor of this list", c.Query("after"))
-	}
 	if err != nil {
-		fail(c, err)
+		fail(c, cursorProblem(c, err))
 		return
 	}
 	out := List[RecentAttempt]{Items: make([]RecentAttempt, len(found)), Next: next}

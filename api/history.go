@@ -87,39 +87,21 @@ func (s *Server) testHistory(c *gin.Context, req *RuleTest) error {
 		return err
 	}
 	note := withoutAnswers(&q)
-	select {
-	case s.dryRuns <- struct{}{}:
-		defer func() { <-s.dryRuns }()
-	default:
-		return problem(http.StatusTooManyRequests, "busy", "%d dry runs are under way, which is as many as there may be; try again later", dryRunsMost)
-	}
-	ctx, cancel := withStop(c.Request.Context(), s.stop)
-	defer cancel()
-	stream := acceptsStream(c.GetHeader("Accept"))
-	if stream {
-		beginStream(c)
-		q.Progress = func(r *bus.DryRunResult) {
-			sendEvent(c, "progress", HistoryProgress{r.Scanned, r.Matched, r.Failed, r.TransformFailed, r.To, r.Last})
+	return s.answerLong(c, s.dryRuns, "dry runs", func(ctx context.Context, tell func(progress any)) (any, error) {
+		if tell != nil {
+			q.Progress = func(r *bus.DryRunResult) {
+				tell(HistoryProgress{r.Scanned, r.Matched, r.Failed, r.TransformFailed, r.To, r.Last})
+			}
 		}
-	}
-	found := &bus.DryRunResult{}
-	if !empty {
-		found, err = s.opts.Engine.DryRun(ctx, q)
-	}
-	if errors.Is(err, context.Canceled) && c.Request.Context().Err() == nil {
-		err = problem(http.StatusServiceUnavailable, "unavailable", "the server is shutting down; try again")
-	}
-	switch {
-	case err != nil && stream:
-		sendEvent(c, "error", asProblem(err))
-	case err != nil:
-		return err
-	case stream:
-		sendEvent(c, "result", historyOf(found, note))
-	default:
-		c.PureJSON(http.StatusOK, historyOf(found, note))
-	}
-	return nil
+		if empty {
+			return historyOf(&bus.DryRunResult{}, note), nil
+		}
+		found, err := s.opts.Engine.DryRun(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		return historyOf(found, note), nil
+	})
 }
 
 // withoutAnswers leaves a transform out that needs answers which the request does
@@ -169,21 +151,25 @@ func (s *Server) dryRun(c *gin.Context, req *RuleTest) (q bus.DryRun, empty bool
 	if q.Limit < 0 {
 		return q, false, problem(http.StatusBadRequest, "invalid-parameter", "limit is %d; it is how many events are looked at, at most", q.Limit).with("/limit", "out of range")
 	}
-	for _, p := range []struct {
-		name  string
-		raw   json.RawMessage
-		to    *uint64
-		upper bool
-	}{{"from", req.From, &q.From, false}, {"to", req.To, &q.To, true}} {
-		if !given(p.raw) {
-			continue
+	q.From, q.To, empty, err = s.rangeIn(c.Request.Context(), id, req.From, req.To)
+	return q, empty, err
+}
+
+// rangeIn reads the fields from and to of a request, 0 being the first and the
+// last event; empty says that no event is in that range.
+func (s *Server) rangeIn(ctx context.Context, id store.BusID, first, last json.RawMessage) (from, to uint64, empty bool, err error) {
+	if given(first) {
+		if from, err = s.placeIn(ctx, id, "from", first, false); err != nil {
+			return 0, 0, false, err
 		}
-		if *p.to, err = s.placeIn(c.Request.Context(), id, p.name, p.raw, p.upper); err != nil {
-			return q, false, err
-		}
-		empty = empty || p.upper && *p.to == 0
 	}
-	return q, empty, nil
+	if given(last) {
+		if to, err = s.placeIn(ctx, id, "to", last, true); err != nil {
+			return 0, 0, false, err
+		}
+		empty = to == 0
+	}
+	return from, to, empty, nil
 }
 
 // placeIn reads a field that is a sequence (number or digits) or an RFC 3339

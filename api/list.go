@@ -2,10 +2,13 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sort"
 
 	"github.com/gin-gonic/gin"
+
+	"github.com/switchyard-dev/switchyard/bus/store"
 )
 
 // List is how every list is answered.
@@ -33,6 +36,14 @@ func page[T, V any](c *gin.Context, all []T, name func(T) string, show func(T) V
 		out.Next = name(all[end-1])
 	}
 	c.PureJSON(http.StatusOK, out)
+}
+
+// cursorProblem says of a list of the store that ?after= is none of its cursors.
+func cursorProblem(c *gin.Context, err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return problem(http.StatusBadRequest, "invalid-parameter", "after=%q is not a cursor of this list", c.Query("after"))
+	}
+	return err
 }
 
 // withStop is ctx that also ends when stop is closed.

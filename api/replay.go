@@ -83,23 +83,14 @@ func (s *Server) startReplay(c *gin.Context) {
 	}
 	q := bus.ReplayRequest{Bus: c.Param("bus"), Rules: req.Rules, When: req.When, Name: req.Name}
 	var err error
-	for _, p := range []struct {
-		name  string
-		raw   json.RawMessage
-		to    *uint64
-		upper bool
-	}{{"from", req.From, &q.From, false}, {"to", req.To, &q.To, true}} {
-		if !given(p.raw) {
-			continue
-		}
-		if *p.to, err = s.placeIn(c.Request.Context(), id, p.name, p.raw, p.upper); err != nil {
-			fail(c, err)
-			return
-		}
-		if p.upper && *p.to == 0 {
-			fail(c, problem(http.StatusBadRequest, "invalid-parameter", `"to" is before the first event of bus %q`, q.Bus).with("/to", "before the first event"))
-			return
-		}
+	var empty bool
+	q.From, q.To, empty, err = s.rangeIn(c.Request.Context(), id, req.From, req.To)
+	if err == nil && empty {
+		err = problem(http.StatusBadRequest, "invalid-parameter", `"to" is before the first event of bus %q`, q.Bus).with("/to", "before the first event")
+	}
+	if err != nil {
+		fail(c, err)
+		return
 	}
 	if req.Rate != "" {
 		r, err := configs.ParseRate(req.Rate)
@@ -130,16 +121,16 @@ func (s *Server) listReplays(c *gin.Context) {
 // getReplay answers with one replay.
 func (s *Server) getReplay(c *gin.Context) {
 	r, err := s.opts.Engine.Replay(c.Param("replay"))
-	if err != nil {
-		fail(c, err)
-		return
-	}
-	c.PureJSON(http.StatusOK, replay(r))
+	answerReplay(c, r, err)
 }
 
 // cancelReplay ends a replay.
 func (s *Server) cancelReplay(c *gin.Context) {
 	r, err := s.opts.Engine.CancelReplay(c.Request.Context(), c.Param("replay"))
+	answerReplay(c, r, err)
+}
+
+func answerReplay(c *gin.Context, r bus.Replay, err error) {
 	if err != nil {
 		fail(c, err)
 		return

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -82,43 +81,22 @@ func (s *Server) searchEvents(c *gin.Context) {
 		fail(c, err)
 		return
 	}
-	select {
-	case s.searches <- struct{}{}:
-		defer func() { <-s.searches }()
-	default:
-		fail(c, problem(http.StatusTooManyRequests, "busy", "%d searches are under way, which is as many as there may be; try again later", searchesMost))
-		return
-	}
-	ctx, cancel := withStop(c.Request.Context(), s.stop)
-	defer cancel()
-	stream := acceptsStream(c.GetHeader("Accept"))
-	if q.Budget = searchBudget; stream {
-		beginStream(c)
-		q.Budget = searchStreamBudget
-		q.Progress = func(r *bus.SearchResult) {
-			sendEvent(c, "progress", SearchProgress{len(r.Items), r.Looked, r.Skipped})
+	err = s.answerLong(c, s.searches, "searches", func(ctx context.Context, tell func(progress any)) (any, error) {
+		if q.Budget = searchBudget; tell != nil {
+			q.Budget = searchStreamBudget
+			q.Progress = func(r *bus.SearchResult) { tell(SearchProgress{len(r.Items), r.Looked, r.Skipped}) }
 		}
-	}
-	found := &bus.SearchResult{}
-	if !empty {
-		found, err = s.opts.Engine.Search(ctx, q)
-	}
-	var out SearchResults
-	if err == nil {
-		out, err = s.searchResults(found, q.Limit, c.Query("data") == "true")
-	}
-	if errors.Is(err, context.Canceled) && c.Request.Context().Err() == nil {
-		err = problem(http.StatusServiceUnavailable, "unavailable", "the server is shutting down; try again")
-	}
-	switch {
-	case err != nil && stream:
-		sendEvent(c, "error", asProblem(err))
-	case err != nil:
+		found := &bus.SearchResult{}
+		if !empty {
+			var err error
+			if found, err = s.opts.Engine.Search(ctx, q); err != nil {
+				return nil, err
+			}
+		}
+		return s.searchResults(found, q.Limit, c.Query("data") == "true")
+	})
+	if err != nil {
 		fail(c, err)
-	case stream:
-		sendEvent(c, "result", out)
-	default:
-		c.PureJSON(http.StatusOK, out)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"reflect"
 	"time"
@@ -213,11 +212,8 @@ func (s *Server) listDead(c *gin.Context) {
 	}
 	e := s.opts.Engine
 	letters, next, err := e.Store().ListDead(c.Request.Context(), info.ID, c.Query("after"), limit)
-	if errors.Is(err, store.ErrNotFound) {
-		err = problem(http.StatusBadRequest, "invalid-parameter", "after=%q is not a cursor of this list", c.Query("after"))
-	}
 	if err != nil {
-		fail(c, err)
+		fail(c, cursorProblem(c, err))
 		return
 	}
 	out := List[DeadLetter]{Items: make([]DeadLetter, len(letters)), Next: next}

@@ -32,11 +32,7 @@ func newAttempts() *cobra.Command {
 			if status != "" {
 				path += "?status=" + url.QueryEscape(status)
 			}
-			items := []api.RecentAttempt{}
-			err = all(cmd.Context(), &c, path, most, func(a api.RecentAttempt) error {
-				items = append(items, a)
-				return nil
-			})
+			items, err := collect[api.RecentAttempt](cmd.Context(), &c, path, most)
 			if err != nil {
 				return err
 			}

@@ -155,6 +155,16 @@ func all[T any](ctx context.Context, c *client, path string, most int, each func
 	}
 }
 
+// collect is all as a list, which is not nil.
+func collect[T any](ctx context.Context, c *client, path string, most int) ([]T, error) {
+	items := []T{}
+	err := all(ctx, c, path, most, func(item T) error {
+		items = append(items, item)
+		return nil
+	})
+	return items, err
+}
+
 // everything asks all for every item there is.
 const everything = 1 << 40
 

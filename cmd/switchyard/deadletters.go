@@ -52,11 +52,7 @@ func newDeadList() *cobra.Command {
 			if most < 1 {
 				return &usageError{fmt.Errorf("--limit %d: ask for at least one", most)}
 			}
-			items := []api.DeadLetter{}
-			err = all(cmd.Context(), &c, path, most, func(l api.DeadLetter) error {
-				items = append(items, l)
-				return nil
-			})
+			items, err := collect[api.DeadLetter](cmd.Context(), &c, path, most)
 			if err != nil {
 				return err
 			}

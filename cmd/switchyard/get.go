@@ -64,11 +64,7 @@ func getOne(cmd *cobra.Command, c *client, kind, name string) error {
 }
 
 func getObjects(cmd *cobra.Command, c *client, kind string) error {
-	items := []json.RawMessage{}
-	err := all(cmd.Context(), c, "/v1/"+kind, everything, func(o json.RawMessage) error {
-		items = append(items, o)
-		return nil
-	})
+	items, err := collect[json.RawMessage](cmd.Context(), c, "/v1/"+kind, everything)
 	if err != nil {
 		return err
 	}
@@ -142,11 +138,7 @@ func statusText(status map[string]any) string {
 }
 
 func getSubscriptions(cmd *cobra.Command, c *client) error {
-	items := []api.Subscription{}
-	err := all(cmd.Context(), c, "/v1/subscriptions", everything, func(s api.Subscription) error {
-		items = append(items, s)
-		return nil
-	})
+	items, err := collect[api.Subscription](cmd.Context(), c, "/v1/subscriptions", everything)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -179,38 +178,7 @@ func (h *history) ask(cmd *cobra.Command, c *client, req historyRequest, progres
 		return out, err
 	}
 	defer res.Body.Close()
-	lines := bufio.NewScanner(res.Body)
-	lines.Buffer(nil, maxReply)
-	name := ""
-	for lines.Scan() {
-		if v, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
-			name = v
-		}
-		data, ok := strings.CutPrefix(lines.Text(), "data: ")
-		if !ok {
-			continue
-		}
-		switch name {
-		case "progress":
-			var p api.HistoryProgress
-			if err := json.Unmarshal([]byte(data), &p); err != nil {
-				return out, err
-			}
-			progress(p)
-		case "error":
-			var p api.Problem
-			if err := json.Unmarshal([]byte(data), &p); err != nil {
-				return out, err
-			}
-			return out, refusal(fmt.Sprintf("%s (%d)", p.Detail, p.Status))
-		case "result":
-			return out, json.Unmarshal([]byte(data), &out)
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return out, fmt.Errorf("%s: %w", c.server, err)
-	}
-	return out, fmt.Errorf("%s ended before it had answered; try again", c.server)
+	return longAnswer[api.RuleHistory](c, res, progress)
 }
 
 // add takes up what another request has found.

@@ -134,27 +134,20 @@ func printReplay(cmd *cobra.Command, c *client, r api.Replay) error {
 }
 
 func newReplayShow() *cobra.Command {
-	var c client
-	cmd := &cobra.Command{
-		Use: "show ID", Short: "Show how far a replay is", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := replayOf(cmd.Context(), &c, http.MethodGet, args[0])
-			if err != nil {
-				return err
-			}
-			return printReplay(cmd, &c, r)
-		},
-	}
-	c.flags(cmd)
-	return cmd
+	return newReplayOne(http.MethodGet, "show ID", "Show how far a replay is")
 }
 
 func newReplayCancel() *cobra.Command {
+	return newReplayOne(http.MethodDelete, "cancel ID", "Cancel a replay, and drop what it queued and is not delivered")
+}
+
+// newReplayOne makes a command that does something to one replay and shows it.
+func newReplayOne(method, use, short string) *cobra.Command {
 	var c client
 	cmd := &cobra.Command{
-		Use: "cancel ID", Short: "Cancel a replay, and drop what it queued and is not delivered", Args: cobra.ExactArgs(1),
+		Use: use, Short: short, Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := replayOf(cmd.Context(), &c, http.MethodDelete, args[0])
+			r, err := replayOf(cmd.Context(), &c, method, args[0])
 			if err != nil {
 				return err
 			}
@@ -170,11 +163,7 @@ func newReplayList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "List replays, and seeks that queue events again", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			items := []api.Replay{}
-			err := all(cmd.Context(), &c, "/v1/replays", everything, func(r api.Replay) error {
-				items = append(items, r)
-				return nil
-			})
+			items, err := collect[api.Replay](cmd.Context(), &c, "/v1/replays", everything)
 			if err != nil {
 				return err
 			}

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -93,38 +91,9 @@ func search(cmd *cobra.Command, c *client, v url.Values, p *progress) (out api.S
 	}
 	defer res.Body.Close()
 	defer p.end()
-	lines := bufio.NewScanner(res.Body)
-	lines.Buffer(nil, maxReply)
-	name := ""
-	for lines.Scan() {
-		if v, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
-			name = v
-		}
-		text, ok := strings.CutPrefix(lines.Text(), "data: ")
-		if !ok {
-			continue
-		}
-		switch name {
-		case "progress":
-			var now api.SearchProgress
-			if err := json.Unmarshal([]byte(text), &now); err != nil {
-				return out, err
-			}
-			p.line("%d found; %d events read, %d passed over", now.Found, now.Scanned, now.Skipped)
-		case "error":
-			var failed api.Problem
-			if err := json.Unmarshal([]byte(text), &failed); err != nil {
-				return out, err
-			}
-			return out, refusal(fmt.Sprintf("%s (%d)", failed.Detail, failed.Status))
-		case "result":
-			return out, json.Unmarshal([]byte(text), &out)
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return out, fmt.Errorf("%s: %w", c.server, err)
-	}
-	return out, fmt.Errorf("%s ended before it had answered; try again", c.server)
+	return longAnswer[api.SearchResults](c, res, func(now api.SearchProgress) {
+		p.line("%d found; %d events read, %d passed over", now.Found, now.Scanned, now.Skipped)
+	})
 }
 
 func showFound(cmd *cobra.Command, found api.SearchResults) {

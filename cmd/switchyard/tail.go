@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -92,26 +91,19 @@ func (t *tailer) run() error {
 
 // read shows the events of one connection.
 func (t *tailer) read(res *http.Response) error {
-	lines := bufio.NewScanner(res.Body)
-	lines.Buffer(nil, maxReply)
-	id := ""
-	for lines.Scan() {
-		if v, ok := strings.CutPrefix(lines.Text(), "id: "); ok {
-			id = v
+	for e, err := range serverEvents(res.Body) {
+		if err == nil {
+			err = t.show(e.id, e.data)
 		}
-		data, ok := strings.CutPrefix(lines.Text(), "data: ")
-		if !ok {
-			continue
-		}
-		if err := t.show(id, data); err != nil {
+		if err != nil {
 			return err
 		}
-		t.last = id
+		t.last = e.id
 		if t.left--; t.left == 0 {
 			return errTailDone
 		}
 	}
-	return lines.Err()
+	return nil
 }
 
 // show prints one event.

@@ -30,11 +30,7 @@ func newTransactionsList() *cobra.Command {
 			if state != "" {
 				path += "?state=" + url.QueryEscape(state)
 			}
-			items := []api.Transaction{}
-			err := all(cmd.Context(), &c, path, everything, func(t api.Transaction) error {
-				items = append(items, t)
-				return nil
-			})
+			items, err := collect[api.Transaction](cmd.Context(), &c, path, everything)
 			if err != nil {
 				return err
 			}

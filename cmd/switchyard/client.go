@@ -125,47 +125,30 @@ func (r refusal) Error() string { return string(r) }
 // jsonBody is the header of a request with a JSON body.
 func jsonBody() http.Header { return http.Header{"Content-Type": {"application/json"}} }
 
-// all reads every page of a list.
-func all[T any](ctx context.Context, c *client, path string, most int, each func(T) error) error {
+// collect reads the pages of a list, up to most items. The list is not nil.
+func collect[T any](ctx context.Context, c *client, path string, most int) ([]T, error) {
 	sep := "?"
 	if strings.Contains(path, "?") {
 		sep = "&"
 	}
-	after := ""
-	for n := 0; ; {
+	items, after := []T{}, ""
+	for {
 		var page api.List[T]
-		p := fmt.Sprintf("%s%slimit=%d", path, sep, min(500, max(1, most-n)))
+		p := fmt.Sprintf("%s%slimit=%d", path, sep, min(500, most-len(items)))
 		if after != "" {
 			p += "&after=" + url.QueryEscape(after)
 		}
 		if _, err := c.call(ctx, http.MethodGet, p, nil, nil, &page); err != nil {
-			return err
+			return nil, err
 		}
-		for _, item := range page.Items {
-			if err := each(item); err != nil {
-				return err
-			}
-			if n++; n == most {
-				return nil
-			}
-		}
-		if after = page.Next; after == "" {
-			return nil
+		items = append(items, page.Items[:min(len(page.Items), most-len(items))]...)
+		if after = page.Next; after == "" || len(items) == most {
+			return items, nil
 		}
 	}
 }
 
-// collect is all as a list, which is not nil.
-func collect[T any](ctx context.Context, c *client, path string, most int) ([]T, error) {
-	items := []T{}
-	err := all(ctx, c, path, most, func(item T) error {
-		items = append(items, item)
-		return nil
-	})
-	return items, err
-}
-
-// everything asks all for every item there is.
+// everything asks collect for every item there is.
 const everything = 1 << 40
 
 // printJSON prints a value as indented JSON.

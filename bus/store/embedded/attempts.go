@@ -10,7 +10,6 @@ import (
 	"slices"
 
 	"github.com/switchyard-dev/switchyard/bus/store"
-	"github.com/switchyard-dev/switchyard/bus/store/embedded/seglog"
 )
 
 // bucketsMost bounds how many buckets of events one page of attempts looks at.
@@ -127,7 +126,7 @@ func (s *Store) attemptsIn(info store.SubscriptionInfo, bucket, first uint64, be
 	if err != nil {
 		return nil, err
 	}
-	err = s.trace.in(info.Bus, bucket, func(o outcome) {
+	err = s.trace.of(info.Bus, low, high-1, func(o outcome) {
 		if o.sub == info.ID && o.attempt != nil {
 			add(o.seq, o.run, o.attempt)
 		}
@@ -141,80 +140,4 @@ func (s *Store) attemptsIn(info store.SubscriptionInfo, bucket, first uint64, be
 	}
 	slices.SortFunc(out, func(a, b store.AttemptOf) int { return cursorOf(&b).compare(cursorOf(&a)) })
 	return out, nil
-}
-
-// in calls f for the outcomes of one bucket of events, in no order; some may
-// come twice.
-func (t *traceLog) in(bus store.BusID, bucket uint64, f func(outcome)) error {
-	t.mu.Lock()
-	var memory []outcome
-	for _, b := range []*block{t.flushing, &t.filling} {
-		if b == nil {
-			continue
-		}
-		for _, r := range b.refs {
-			if r.bus != bus || r.seq>>traceBucket != bucket {
-				continue
-			}
-			if o, err := parseOutcome(b.data[r.off:]); err == nil {
-				o.bus, o.seq = bus, r.seq
-				memory = append(memory, o)
-			}
-		}
-	}
-	t.mu.Unlock()
-	prefix := seqKey(nil, prefixBlock, bus, bucket)
-	var blocks []seglog.Position
-	err := t.s.state.scanPrefix(prefix, func(key, _ []byte) (bool, error) {
-		pos, err := parsePosition(key[len(prefix):])
-		blocks = append(blocks, pos)
-		return true, err
-	})
-	if err != nil {
-		return err
-	}
-	var buf []byte
-	for _, pos := range blocks {
-		payload, _, err := t.log.Read(pos, buf)
-		if err != nil {
-			continue // lost in a crash, or dropped
-		}
-		_ = bucketOutcomes(payload, bus, bucket, f) // and so is a damaged one
-		if cap(payload) > cap(buf) {
-			buf = payload[:0]
-		}
-	}
-	for _, o := range memory {
-		f(o)
-	}
-	return nil
-}
-
-// bucketOutcomes calls f for the outcomes of one bucket in an encoded block.
-func bucketOutcomes(payload []byte, bus store.BusID, bucket uint64, f func(outcome)) error {
-	if len(payload) < 4 {
-		return errBadRow
-	}
-	n := int(binary.BigEndian.Uint32(payload))
-	if n < 0 || n > (len(payload)-4)/traceRefSize {
-		return errBadRow
-	}
-	refs, data := payload[4:4+n*traceRefSize], payload[4+n*traceRefSize:]
-	for i := range n {
-		ref := rowReader{rest: refs[i*traceRefSize:][:traceRefSize]}
-		of, seq, off := store.BusID(ref.u32()), ref.u64(), int(ref.u32())
-		if of != bus || seq>>traceBucket != bucket {
-			continue
-		}
-		if off > len(data) {
-			return errBadRow
-		}
-		o, err := parseOutcome(data[off:])
-		if err != nil {
-			return err
-		}
-		o.bus, o.seq = bus, seq
-		f(o)
-	}
-	return nil
 }

@@ -32,7 +32,7 @@ func FuzzDecode(f *testing.F) {
 		})
 		_, _, _ = decodeScheduled(data)
 		_ = owedSize(data)
-		_ = findOutcomes(data, 1, 2, func(outcome) {})
+		_ = findOutcomes(data, 1, 2, 2, func(outcome) {})
 		_, _ = parseOutcome(data)
 		_, _ = parseAttempt(data)
 		_, _ = parseDead(place{}, death{}, data)

@@ -171,8 +171,9 @@ func (b *block) encode() []byte {
 	return append(dst, b.data...)
 }
 
-// find calls f for the outcomes of one event in an encoded block.
-func findOutcomes(payload []byte, bus store.BusID, seq uint64, f func(outcome)) error {
+// findOutcomes calls f for the outcomes of the events from low to high in an
+// encoded block.
+func findOutcomes(payload []byte, bus store.BusID, low, high uint64, f func(outcome)) error {
 	if len(payload) < 4 {
 		return errBadRow
 	}
@@ -181,10 +182,14 @@ func findOutcomes(payload []byte, bus store.BusID, seq uint64, f func(outcome)) 
 		return errBadRow
 	}
 	refs, data := payload[4:4+n*traceRefSize], payload[4+n*traceRefSize:]
-	want := be64(be32(nil, uint32(bus)), seq)
-	i := sort.Search(n, func(i int) bool { return bytes.Compare(refs[i*traceRefSize:][:12], want) >= 0 })
-	for ; i < n && bytes.Equal(refs[i*traceRefSize:][:12], want); i++ {
-		off := int(binary.BigEndian.Uint32(refs[i*traceRefSize+12:]))
+	from := be64(be32(nil, uint32(bus)), low)
+	i := sort.Search(n, func(i int) bool { return bytes.Compare(refs[i*traceRefSize:][:12], from) >= 0 })
+	for ; i < n; i++ {
+		ref := rowReader{rest: refs[i*traceRefSize:][:traceRefSize]}
+		of, seq, off := store.BusID(ref.u32()), ref.u64(), int(ref.u32())
+		if of != bus || seq > high {
+			return nil
+		}
 		if off > len(data) {
 			return errBadRow
 		}
@@ -312,8 +317,9 @@ func (t *traceLog) close() error {
 	return errors.Join(err, t.log.Close())
 }
 
-// of finds the outcomes of one event.
-func (t *traceLog) of(bus store.BusID, seq uint64, f func(outcome)) error {
+// of calls f for the outcomes of the events from low to high, which are of one
+// bucket, in no order; some may come twice.
+func (t *traceLog) of(bus store.BusID, low, high uint64, f func(outcome)) error {
 	// Blocks before those in memory: what is flushed meanwhile is seen twice.
 	t.mu.Lock()
 	var memory []outcome
@@ -322,21 +328,22 @@ func (t *traceLog) of(bus store.BusID, seq uint64, f func(outcome)) error {
 			continue
 		}
 		for _, r := range b.refs {
-			if r.bus == bus && r.seq == seq {
-				if o, err := parseOutcome(b.data[r.off:]); err == nil {
-					o.bus, o.seq = bus, seq
-					memory = append(memory, o)
-				}
+			if r.bus != bus || r.seq < low || r.seq > high {
+				continue
+			}
+			if o, err := parseOutcome(b.data[r.off:]); err == nil {
+				o.bus, o.seq = bus, r.seq
+				memory = append(memory, o)
 			}
 		}
 	}
 	t.mu.Unlock()
-	prefix := seqKey(nil, prefixBlock, bus, seq>>traceBucket)
+	prefix := seqKey(nil, prefixBlock, bus, low>>traceBucket)
 	var blocks []seglog.Position
 	err := t.s.state.scanPrefix(prefix, func(key, value []byte) (bool, error) {
 		pos, err := parsePosition(key[len(prefix):])
 		v := rowReader{rest: value}
-		if low, high := v.u64(), v.u64(); low <= seq && seq <= high {
+		if least, greatest := v.u64(), v.u64(); least <= high && low <= greatest {
 			blocks = append(blocks, pos)
 		}
 		return true, errors.Join(err, v.err())
@@ -350,7 +357,7 @@ func (t *traceLog) of(bus store.BusID, seq uint64, f func(outcome)) error {
 		if err != nil {
 			continue // lost in a crash, or dropped
 		}
-		_ = findOutcomes(payload, bus, seq, f) // and so is a damaged one
+		_ = findOutcomes(payload, bus, low, high, f) // and so is a damaged one
 		if cap(payload) > cap(buf) {
 			buf = payload[:0]
 		}
@@ -400,7 +407,7 @@ func (s *Store) TraceOf(ctx context.Context, bus store.BusID, seq uint64) ([]sto
 		return nil, err
 	}
 	seen := map[string]bool{}
-	err = s.trace.of(bus, seq, func(o outcome) {
+	err = s.trace.of(bus, seq, seq, func(o outcome) {
 		id := string(be64(be32(be32(nil, uint32(o.sub)), o.run), uint64(o.settled)))
 		if seen[id] {
 			return

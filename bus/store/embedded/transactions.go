@@ -239,31 +239,35 @@ func (s *Store) OpenTransaction(ctx context.Context, batch []store.Entry, checkU
 	return t, err
 }
 
-// change locks a transaction for a change of its state and returns it as it is.
-func (s *Store) change(id uint64) (t store.Transaction, unlock func(), err error) {
+// change begins a call that may change a transaction, and returns it as it is;
+// done ends the call. Nobody else changes it meanwhile.
+func (s *Store) change(ctx context.Context, id uint64) (t store.Transaction, done func(), err error) {
+	if err := s.enter(ctx); err != nil {
+		return t, nil, err
+	}
 	turn := &s.transactions.turn[id%uint64(len(s.transactions.turn))]
 	turn.Lock()
+	done = func() {
+		turn.Unlock()
+		s.leave()
+	}
 	if err = s.applyPending(); err == nil {
 		t, err = s.transaction(id)
 	}
 	if err != nil {
-		turn.Unlock()
+		done()
 		return t, nil, err
 	}
-	return t, turn.Unlock, nil
+	return t, done, nil
 }
 
 // CommitTransaction implements store.Transactions.
 func (s *Store) CommitTransaction(ctx context.Context, id uint64) ([]store.TransactionEvent, error) {
-	if err := s.enter(ctx); err != nil {
-		return nil, err
-	}
-	defer s.leave()
-	t, unlock, err := s.change(id)
+	t, done, err := s.change(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
+	defer done()
 	switch t.State {
 	case store.TransactionRolledBack:
 		return nil, fmt.Errorf("transaction %d: %w", id, store.ErrRolledBack)
@@ -290,15 +294,11 @@ func (s *Store) CommitTransaction(ctx context.Context, id uint64) ([]store.Trans
 
 // RollbackTransaction implements store.Transactions.
 func (s *Store) RollbackTransaction(ctx context.Context, id uint64) error {
-	if err := s.enter(ctx); err != nil {
-		return err
-	}
-	defer s.leave()
-	t, unlock, err := s.change(id)
+	t, done, err := s.change(ctx, id)
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer done()
 	switch t.State {
 	case store.TransactionRolledBack:
 		return s.state.flush()
@@ -319,15 +319,11 @@ func (s *Store) RollbackTransaction(ctx context.Context, id uint64) error {
 
 // CheckedTransaction implements store.Transactions.
 func (s *Store) CheckedTransaction(ctx context.Context, id uint64, c store.Check) error {
-	if err := s.enter(ctx); err != nil {
-		return err
-	}
-	defer s.leave()
-	t, unlock, err := s.change(id)
+	t, done, err := s.change(ctx, id)
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer done()
 	if t.State.Finished() {
 		return nil
 	}
@@ -342,15 +338,11 @@ func (s *Store) CheckedTransaction(ctx context.Context, id uint64, c store.Check
 
 // GetTransaction implements store.Transactions.
 func (s *Store) GetTransaction(ctx context.Context, id uint64) (t store.Transaction, events []store.TransactionEvent, err error) {
-	if err := s.enter(ctx); err != nil {
-		return t, nil, err
-	}
-	defer s.leave()
-	t, unlock, err := s.change(id)
+	t, done, err := s.change(ctx, id)
 	if err != nil {
 		return t, nil, err
 	}
-	defer unlock()
+	defer done()
 	events, err = s.eventsOf(t)
 	return t, events, err
 }

@@ -73,11 +73,9 @@ func (u *undelivered) of(sub *subscription) error {
 			return err
 		}
 	}
-	for _, l := range sub.lanes {
-		if l.queue != sub { // replayed deliveries have queues of their own
-			if err := u.of(l.queue); err != nil {
-				return err
-			}
+	for _, q := range sub.queues() {
+		if err := u.of(q); err != nil {
+			return err
 		}
 	}
 	if u.q.Dead && sub.counts.dead > 0 {

@@ -76,10 +76,6 @@ func openBus(ctx context.Context, e *environment, c *closer, t *template, more t
 		return nil, err
 	}
 	b := &wholeBus{under: u, template: t}
-	if b.engine, err = bus.New(bus.Options{Store: u.store}); err != nil {
-		return nil, err
-	}
-	c.add(b.engine.Close)
 	plan, err := b.plan()
 	if err != nil {
 		return nil, err
@@ -88,17 +84,28 @@ func openBus(ctx context.Context, e *environment, c *closer, t *template, more t
 		plan.Rules[again] = bus.RulePlan{Bus: "bench", Matcher: plan.Rules["r0"].Matcher, Targets: []string{again}}
 		plan.Targets[again] = bus.TargetPlan{Target: more}
 	}
-	if err := b.engine.Apply(ctx, plan); err != nil {
+	b.engine, err = u.run(ctx, c, plan)
+	return b, err
+}
+
+// run runs an engine on the store, with a plan, until the scenario ends.
+func (u *underTest) run(ctx context.Context, c *closer, plan bus.Plan) (*bus.Engine, error) {
+	engine, err := bus.New(bus.Options{Store: u.store})
+	if err != nil {
+		return nil, err
+	}
+	c.add(engine.Close)
+	if err := engine.Apply(ctx, plan); err != nil {
 		return nil, err
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan error, 1)
-	go func() { ended <- b.engine.Run(running) }()
+	go func() { ended <- engine.Run(running) }()
 	c.add(func() error {
 		stop()
 		return <-ended
 	})
-	return b, nil
+	return engine, nil
 }
 
 // plan has fanOut rules, each with a filter and a target of its own.

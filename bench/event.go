@@ -129,9 +129,6 @@ func (s *idSource) at(t time.Time) int64 {
 	}
 }
 
-// sameKey is the key of events whose keys do not matter.
-func sameKey() int { return 0 }
-
 // cycle gives the keys below n, one after another.
 func cycle(n int) func() int {
 	var next atomic.Int64

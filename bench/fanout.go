@@ -18,7 +18,7 @@ func fanOutScenario(subscriptions int) *scenario {
 			if err != nil {
 				return nil, err
 			}
-			one, err := r.delivered(ctx, e, c, ours, withTargets(r.url, subscriptions), float64(subscriptions), sameKey)
+			one, err := r.delivered(ctx, e, c, ours, withTargets(r.url, subscriptions), float64(subscriptions), cycle(1))
 			if err != nil {
 				return nil, err
 			}
@@ -34,8 +34,7 @@ func withTargets(url string, n int) string {
 		fmt.Fprintf(&names, "t%d,", i)
 		fmt.Fprintf(&all, "  t%d: {http: {url: '%s'}, concurrency: %d}\n", i, url, deliverers)
 	}
-	return busOnly + "rules:\n  placed:\n    bus: bench\n    when: '" + whenPlaced + "'\n    targets: [" + names.String() + "]\n" +
-		"targets:\n" + all.String()
+	return placed(names.String(), all.String())
 }
 
 // delivered is a contender: Switchyard with a configuration, under which each
@@ -93,7 +92,7 @@ func signingScenario() *scenario {
 			{measure: cpuAnEvent, of: ed25519, limit: unsigned},
 		},
 		open: func(ctx context.Context, e *environment, c *closer) ([]contender, error) {
-			return compared(ctx, e, c, sameKey, []variant{
+			return compared(ctx, e, c, cycle(1), []variant{
 				{ours, "; secret: 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'"},
 				{ed25519, "; secret: 'whsk_c3dpdGNoeWFyZCBiZW5jaG1hcmsga2V5IDMyYnl0ZXNe03SNH8CUG1iXxK0Mq+1DGpkgtFUqJpIT8RioM39cSA=='"},
 				{unsigned, ""},
@@ -118,8 +117,7 @@ func compared(ctx context.Context, e *environment, c *closer, key func() int, al
 		if inner != "" {
 			inner = "," + inner
 		}
-		config := busOnly + "rules:\n  placed:\n    bus: bench\n    when: '" + whenPlaced + "'\n    targets: [receiver]\n" +
-			fmt.Sprintf("targets:\n  receiver: {http: {url: '%s'%s}, concurrency: %d%s}\n", r.url, inner, deliverers, outer)
+		config := placed("receiver", fmt.Sprintf("  receiver: {http: {url: '%s'%s}, concurrency: %d%s}\n", r.url, inner, deliverers, outer))
 		one, err := r.delivered(ctx, e, c, v.name, config, 1, key)
 		if err != nil {
 			return nil, err

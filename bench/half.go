@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// How half/dead and memory/hanging are made.
+// How half and memory/hanging are made.
 const (
 	allAlive    = "all alive"
 	livingAlone = "the living alone"

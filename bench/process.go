@@ -47,8 +47,14 @@ const (
 
 // withTarget is the configuration that delivers to url.
 func withTarget(url string) string {
-	return busOnly + "rules:\n  placed:\n    bus: bench\n    when: '" + whenPlaced + "'\n    targets: [receiver]\n" +
-		"targets:\n  receiver: {http: {url: '" + url + "'}, concurrency: " + strconv.Itoa(deliverers) + "}\n"
+	return placed("receiver", "  receiver: {http: {url: '"+url+"'}, concurrency: "+strconv.Itoa(deliverers)+"}\n")
+}
+
+// placed is the configuration with a rule that sends to the targets called
+// names, which are defined as given.
+func placed(names, targets string) string {
+	return busOnly + "rules:\n  placed:\n    bus: bench\n    when: '" + whenPlaced + "'\n    targets: [" + names + "]\n" +
+		"targets:\n" + targets
 }
 
 // withRules is withTarget with more rules, n in all, that ask for other events.

@@ -22,17 +22,15 @@ func pullScenario(workers int) *scenario {
 		about: fmt.Sprintf("events worked on by %d workers that pull with the Go client, beside %d deliveries at a time over HTTP", workers, workers),
 		rows:  []row{{measure: perSecond, limit: push, bar: bar{value: 1}}, {measure: cpuAnEvent, limit: push}},
 		open: func(ctx context.Context, e *environment, c *closer) ([]contender, error) {
-			rule := busOnly + "rules:\n  placed:\n    bus: bench\n    when: '" + whenPlaced + "'\n    targets: [receiver]\n" +
-				"targets:\n  receiver: "
 			r, err := newReceiver(c)
 			if err != nil {
 				return nil, err
 			}
-			pushed, err := r.delivered(ctx, e, c, push, rule+"{http: {url: '"+r.url+"'}, concurrency: "+strconv.Itoa(workers)+"}\n", 1, sameKey)
+			pushed, err := r.delivered(ctx, e, c, push, placed("receiver", "  receiver: {http: {url: '"+r.url+"'}, concurrency: "+strconv.Itoa(workers)+"}\n"), 1, cycle(1))
 			if err != nil {
 				return nil, err
 			}
-			pulled, err := pulledBy(ctx, e, c, workers, rule+"{pull: {}}\n")
+			pulled, err := pulledBy(ctx, e, c, workers, placed("receiver", "  receiver: {pull: {}}\n"))
 			return []contender{pulled, pushed}, err
 		},
 	}
@@ -57,7 +55,7 @@ func pulledBy(ctx context.Context, e *environment, c *closer, workers int, confi
 		return contender{}, err
 	}
 	r := &receiver{seen: map[int64]struct{}{}}
-	feed := r.feeding(e, keyed(clients, &e.ids, sameKey), 1)
+	feed := r.feeding(e, keyed(clients, &e.ids, cycle(1)), 1)
 	return withCPU(contender{ours, func(ctx context.Context, d time.Duration) (_ measures, err error) {
 		working, stop := context.WithCancel(ctx)
 		var wg sync.WaitGroup

@@ -82,27 +82,11 @@ func openReplaying(ctx context.Context, c *closer, u *underTest) (*bus.Engine, e
 	if err != nil {
 		return nil, err
 	}
-	engine, err := bus.New(bus.Options{Store: u.store})
-	if err != nil {
-		return nil, err
-	}
-	c.add(engine.Close)
-	err = engine.Apply(ctx, bus.Plan{
+	return u.run(ctx, c, bus.Plan{
 		Buses:   map[string]bus.BusPlan{"bench": {MaxBytes: keepBytes}},
 		Rules:   map[string]bus.RulePlan{again: {Bus: "bench", Matcher: matcher, Targets: []string{again}}},
 		Targets: map[string]bus.TargetPlan{again: {Target: noOp{new(atomic.Int64)}}},
 	})
-	if err != nil {
-		return nil, err
-	}
-	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan error, 1)
-	go func() { ended <- engine.Run(running) }()
-	c.add(func() error {
-		stop()
-		return <-ended
-	})
-	return engine, nil
 }
 
 // replayAll replays all that is stored and waits for the end.

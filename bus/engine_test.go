@@ -95,6 +95,20 @@ func (w *world) open() {
 	w.engine, w.stop = e, func() {}
 }
 
+// openWith opens the engine again with other options, on the same store.
+func (w *world) openWith(opts bus.Options) {
+	w.t.Helper()
+	if err := w.engine.Close(); err != nil {
+		w.t.Fatal(err)
+	}
+	opts.Store = w.store
+	e, err := bus.New(opts)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.engine = e
+}
+
 func (w *world) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -88,14 +88,7 @@ func TestQueueLimitsRefuseTheirBusOnlyUntilTheQueueIsShorter(t *testing.T) {
 // measuredBy makes the engine one whose memory is as used says.
 func (w *world) measuredBy(used func() int64) {
 	w.t.Helper()
-	if err := w.engine.Close(); err != nil {
-		w.t.Fatal(err)
-	}
-	e, err := bus.New(bus.Options{Store: w.store, MemoryUsed: used})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.engine = e
+	w.openWith(bus.Options{MemoryUsed: used})
 }
 
 func TestMemoryLimitRefusesAllBusesWithSomeSlack(t *testing.T) {

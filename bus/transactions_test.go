@@ -39,14 +39,7 @@ func (p *producer) Check(context.Context, string, bus.TransactionCheck) (string,
 // asked opens the engine again with somebody to ask, and runs it.
 func (w *world) asked(p *producer) *target {
 	w.t.Helper()
-	if err := w.engine.Close(); err != nil {
-		w.t.Fatal(err)
-	}
-	e, err := bus.New(bus.Options{Store: w.store, Checker: p})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.engine = e
+	w.openWith(bus.Options{Checker: p})
 	tg := &target{}
 	w.to(tg, bus.TargetPlan{})
 	w.run()

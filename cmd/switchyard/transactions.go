@@ -3,10 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -58,12 +56,7 @@ func newTransactionsBegin() *cobra.Command {
 		Example: "  switchyard transactions begin events.json --bus orders --check-url http://127.0.0.1:9000/check",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if args[0] == "-" {
-				req.Events, err = io.ReadAll(cmd.InOrStdin())
-			} else {
-				req.Events, err = os.ReadFile(args[0])
-			}
-			if err != nil {
+			if req.Events, err = readInput(cmd, args[0]); err != nil {
 				return err
 			}
 			if !json.Valid(req.Events) {

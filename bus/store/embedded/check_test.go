@@ -95,6 +95,31 @@ func filled(t *testing.T) string {
 	return dir
 }
 
+func TestDeadLettersOfAReplayUnderWayAreNoProblem(t *testing.T) {
+	ctx := context.Background()
+	fs := vfs.NewMem()
+	w := &replayWitness{t: t, r: rand.New(rand.NewPCG(1, 1)), clock: newClock()}
+	s, bus, sub := w.open(fs)
+	for i := range 3 {
+		_, err := s.Append(ctx, []store.Entry{{Bus: bus, Event: small(t, fmt.Sprint(i))}})
+		w.must(err)
+	}
+	var err error
+	w.run, err = s.OpenReplay(ctx, store.ReplayOptions{Bus: bus, To: 3, Subscriptions: []store.SubscriptionID{sub}})
+	w.must(err)
+	w.feed(s, bus, sub, 3)
+	ds, _, err := s.Claim(ctx, sub, w.clock.Now(), 2, nil)
+	w.must(err)
+	for _, d := range ds {
+		w.must(s.Settle(ctx, []store.Settlement{{ID: d.ID, Kind: store.Dead, Reason: "no", Attempt: &store.Attempt{Number: 1, Error: "no"}}}))
+	}
+	if info, err := s.Subscription(sub); err != nil || info.Dead != 2 || info.Depth != 1 {
+		t.Fatalf("the subscription is %+v, %v", info, err)
+	}
+	w.must(s.Close())
+	healthy(t, fs, "with a replay under way")
+}
+
 func TestACheckSumsUpWhatAStoreHolds(t *testing.T) {
 	r, err := Check(context.Background(), CheckOptions{Dir: filled(t)})
 	if err != nil {

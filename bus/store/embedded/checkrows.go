@@ -173,6 +173,15 @@ func (c *checker) row(prefix byte, key, value []byte, left map[uint32]counts) er
 			return err
 		}
 		return c.body(id, p)
+	case prefixLane: // what died of a replay is counted there too, and stands under the subscription
+		_, owner := r.u32(), r.u32()
+		v := rowReader{rest: value}
+		if queue := v.u32(); queue != owner {
+			n := left[queue]
+			n.dead = 0
+			left[queue] = n
+		}
+		return errors.Join(r.err(), v.err())
 	case prefixTimed:
 		id := r.u32()
 		r.u64()

@@ -152,6 +152,7 @@ func (e *Engine) loadInstance() error {
 // the rest (they are owed and come again) and returns nil. Publishing works
 // while Run does not; what is published then is routed later.
 func (e *Engine) Run(ctx context.Context) error {
+	e.pressure.measure() // limits hold for the first delivery
 	var g errgroup.Group
 	for range max(2, runtime.GOMAXPROCS(0)) {
 		g.Go(func() error { e.router.run(ctx); return nil })

@@ -48,7 +48,8 @@ type pressure struct {
 
 	refusing  atomic.Pointer[refusals] // nil: nothing is refused
 	measured  atomic.Pointer[[]measure]
-	collected time.Time // when a collection was asked for last
+	collected time.Time     // when a collection was asked for last
+	pause     time.Duration // until it is measured again; 0: there is no limit
 }
 
 // refusals are the limits that are reached. They do not change.
@@ -88,13 +89,12 @@ func (p *pressure) changed() {
 	}
 }
 
-// run measures until ctx is done; without a limit it sleeps.
+// run goes on measuring until ctx is done; without a limit it sleeps.
 func (p *pressure) run(ctx context.Context) {
 	for {
-		started := time.Now()
 		var next <-chan time.Time
-		if p.measure() {
-			next = time.After(max(measureEvery, measureShare*time.Since(started)))
+		if p.pause > 0 {
+			next = time.After(p.pause)
 		}
 		select {
 		case <-ctx.Done():
@@ -102,11 +102,13 @@ func (p *pressure) run(ctx context.Context) {
 		case <-p.wake:
 		case <-next:
 		}
+		p.measure()
 	}
 }
 
-// measure looks at each limit that is set and reports whether there is one.
-func (p *pressure) measure() bool {
+// measure looks at each limit that is set.
+func (p *pressure) measure() {
+	started := time.Now()
 	st := p.e.state.Load()
 	found := p.ofServer(st.plan.Limits)
 	found = append(found, p.ofBuses(st)...)
@@ -139,7 +141,10 @@ func (p *pressure) measure() bool {
 	}
 	p.refusing.Store(next)
 	p.collectGarbage(next)
-	return len(found) > 0
+	p.pause = 0
+	if len(found) > 0 {
+		p.pause = max(measureEvery, measureShare*time.Since(started))
+	}
 }
 
 // has says whether the limit of m was reached.

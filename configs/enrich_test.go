@@ -81,8 +81,8 @@ targets: {t: {log: {}}}
 
 func TestBreakersOfEnrichmentsHaveDefaults(t *testing.T) {
 	for text, want := range map[string]enrich.Breaker{
-		"":                                  {Failures: 10},
-		", breaker: {failures: 0}":          {},
+		"":                                   {Failures: 10},
+		", breaker: {failures: 0}":           {},
 		", breaker: {failures: 3, open: 5s}": {Failures: 3, Open: 5 * time.Second},
 	} {
 		cfg, found := realLoader(t, nil).LoadBytes("x.yaml", []byte(`version: 1

@@ -159,7 +159,7 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Report says what came of one enrichment.
 type Report struct {
-	Name  string
+	Name   string
 	Calls  int   // requests that were sent
 	Status int   // of the last answer, 0 without one
 	Hit    bool  // the answer came from the cache, or from a call that another delivery made
@@ -190,7 +190,9 @@ func (e *Enricher) Enrich(ctx context.Context, c transform.Context, ev *event.Ev
 	reports := make([]Report, len(e.endpoints))
 	var all sync.WaitGroup
 	for i, p := range e.endpoints {
-		ask := func() { answers[i], failures[i] = p.answer(ctx, requests[i], &reports[i], func() bool { return admit == nil || admit(i) }) }
+		ask := func() {
+			answers[i], failures[i] = p.answer(ctx, requests[i], &reports[i], func() bool { return admit == nil || admit(i) })
+		}
 		if i == len(e.endpoints)-1 {
 			ask() // this goroutine has nothing else to do
 			break

@@ -355,6 +355,15 @@ func simulate(w *world, seed uint64) {
 		plan.Targets[r.name] = r.policy
 		plan.Rules["r"+r.name] = bus.RulePlan{Bus: "orders", Matcher: w.matcher(fmt.Sprintf("event.to == %q", r.name)), Targets: []string{r.name}}
 	}
+	pullers := map[string]*puller{}
+	for i := range simPullers {
+		p := newPuller(w.t, fmt.Sprint("p", i), seed+uint64(i), store.Order(i%3), heals)
+		pullers[p.name] = p
+		plan.Targets[p.name] = p.policy
+		plan.Rules["r"+p.name] = bus.RulePlan{Bus: "orders", Matcher: w.matcher(fmt.Sprintf("event.to == %q", p.name)), Targets: []string{p.name}}
+	}
+	var workers sync.WaitGroup
+	quit := func() {}
 	open := func() {
 		var err error
 		if w.engine, err = bus.New(bus.Options{Store: w.store, MaxInFlight: 50}); err != nil {
@@ -362,30 +371,58 @@ func simulate(w *world, seed uint64) {
 		}
 		w.apply(plan)
 		w.run()
+		var ctx context.Context
+		ctx, quit = context.WithCancel(context.Background())
+		for _, p := range pullers {
+			for range simWorkers {
+				workers.Go(func() { p.work(ctx, w.engine) })
+			}
+		}
 	}
 	open()
 	sent := map[string]time.Time{}
 	to := map[string]*receiver{}
+	pulledBy := map[string]*puller{}
 	restarts := 0
 	for i := 0; i < simEvents; {
-		r := all[random.IntN(len(all))]
+		var name string
+		var r *receiver
+		if n := random.IntN(len(all) + simPullers); n < len(all) {
+			r = all[n]
+			name = r.name
+		} else {
+			name = fmt.Sprint("p", n-len(all))
+		}
 		var burst []*event.Event
 		for range 1 + random.IntN(random.IntN(60)+1) {
 			id := fmt.Sprint(i)
 			i++
-			sent[id], to[id] = time.Now(), r
-			burst = append(burst, w.event(id, "to", r.name, "subject", fmt.Sprint("key", random.IntN(simKeys))))
+			sent[id] = time.Now()
+			if r != nil {
+				to[id] = r
+			} else {
+				pulledBy[id] = pullers[name]
+			}
+			burst = append(burst, w.event(id, "to", name, "subject", fmt.Sprint("key", random.IntN(simKeys))))
 		}
 		w.publish(burst...)
 		time.Sleep(time.Duration(random.Int64N(2 * int64(simTrouble) / simEvents * int64(len(burst)))))
 		if restarts < 2 && i > (restarts+1)*simEvents/3 {
 			restarts++
+			for _, p := range pullers {
+				p.stops()
+			}
+			quit()
 			w.stop()
+			workers.Wait()
 			if err := w.engine.Close(); err != nil {
 				w.t.Fatal(err)
 			}
 			for _, r := range all {
 				r.restarted()
+			}
+			for _, p := range pullers {
+				p.restarted()
 			}
 			open()
 		}
@@ -403,6 +440,13 @@ func simulate(w *world, seed uint64) {
 			late++
 		}
 	}
+	quit()
+	workers.Wait()
+	for id, p := range pulledBy {
+		if _, taken := p.done[id]; taken == p.final[id] {
+			w.t.Errorf("event %s was taken by %s: %v, and given up: %v", id, p.name, taken, p.final[id])
+		}
+	}
 	if late > 0 {
 		w.t.Errorf("%d events of receivers that are always well came late", late)
 	}
@@ -415,9 +459,20 @@ func simulate(w *world, seed uint64) {
 		}
 		dead += len(r.final)
 	}
+	ended := 0
+	for name, p := range pullers {
+		info := w.info("r" + name + "/" + name)
+		if info.Depth != 0 || info.Paused || int(info.Dead) != len(p.final) {
+			w.t.Errorf("%s: %+v, with %d given up", name, info, len(p.final))
+		}
+		dead, ended = dead+len(p.final), ended+p.ended
+	}
 	synctest.Wait()
+	if ended < 10 {
+		w.t.Errorf("only %d leases were let end: too few to tell", ended)
+	}
 	if batches < 100 || partial < 10 {
 		w.t.Errorf("%d batches, of which %d were taken in part: too few to tell", batches, partial)
 	}
-	w.t.Logf("seed %d: %d events, %d refused for good, %d batches, %d taken in part", seed, simEvents, dead, batches, partial)
+	w.t.Logf("seed %d: %d events, %d refused for good, %d batches, %d taken in part, %d leases let end", seed, simEvents, dead, batches, partial, ended)
 }

@@ -238,7 +238,8 @@ const (
 	// WaitNone means that the attempt was made when it was due, or waited for
 	// its turn only.
 	WaitNone Wait = iota
-	// WaitBreaker means that the target's circuit breaker was open.
+	// WaitBreaker means that the circuit breaker of the target, or of an endpoint
+	// that the rule asks, was open.
 	WaitBreaker
 	// WaitRetryAfter means that the destination had asked for a pause in its
 	// answer to another delivery.

@@ -494,4 +494,9 @@ type Stats struct {
 	QueuedRecords int64 // deliveries in durable queues
 	WindowBytes   int64 // bodies held in memory for deliveries
 	WaitingBytes  int64 // events that wait for the log to be synced
+
+	// ClockAhead is by how much the clock jumped forward (negative: back) if
+	// retention by age does not go by it yet, and ClockHold for how much longer
+	// it waits. Both are 0 as a rule.
+	ClockAhead, ClockHold time.Duration
 }

@@ -135,6 +135,7 @@ type Store struct {
 	log   *seglog.Log
 	trace *traceLog
 	disk  diskGuard
+	home  placeGuard
 	clock *timekeeper
 
 	watcher atomic.Pointer[store.Watcher]
@@ -238,6 +239,10 @@ func Open(opts Options) (_ *Store, err error) {
 		return u.AvailBytes, err
 	}
 	s.disk.reserve = uint64(max(opts.DiskReserve, 0))
+	s.home.fs = fs
+	if err := s.home.watch(opts.Dir); err != nil {
+		return nil, err
+	}
 	if s.state, err = openState(fs, fs.PathJoin(opts.Dir, "state"), opts.Logger, false); err != nil {
 		return nil, err
 	}
@@ -249,6 +254,10 @@ func Open(opts Options) (_ *Store, err error) {
 	if err := errors.Join(syncDir(fs, opts.Dir), syncDir(fs, parent(fs, opts.Dir))); err != nil {
 		return nil, fmt.Errorf("sync the data directory: %w", err)
 	}
+	if err := errors.Join(s.home.watch(fs.PathJoin(opts.Dir, "log")), s.home.watch(fs.PathJoin(opts.Dir, "state"))); err != nil {
+		return nil, err
+	}
+	s.state.placed = s.home.checkNow
 	if !opts.NoBackground {
 		s.start()
 	}
@@ -306,6 +315,9 @@ func (s *Store) Err() error {
 		return store.ErrClosed
 	}
 	defer s.leave()
+	if err := s.home.check(); err != nil {
+		return err
+	}
 	if err := s.state.err(); err != nil {
 		return err
 	}
@@ -372,6 +384,7 @@ func (s *Store) ticker() {
 	every := time.NewTicker(s.opts.CheckpointEvery)
 	defer every.Stop()
 	synced := time.Now()
+	gone := false
 	for {
 		select {
 		case <-s.closed:
@@ -379,6 +392,7 @@ func (s *Store) ticker() {
 		case <-every.C:
 		}
 		s.tick.Add(1)
+		gone = s.watchPlace(gone)
 		if _, err := s.watchClock(); err != nil {
 			s.opts.Logger.Error("watching the clock failed", "error", err)
 		}
@@ -393,7 +407,7 @@ func (s *Store) ticker() {
 					s.opts.Logger.Error("sorting the known identities failed", "error", err)
 				}
 			}
-			if err := s.state.flush(); err != nil {
+			if err := s.state.flush(); err != nil && !displaced(err) {
 				s.opts.Logger.Error("syncing the state failed", "error", err)
 			}
 		}

@@ -143,7 +143,7 @@ func (c *checker) path(name string) string { return c.opts.FS.PathJoin(c.opts.Di
 
 // mustBeStore refuses a folder that is none, before a lock file is made there.
 func (c *checker) mustBeStore() error {
-	if _, err := c.opts.FS.Stat(c.path("FORMAT")); err != nil {
+	if _, err := c.opts.FS.Stat(c.path(formatFile)); err != nil {
 		return fmt.Errorf("%q is not a data folder of Switchyard; name the one that the server was started with (--data, or server.data): %w", c.opts.Dir, err)
 	}
 	return nil

@@ -297,7 +297,7 @@ func (c *checker) checkTrace(ctx context.Context) error {
 	sum, err := seglog.Check(ctx, c.opts.FS, c.path("trace"), seglog.Visitor{
 		Record:  func(seglog.Position, []byte) error { return nil },
 		Damaged: func(seglog.Damage) { t.Damaged++ },
-		Segment: func(done, of int) { c.opts.Progress("trace", done, of) },
+		Segment: func(done, of int) { c.opts.Progress("trace", done, of) }, Unsynced: true,
 	})
 	if err != nil {
 		return fmt.Errorf("read the traces: %w", err)

@@ -56,6 +56,9 @@ func (s *Store) Trim(ctx context.Context) error {
 	if err := s.state.flush(); err != nil {
 		return err
 	}
+	if s.snapshots.Load() > 0 {
+		return nil // the next time: a backup may be reading them
+	}
 	return errors.Join(s.removeSegments(ctx), s.removeTraces())
 }
 

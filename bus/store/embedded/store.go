@@ -177,6 +177,9 @@ type Store struct {
 	windowItems  atomic.Int64
 	records      atomic.Int64
 
+	snapshots atomic.Int64 // open ones: no file of the logs is removed
+	tableSums sync.Map     // checksums of tables of the state, by name
+
 	deaths       atomic.Uint64
 	schedule     schedule
 	transactions transactions
@@ -234,6 +237,9 @@ func open(opts Options, lock func(vfs.FS, string) (io.Closer, error)) (_ *Store,
 		return nil, err
 	}
 	if err := s.checkFormat(); err != nil {
+		return nil, err
+	}
+	if err := s.sweepSnapshots(); err != nil {
 		return nil, err
 	}
 	s.lock = signLock(fs, opts.Dir, s.lock, opts.Logger)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
@@ -233,5 +234,45 @@ func TestAFormatThatCannotBeReadIsNotWrittenOver(t *testing.T) {
 	}))
 	if _, err := Open(Options{FS: broken, Dir: "data", NoBackground: true}); !errors.Is(err, syscall.EMFILE) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Pebble panics when it is told that its log cannot be written. Commits that are
+// not synced find out at any time.
+func TestAStateThatCannotBeWrittenIsAnErrorAndNoPanic(t *testing.T) {
+	writes := []errorfs.OpKind{errorfs.OpFileWrite, errorfs.OpFileWriteAt, errorfs.OpCreate, errorfs.OpReuseForWrite, errorfs.OpFilePreallocate}
+	for _, kinds := range [][]errorfs.OpKind{writes, syncs, append(slices.Clone(writes), syncs...)} {
+		s, on, mem := failing(t, "state", kinds, syscall.ENOSPC)
+		value := make([]byte, 64<<10)
+		if err := s.state.db.Set([]byte("kept"), value, pebble.Sync); err != nil {
+			t.Fatal(err)
+		}
+		on.Store(true)
+		var err error
+		for i := 0; i < 2000 && err == nil; i++ { // more than a file of the log holds
+			batch := s.state.db.NewBatch()
+			_ = batch.Set(fmt.Appendf(nil, "lost%d", i), value, nil)
+			if err = s.state.commit(batch); err == nil && i%100 == 99 {
+				err = s.state.flush()
+			}
+		}
+		if !errors.Is(err, store.ErrUnavailable) || !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("commits end with %v", err)
+		}
+		if err := s.Err(); !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("Err is %v", err)
+		}
+		clone := mem.CrashClone(vfs.CrashCloneCfg{})
+		on.Store(false)
+		_ = s.Close()
+		if s, err = Open(Options{FS: clone, Dir: "data", NoBackground: true}); err != nil {
+			t.Fatal(err)
+		}
+		if there, err := s.state.has([]byte("kept")); err != nil || !there {
+			t.Errorf("what was synced before is there: %v, %v", there, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

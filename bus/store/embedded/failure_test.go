@@ -276,3 +276,56 @@ func TestAStateThatCannotBeWrittenIsAnErrorAndNoPanic(t *testing.T) {
 		}
 	}
 }
+
+// The router hands over again and again what could not be queued for all. A
+// state that has failed for good must not have the others get it each time.
+func TestAFailedStateDoesNotMakeDeliveriesRepeat(t *testing.T) {
+	ctx := context.Background()
+	s, on, _ := failing(t, "state", syncs, errInjected)
+	defer s.Close()
+	bus, err := s.OpenBus(ctx, "a", store.BusOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var subs []store.SubscriptionID
+	for _, name := range []string{"r/fast", "r/waits"} {
+		info, err := store.OpenSubscription(ctx, s, store.SubscriptionOptions{Name: name, Bus: bus})
+		if err != nil {
+			t.Fatal(err)
+		}
+		subs = append(subs, info.ID)
+	}
+	results, err := s.Append(ctx, []store.Entry{{Bus: bus, Event: small(t, "1")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec, err := s.Get(ctx, bus, results[0].Sequence)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.sub(subs[1]).backlog = true // so that it needs a row
+	on.Store(true)
+	if _, err := s.PutObject(ctx, "k", "n", nil, store.AnyVersion); !errors.Is(err, store.ErrUnavailable) {
+		t.Fatal(err)
+	}
+	delivered := 0
+	for range 3 {
+		err := s.Enqueue(ctx, bus, rec.Sequence, []store.RoutedEvent{{Record: rec, Matches: []store.Routed{{Subscription: subs[0]}, {Subscription: subs[1]}}}})
+		if !errors.Is(err, store.ErrUnavailable) {
+			t.Fatalf("a failed state takes deliveries: %v", err)
+		}
+		ds, _, err := s.Claim(ctx, subs[0], time.Now(), 10, nil)
+		if err != nil && !errors.Is(err, store.ErrUnavailable) {
+			t.Fatal(err)
+		}
+		for _, d := range ds {
+			delivered++
+			if err := s.Settle(ctx, []store.Settlement{{ID: d.ID, Kind: store.Done}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if delivered > 1 {
+		t.Errorf("it was delivered %d times", delivered)
+	}
+}

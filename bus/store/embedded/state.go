@@ -42,7 +42,7 @@ func openState(fs vfs.FS, dir string, log *slog.Logger, readOnly bool) (*state, 
 	st := &state{log: log}
 	logger := stateLogger{st}
 	opts := &pebble.Options{
-		FS:                          fs,
+		FS:                          stateFS{fs, st},
 		ReadOnly:                    readOnly,
 		Logger:                      logger,
 		CacheSize:                   cacheSize,

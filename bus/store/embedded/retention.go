@@ -72,7 +72,7 @@ type cut struct {
 }
 
 // plan finds where b should begin; first is 0 when nothing is to be removed.
-// What was not routed yet stays.
+// What was not routed yet, and what is held, stays.
 func (s *Store) plan(ctx context.Context, b *bus, now int64) (c cut, err error) {
 	b.queue.mu.Lock()
 	limit := b.queue.routed + 1
@@ -80,6 +80,9 @@ func (s *Store) plan(ctx context.Context, b *bus, now int64) (c cut, err error) 
 	b.mu.Lock()
 	opts, first, held, appended := b.opts, b.first, b.appended-b.removed, b.appended
 	limit = min(limit, b.last+1)
+	if b.opts.Hold {
+		limit = min(limit, b.released+1)
+	}
 	b.mu.Unlock()
 	target := first
 	if opts.MaxAge > 0 {

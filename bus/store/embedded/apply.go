@@ -31,10 +31,11 @@ type segmentDone struct {
 
 // schedNote is a scheduled event to be kept, or one to be removed.
 type schedNote struct {
-	due int64
-	id  uint64
-	bus store.BusID
-	raw []byte // nil: remove
+	due  int64
+	id   uint64
+	bus  store.BusID
+	name [16]byte // its source and id, as event.DedupeKey
+	raw  []byte   // nil: remove
 }
 
 // maxPending is how far the state may be behind the log, in rows; the appender
@@ -53,9 +54,9 @@ func (p *pending) note(e *entry, b *bus) {
 	}
 	switch {
 	case e.flags&flagScheduled != 0:
-		p.sched = append(p.sched, schedNote{e.due(), e.id(), b.id, slices.Clone(e.raw)})
+		p.sched = append(p.sched, schedNote{e.due(), e.id(), b.id, e.name(), slices.Clone(e.raw)})
 	case e.flags&flagFired != 0:
-		p.sched = append(p.sched, schedNote{e.due(), e.id(), b.id, nil})
+		p.sched = append(p.sched, schedNote{e.due(), e.id(), b.id, e.name(), nil})
 	}
 }
 

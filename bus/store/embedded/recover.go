@@ -14,7 +14,7 @@ import (
 func (s *Store) recover() error {
 	s.tick.Store(1)
 	s.sealed.Store(nanos(s.opts.Clock()))
-	for _, load := range []func() error{s.loadMeta, s.loadBuses, s.loadSubs, s.loadLanes, s.loadLoose, s.loadRuns, s.loadJournal, s.loadTransactions, s.openLog, s.loadSchedule, s.openTrace} {
+	for _, load := range []func() error{s.loadMeta, s.loadBuses, s.loadSubs, s.loadLanes, s.loadLoose, s.loadRuns, s.loadJournal, s.loadTransactions, s.loadSchedule, s.openLog, s.openTrace} {
 		if err := load(); err != nil {
 			return err
 		}

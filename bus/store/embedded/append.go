@@ -372,6 +372,9 @@ func walkAll(payload []byte, f func(e *entry) error) error {
 func (s *Store) commitEntry(b *bus, from *store.Entry, e *entry, pos seglog.Position) {
 	s.pending.note(e, b)
 	if e.flags&flagScheduled != 0 {
+		if e.due()-s.sealed.Load() < int64(scheduleUrgent) && !s.schedule.urgent.Swap(true) {
+			poke(s.schedule.wake)
+		}
 		return
 	}
 	size := len(e.event)

@@ -121,7 +121,7 @@ func (s *Store) apply() error {
 		b.writeRows(batch, key, value)
 		b.mu.Unlock()
 	}
-	next := s.applyScheduled(batch, p.sched)
+	s.applyScheduled(batch, p.sched)
 	if err := s.applyCommits(batch, p.commits); err != nil {
 		s.state.fail(err) // what was taken from pending is not known any more
 		return errors.Join(s.state.err(), batch.Close())
@@ -139,8 +139,8 @@ func (s *Store) apply() error {
 		}
 		b.mu.Unlock()
 	}
+	s.scheduleApplied(p.sched)
 	full := s.dedupe.wrote(p.mark)
-	s.scheduleChanged(next)
 	s.spare = p.emptied()
 	if full {
 		return s.sortKnown(false)

@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -28,6 +29,25 @@ func (w waiting) remove(batch *pebble.Batch) {
 	_ = batch.Delete(schedIDKey(nil, w.bus, w.name, w.due, w.id), nil)
 }
 
+// applyScheduled puts rows for what was scheduled and removes those of what
+// was recorded.
+func (s *Store) applyScheduled(batch *pebble.Batch, notes []schedNote) {
+	change := int64(0)
+	for i := range notes {
+		n := &notes[i]
+		if n.raw == nil {
+			n.waiting().remove(batch)
+			change--
+			continue
+		}
+		_ = batch.Set(schedKey(nil, n.due, n.id, n.bus), n.raw, nil)
+		_ = batch.Set(schedBusKey(nil, n.bus, n.due, n.id), nil, nil)
+		_ = batch.Set(schedIDKey(nil, n.bus, n.name, n.due, n.id), nil, nil)
+		change++
+	}
+	s.countScheduled(batch, change)
+}
+
 // countScheduled changes how many events wait.
 func (s *Store) countScheduled(batch *pebble.Batch, change int64) {
 	if change != 0 {
@@ -50,7 +70,7 @@ func (s *Store) eachWaiting(bus store.BusID, prefix []byte, due int64, id uint64
 		var e store.Entry
 		var accepted int64
 		ok, err := s.state.get(schedKey(nil, due, id, bus), func(v []byte) (err error) {
-			e, accepted, err = decodeScheduled(v)
+			e, accepted, err = decodeScheduled(slices.Clone(v))
 			return err
 		})
 		if err != nil || !ok {
@@ -153,12 +173,10 @@ func (s *Store) cancelSome(bus store.BusID, source, id string) (n int, err error
 	if err := s.apply(); err != nil {
 		return 0, err
 	}
-	s.schedule.mu.Lock()
-	defer s.schedule.mu.Unlock()
 	batch := s.state.db.NewBatch()
 	name := event.DedupeKey(source, id)
 	err = s.eachWaiting(bus, waitingUnder(bus, source, id), 0, 0, func(due int64, number uint64, e store.Entry, accepted int64) (bool, error) {
-		if _, firing := s.schedule.firing[number]; firing || e.Event.Source() != source || e.Event.ID() != id {
+		if e.Event.Source() != source || e.Event.ID() != id || !s.schedule.cancel(number) {
 			return true, nil
 		}
 		n++
@@ -176,6 +194,23 @@ func (s *Store) cancelSome(bus store.BusID, source, id string) (n int, err error
 	}
 	s.countScheduled(batch, -int64(n))
 	return n, s.state.commit(batch)
+}
+
+// cancel lets go of an event whose row goes, unless it is being recorded.
+// s.applyMu is held, so that it is not held again.
+func (sc *schedule) cancel(id uint64) bool {
+	sc.mu.Lock()
+	defer sc.mu.Unlock()
+	e := sc.held[id]
+	if e == nil {
+		return true
+	}
+	if e.taken {
+		return false
+	}
+	e.gone = true
+	delete(sc.held, id)
+	return true
 }
 
 // dropScheduled removes what waits on a bus that is dropped.
@@ -199,10 +234,9 @@ func (s *Store) dropScheduled(batch *pebble.Batch, bus store.BusID) error {
 // loadSchedule finds how many events wait and when the first is due, before the
 // log adds what the state does not cover. It reads none of them.
 func (s *Store) loadSchedule() error {
-	s.schedule.next = forever
 	err := s.state.scan([]byte{prefixSched}, []byte{prefixSched + 1}, func(key, _ []byte) (bool, error) {
 		k := rowReader{rest: key[1:]}
-		s.schedule.next = k.i64()
+		s.schedule.next = schedPlace{due: k.i64()}
 		return false, k.err()
 	})
 	if err != nil {

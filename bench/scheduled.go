@@ -325,6 +325,9 @@ func scheduledHTTPScenario() *scenario {
 				if err := server.awaitMetric(ctx, "switchyard_store_scheduled", float64(n.waiting)); err != nil {
 					return nil, err
 				}
+				if err := sleep(ctx, e.idle); err != nil {
+					return nil, err
+				}
 				all = append(all, withCPU(contender{n.name, r.scheduled(e, server, publisher)}, server.cpu))
 			}
 			return all, nil
@@ -373,6 +376,9 @@ func (r *receiver) scheduled(e *environment, server *process, publisher func() (
 		}
 		if time.Now().After(begin) {
 			return nil, errors.New("events were due before they were scheduled; use a machine that does less, or a shorter -steady")
+		}
+		if err := sleep(ctx, time.Until(begin)); err != nil { // what publishing took is no part of it
+			return nil, err
 		}
 		peak := server.watchMemory(ctx)
 		err := r.await(ctx, int64(n))

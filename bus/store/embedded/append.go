@@ -329,7 +329,7 @@ func (s *Store) committed(g *seglog.Group) {
 		})
 	}
 	s.pending.mark, s.pending.schedule = s.dedupe.mark(), s.lastSchedule
-	full := s.pending.size() >= maxPending
+	full := s.pending.full(1)
 	s.pendingMu.Unlock()
 	for _, b := range touched {
 		b.mu.Lock()

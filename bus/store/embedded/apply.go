@@ -20,6 +20,7 @@ type pending struct {
 	segments []segmentDone
 	known    []knownRow
 	sched    []schedNote
+	bytes    int // of the events in sched
 	commits  []commitNote
 }
 
@@ -38,14 +39,23 @@ type schedNote struct {
 	raw  []byte   // nil: remove
 }
 
-// maxPending is how far the state may be behind the log, in rows; the appender
-// then waits for it.
-const maxPending = 1 << 16
+// How far the state may be behind the log, in rows and in bytes of scheduled
+// events; the appender then waits for it.
+const (
+	maxPending      = 1 << 16
+	maxPendingBytes = 4 << 20
+)
 
 // applyDelay lets groups gather before they are applied together.
 const applyDelay = 20 * time.Millisecond
 
 func (p *pending) size() int { return len(p.known) + len(p.sched) + len(p.buses) + len(p.commits) }
+
+// full reports whether the state has to catch up, when it may be behind by a
+// share of what it may be.
+func (p *pending) full(share int) bool {
+	return p.size() >= maxPending/share || p.bytes >= maxPendingBytes/share
+}
 
 // note takes what the state must know of an entry besides its bus's numbers.
 func (p *pending) note(e *entry, b *bus) {
@@ -55,6 +65,7 @@ func (p *pending) note(e *entry, b *bus) {
 	switch {
 	case e.flags&flagScheduled != 0:
 		p.sched = append(p.sched, schedNote{e.due(), e.id(), b.id, e.name(), slices.Clone(e.raw)})
+		p.bytes += len(e.raw)
 	case e.flags&flagFired != 0:
 		p.sched = append(p.sched, schedNote{e.due(), e.id(), b.id, e.name(), nil})
 	}
@@ -150,7 +161,7 @@ func (s *Store) apply() error {
 
 // emptied keeps the memory of p for the next one, unless it is much.
 func (p *pending) emptied() pending {
-	if cap(p.known) > 1<<14 || cap(p.buses) > 1<<12 {
+	if cap(p.known) > 1<<14 || cap(p.buses) > 1<<12 || cap(p.sched) > 1<<13 {
 		return pending{}
 	}
 	clear(p.buses)

@@ -221,7 +221,7 @@ func (s *Store) replay(pos seglog.Position, payload []byte) error {
 	}
 	s.pending.noteCommit(payload, nanos(s.opts.Clock()))
 	s.pending.pos, s.pending.schedule, s.pending.mark = pos, s.lastSchedule, s.dedupe.mark()
-	if s.pending.size() >= maxPending/4 {
+	if s.pending.full(4) {
 		return s.applyPending()
 	}
 	return nil

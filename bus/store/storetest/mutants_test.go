@@ -71,7 +71,7 @@ func beyond() []string {
 		"goes on after Close", "lets those wait who wait when it is closed", "fails when it is closed twice",
 		"lets a replay go first", "commits into other buses what a dropped one lacks", "remembers every transaction",
 		"commits scheduled events of a transaction at once",
-		"cancels one of several events with a name", // few wait side by side
+		"cancels one of several events with a name",               // few wait side by side
 		"does not find by an extension", "scans beyond the range", // scans are few among so many operations
 	}
 }

@@ -88,7 +88,7 @@ func (d *deliverer) gather(s *subscription, spec *subscriptionSpec, dl claimed, 
 			}
 		}
 		for {
-			if dl, more, ok = d.take(s, t); ok {
+			if dl, more, ok = d.take(s, t, spec.asks); ok {
 				break
 			}
 			if len(all) == 0 || !d.linger(s, until) {
@@ -147,7 +147,7 @@ func (d *deliverer) observeBatch(t *target, all []batchMember, errs []error, too
 			break
 		}
 	}
-	d.e.keeper.changed(t, t.observe(took, errs[shown], all[shown].td.Answer, probe), errs[shown])
+	d.e.keeper.changed(t.gate, t.observe(took, errs[shown], all[shown].td.Answer, probe), errs[shown])
 }
 
 // refusedWhole reports whether a batch was refused for good as a whole: all

@@ -13,8 +13,7 @@ import (
 // Queues are not read: each is when it is first claimed from.
 func (s *Store) recover() error {
 	s.tick.Store(1)
-	s.sealed.Store(nanos(s.opts.Clock()))
-	for _, load := range []func() error{s.loadMeta, s.loadBuses, s.loadSubs, s.loadLanes, s.loadLoose, s.loadRuns, s.loadJournal, s.loadTransactions, s.loadSchedule, s.openLog, s.openTrace} {
+	for _, load := range []func() error{s.loadClock, s.loadMeta, s.loadBuses, s.loadSubs, s.loadLanes, s.loadLoose, s.loadRuns, s.loadJournal, s.loadTransactions, s.loadSchedule, s.openLog, s.openTrace} {
 		if err := load(); err != nil {
 			return err
 		}
@@ -196,10 +195,11 @@ func (s *Store) replay(pos seglog.Position, payload []byte) error {
 		if b == nil {
 			return nil // dropped since
 		}
+		at := s.clock.lookBack(e.record)
 		if w := int64(e.window()); w > 0 {
-			s.dedupe.remember(&identity{b.id, e.key()}, known{e.seq, e.keptAt(), w})
+			s.dedupe.remember(&identity{b.id, e.key()}, known{e.seq, e.keptAt(at), w})
 		}
-		s.pending.note(e, b)
+		s.pending.note(e, b, at)
 		switch {
 		case e.flags&flagScheduled != 0 || e.seq <= b.last && e.seq != 0:
 			return nil
@@ -219,7 +219,7 @@ func (s *Store) replay(pos seglog.Position, payload []byte) error {
 	if err != nil {
 		return err
 	}
-	s.pending.noteCommit(payload, nanos(s.opts.Clock()))
+	s.pending.noteCommit(payload, s.clock.now().wall)
 	s.pending.pos, s.pending.schedule, s.pending.mark = pos, s.lastSchedule, s.dedupe.mark()
 	if s.pending.full(4) {
 		return s.applyPending()

@@ -25,7 +25,10 @@ func (s *Store) Trim(ctx context.Context) error {
 	if err := s.applyPending(); err != nil {
 		return err
 	}
-	now := nanos(s.opts.Clock())
+	now, err := s.watchClock()
+	if err != nil {
+		return err
+	}
 	if err := s.buryOld(now); err != nil {
 		return fmt.Errorf("retention of dead letters: %w", err)
 	}
@@ -50,7 +53,7 @@ func (s *Store) Trim(ctx context.Context) error {
 			}
 		}
 	}
-	if err := s.sweepDedupe(now); err != nil {
+	if err := s.sweepDedupe(s.clock.now().steady); err != nil {
 		return err
 	}
 	if err := s.state.flush(); err != nil {

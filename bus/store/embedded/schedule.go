@@ -176,7 +176,7 @@ func (s *Store) scheduleApplied(notes []schedNote) {
 	if len(notes) == 0 {
 		return
 	}
-	sc, soon := &s.schedule, nanos(s.opts.Clock())+int64(nearAhead)
+	sc, soon := &s.schedule, s.clock.now().wall+int64(nearAhead)
 	sc.mu.Lock()
 	defer sc.mu.Unlock()
 	first, next := sc.first(), sc.next
@@ -230,7 +230,7 @@ func (s *Store) scheduler() {
 		if err != nil && !s.closing.Load() {
 			s.opts.Logger.Error("recording scheduled events failed; they are tried again", "error", err)
 		} else if due := s.schedule.due(); due != forever {
-			wait = min(wait, time.Duration(max(due-nanos(s.opts.Clock()), 0)))
+			wait = min(wait, time.Duration(max(due-s.clock.now().wall, 0)))
 		}
 		timer.Reset(max(wait, time.Millisecond))
 	}
@@ -262,7 +262,7 @@ func (s *Store) fire() error {
 	defer s.fireMu.Unlock()
 	sc := &s.schedule
 	for {
-		now := nanos(s.opts.Clock())
+		now := s.clock.now().wall
 		if batch := sc.take(now, min(fireBytes, s.log.MaxPayload())); len(batch) > 0 {
 			if err := s.record(batch); err != nil {
 				return err
@@ -319,7 +319,7 @@ func (s *Store) preloader() {
 		}
 		// It begins when half of what may be held is, so that steps are not small.
 		for ahead, most := nearAhead/2, nearBytes/2; !s.closing.Load(); ahead, most = nearAhead, nearBytes {
-			now := nanos(s.opts.Clock())
+			now := s.clock.now().wall
 			sc.mu.Lock()
 			due, full := sc.next.due, sc.bytes >= most
 			sc.mu.Unlock()

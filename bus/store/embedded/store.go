@@ -52,6 +52,10 @@ type Options struct {
 	SegmentSize int64
 	// Clock tells the time; default time.Now.
 	Clock func() time.Time
+	// Monotonic tells how much time has passed since some moment, whatever the
+	// clock is set to; default: the monotonic part of what Clock returns, and if
+	// that has none, Clock.
+	Monotonic func() time.Duration
 	// DiskReserve is how many bytes must be free for events to be accepted;
 	// default 256 MiB, negative for none. A file system that does not tell is
 	// trusted.
@@ -131,6 +135,7 @@ type Store struct {
 	log   *seglog.Log
 	trace *traceLog
 	disk  diskGuard
+	clock *timekeeper
 
 	watcher atomic.Pointer[store.Watcher]
 	closed  chan struct{}
@@ -156,7 +161,7 @@ type Store struct {
 	dedupe       *dedupe
 	lastSchedule uint64
 	groups       uint64
-	sealed       atomic.Int64 // when the last group was, in nanoseconds
+	sealed       atomic.Int64 // when the last group was, in steady time
 	touched      []*bus
 	tailed       []*bus // buses with a tail; guarded by pendingMu
 	tailBytes    atomic.Int64
@@ -202,6 +207,7 @@ func Open(opts Options) (_ *Store, err error) {
 	}
 	s := &Store{
 		opts:        opts,
+		clock:       newTimekeeper(opts.Clock, opts.Monotonic),
 		closed:      make(chan struct{}),
 		byName:      map[string]*bus{},
 		bySub:       map[string]*subscription{},
@@ -340,7 +346,7 @@ func (s *Store) close() error {
 	s.gate.Lock() // for good; nobody gets in after closing is set
 	defer s.gate.Unlock()
 	err := s.log.Close()
-	err = errors.Join(err, s.applyPending(), s.checkpoint(0), s.trace.close(), s.state.flush())
+	err = errors.Join(err, s.applyPending(), s.checkpoint(0), s.trace.close(), s.saveClock(), s.state.flush())
 	return errors.Join(err, s.state.db.Close(), s.lock.Close())
 }
 
@@ -374,6 +380,9 @@ func (s *Store) ticker() {
 		case <-every.C:
 		}
 		s.tick.Add(1)
+		if _, err := s.watchClock(); err != nil {
+			s.opts.Logger.Error("watching the clock failed", "error", err)
+		}
 		if err := s.checkpoint(s.opts.SpillAge); err != nil {
 			s.opts.Logger.Error("checkpoint failed", "error", err)
 		}

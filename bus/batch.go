@@ -45,6 +45,12 @@ func (d *deliverer) deliverBatch(s *subscription, spec *subscriptionSpec, b targ
 	if len(all) == 0 {
 		return
 	}
+	if probe := all[0].dl.probe; probe == 0 && t.gate.shut.Load() { // while it was gathered
+		for i := range all {
+			out.release(&all[i].dl.Delivery)
+		}
+		return
+	}
 	started := time.Now()
 	ctx, cancel := context.WithTimeout(d.ctx, t.plan.Timeout)
 	errs := callBatcher(ctx, b, all)

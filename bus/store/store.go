@@ -85,12 +85,19 @@ type Buses interface {
 	DropBus(ctx context.Context, bus BusID) error
 	// Bounds says what the bus holds. ErrNotFound if there is no such bus.
 	Bounds(bus BusID) (Bounds, error)
+	// Release lets retention remove events of a bus with BusOptions.Hold up to
+	// and including upTo. Releases are forgotten when the engine closes; one
+	// below another changes nothing. ErrNotFound if there is no such bus.
+	Release(bus BusID, upTo uint64) error
 }
 
 // BusOptions are what an engine must know of a bus.
 type BusOptions struct {
 	MaxAge   time.Duration // retention by age; 0 keeps events for ever
 	MaxBytes int64         // retention by size; 0 is unlimited
+	// Hold keeps retention from removing any event that Release has not let go,
+	// for it is to be kept elsewhere first. It outlives a restart.
+	Hold bool
 }
 
 // Bounds says which sequences a bus holds. In an empty bus First is Last+1.

@@ -142,8 +142,12 @@ func (s *Store) prepare(c *appendCall) error {
 	return nil
 }
 
-// reserve refuses a group while the disk is nearly full or the state failed.
+// reserve refuses a group while the data folder is gone, the disk is nearly
+// full or the state failed.
 func (s *Store) reserve() error {
+	if err := s.home.check(); err != nil {
+		return err
+	}
 	if err := s.state.err(); err != nil {
 		return err
 	}

@@ -145,6 +145,7 @@ func (c *checker) checkState(ctx context.Context) error {
 		}
 	}
 	if err := c.countScheduled(); err != nil {
+		c.recount = true
 		c.problem(c.kind(prefixMeta), "%v", err)
 	}
 	var owed counts
@@ -246,15 +247,15 @@ func (c *checker) row(prefix byte, key, value []byte, left map[uint32]counts) er
 		if err != nil || !c.named {
 			return err
 		}
-		return c.needs(schedIDKey(nil, bus, event.DedupeKey(e.Event.Source(), e.Event.ID()), due, id), "it cannot be found by its source and id")
+		return c.needs(schedIDKey(nil, bus, event.DedupeKey(e.Event.Source(), e.Event.ID()), due, id), errNotNamed)
 	case prefixSchedBus:
 		bus, due, id := store.BusID(r.u32()), r.i64(), r.u64()
-		return c.needs(schedKey(nil, due, id, bus), "it names an event that does not wait")
+		return c.needs(schedKey(nil, due, id, bus), errNotWaiting)
 	case prefixSchedID:
 		bus := store.BusID(r.u32())
 		r.take(16)
 		due, id := r.i64(), r.u64()
-		return c.needs(schedKey(nil, due, id, bus), "it names an event that does not wait")
+		return c.needs(schedKey(nil, due, id, bus), errNotWaiting)
 	}
 	return nil
 }
@@ -263,7 +264,11 @@ func (c *checker) row(prefix byte, key, value []byte, left map[uint32]counts) er
 var (
 	errNotFoundByDelivery = errors.New("it cannot be found by its delivery")
 	errNotListed          = errors.New("it is missing in its bus's list")
+	errNotNamed           = errors.New("it cannot be found by its source and id")
 )
+
+// errNotWaiting says that a row finds a scheduled event that is not there.
+var errNotWaiting = errors.New("it names an event that does not wait")
 
 // needs is the error lacking if there is no row called key.
 func (c *checker) needs(key []byte, lacking error) error {

@@ -13,7 +13,7 @@ import (
 // Queues are not read: each is when it is first claimed from.
 func (s *Store) recover() error {
 	s.tick.Store(1)
-	for _, load := range []func() error{s.loadClock, s.loadMeta, s.loadBuses, s.loadSubs, s.loadLanes, s.loadLoose, s.loadRuns, s.loadJournal, s.loadTransactions, s.loadSchedule, s.openLog, s.openTrace} {
+	for _, load := range []func() error{s.loadClock, s.loadMeta, s.loadBuses, s.loadSubs, s.loadLanes, s.loadLoose, s.loadRuns, s.loadJournal, s.loadTransactions, s.loadSchedule, s.openLog, s.nameScheduled, s.openTrace} {
 		if err := load(); err != nil {
 			return err
 		}

@@ -21,6 +21,7 @@ import (
 // preloader; a step holds applyMu, so that rows do not change meanwhile.
 type schedule struct {
 	count  atomic.Int64
+	named  bool          // the state has the names and the number of what waits; a start sees to that
 	wake   chan struct{} // something may be due sooner than was thought
 	load   chan struct{} // something may be near that is not held
 	urgent atomic.Bool   // something is due so soon that the applier would be late

@@ -50,9 +50,12 @@ func (s *Store) applyScheduled(batch *pebble.Batch, notes []schedNote) {
 
 // countScheduled changes how many events wait.
 func (s *Store) countScheduled(batch *pebble.Batch, change int64) {
-	if change != 0 {
+	if change == 0 {
+		return
+	}
+	s.schedule.count.Add(change)
+	if s.schedule.named {
 		_ = batch.Merge(metaKey("scheduled"), counts{records: change}.append(nil), nil)
-		s.schedule.count.Add(change)
 	}
 }
 
@@ -242,24 +245,24 @@ func (s *Store) loadSchedule() error {
 	if err != nil {
 		return err
 	}
-	counted, err := s.state.get(metaKey("scheduled"), func(v []byte) error {
+	s.schedule.named, err = s.state.get(metaKey("scheduled"), func(v []byte) error {
 		c, err := parseCounts(v)
 		s.schedule.count.Store(c.records)
 		return err
 	})
-	if err != nil || counted {
-		return err
-	}
-	return s.nameScheduled()
+	return err
 }
 
 // nameStep bounds the events that nameScheduled takes together.
 const nameStep = 4096
 
-// nameScheduled gives a store of a release before there were names the rows
-// that find scheduled events by them. Their count comes last, so that a crash
-// before it begins anew.
+// nameScheduled gives a state that lacks them, because an earlier release wrote
+// it or a repair, the rows that find scheduled events by their names. Their
+// number comes last, so that a crash before it begins anew.
 func (s *Store) nameScheduled() error {
+	if s.schedule.named {
+		return nil
+	}
 	batch, n := s.state.db.NewBatch(), int64(0)
 	err := s.state.scan([]byte{prefixSched}, []byte{prefixSched + 1}, func(key, value []byte) (bool, error) {
 		k := rowReader{rest: key[1:]}
@@ -283,5 +286,6 @@ func (s *Store) nameScheduled() error {
 	}
 	_ = batch.Set(metaKey("scheduled"), counts{records: n}.append(nil), nil)
 	s.schedule.count.Store(n)
+	s.schedule.named = true
 	return s.state.commitSynced(batch)
 }

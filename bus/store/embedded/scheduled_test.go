@@ -103,6 +103,45 @@ func TestNamingScheduledEventsBeginsAnewAfterACrash(t *testing.T) {
 	healthy(t, crashed, "after all were cancelled")
 }
 
+func TestARepairMakesTheNamesOfScheduledEventsAnew(t *testing.T) {
+	ctx, dir, c := context.Background(), t.TempDir(), newClock()
+	open := func() (*Store, store.BusID) {
+		s, err := Open(Options{Dir: dir, Clock: c.Now, NoBackground: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		bus, err := s.OpenBus(ctx, "a", store.BusOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s, bus
+	}
+	s, bus := open()
+	scheduleMany(t, s, bus, 20)
+	batch := s.state.db.NewBatch()
+	due := nanos(c.Now().Add(8 * time.Second))
+	_ = batch.Delete(schedIDKey(nil, bus, event.DedupeKey("/s", "7"), due, 8), nil)    // a name is gone,
+	_ = batch.Set(schedIDKey(nil, bus, event.DedupeKey("/s", "x"), due, 99), nil, nil) // another finds nothing,
+	_ = batch.Set(metaKey("scheduled"), counts{records: 3}.append(nil), nil)           // and the number is wrong
+	if err := errors.Join(s.applyPending(), s.state.commitSynced(batch), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Repair(ctx, RepairOptions{CheckOptions: CheckOptions{Dir: dir}, Apply: true})
+	if err != nil || r.Found != 3 || !r.Applied || len(r.Lost) != 0 {
+		t.Fatalf("the repair did %+v, %v", r, err)
+	}
+	s, bus = open()
+	defer s.Close()
+	if n := s.Stats().Scheduled; n != 20 {
+		t.Errorf("%d events are counted, want 20", n)
+	}
+	for i := range 20 {
+		if err := s.CancelScheduled(ctx, bus, "/s", fmt.Sprint(i)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestWorkOnOneScheduledEventDoesNotGrowWithTheOthers counts what Pebble reads
 // for it.
 func TestWorkOnOneScheduledEventDoesNotGrowWithTheOthers(t *testing.T) {

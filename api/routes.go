@@ -120,7 +120,7 @@ func (s *Server) routes() []route {
 			[]answer{{200, "A stream: id is the sequence, data the structured event.", "", "text/event-stream"}}, s.tail},
 		{http.MethodGet, "/v1/buses/:bus/scheduled", "listScheduled", "events", "List the events that wait for their time",
 			append([]parameter{{"source", "Only this source."}, {"id", "Only this id."}}, paging...), nil, body{}, answers(200, "A page.", List[ScheduledEvent]{}), s.listScheduled},
-		{http.MethodDelete, "/v1/buses/:bus/scheduled", "cancelScheduled", "events", "Cancel a scheduled event",
+		{http.MethodDelete, "/v1/buses/:bus/scheduled", "cancelScheduled", "events", "Cancel the scheduled events with a source and id",
 			[]parameter{{"source", "The event's source."}, {"id", "The event's id."}}, nil, body{}, []answer{{204, "Cancelled.", nil, ""}}, s.cancelScheduled},
 		{http.MethodPost, "/v1/buses/:bus/replay", "startReplay", "replays", "Queue stored events again for the rules that match them now",
 			nil, nil, body{value: ReplayRequest{}, required: true}, answers(202, "It has begun.", ReplayStarted{}), s.startReplay},

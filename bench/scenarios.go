@@ -30,6 +30,8 @@ func scenarios() []*scenario {
 		replayReadScenario(),
 		replayLiveScenario(),
 		latencyScenario(),
+		scheduledProcessScenario(),
+		scheduledHTTPScenario(),
 		idleScenario(),
 		backlogScenario(),
 		startupEmptyScenario(),

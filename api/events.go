@@ -249,11 +249,59 @@ type TraceResponse struct {
 	Source     string          `json:"source" doc:"The event's source."`
 	Type       string          `json:"type" doc:"The event's type."`
 	Received   time.Time       `json:"received" doc:"When it was recorded."`
-	Via        string          `json:"via" doc:"Who brought it: http, source/NAME or subscription/RULE/TARGET."`
+	Via        string          `json:"via" doc:"Who brought it, in few words: http, transaction, source/NAME, subscription/RULE/TARGET (by a bus target), reply/RULE/TARGET, deadletter/RULE/TARGET or system."`
+	Origin     EventOrigin     `json:"origin"`
 	Routed     bool            `json:"routed" doc:"The rules have seen it."`
 	Deliveries []DeliveryTrace `json:"deliveries" doc:"One for each subscription that it matched."`
 	Failed     []FailedFilter  `json:"failedFilters,omitempty" doc:"Rules in force whose filter fails on this event, which therefore do not match; at most 100."`
 	Explained  []ExplainedRule `json:"explained,omitempty" doc:"What the rules that ?explain= asks for make of this event; at most 100."`
+}
+
+// EventOrigin says who brought an event, and how.
+type EventOrigin struct {
+	Kind        string      `json:"kind" doc:"http, transaction, source, bus (a target that publishes to a bus), reply, deadletter, system, or other (a program that embeds the engine)."`
+	Principal   string      `json:"principal,omitempty" doc:"Who published: of http and transaction the address that the request came from, of a source its name."`
+	Source      string      `json:"source,omitempty" doc:"The source's kind: webhook, cron, nats."`
+	Rule        string      `json:"rule,omitempty" doc:"Of bus, reply and deadletter: the rule of the delivery that it was made of."`
+	Target      string      `json:"target,omitempty" doc:"And its target."`
+	Delivery    string      `json:"delivery,omitempty" doc:"And its id."`
+	From        *EventPlace `json:"from,omitempty" doc:"And its event."`
+	Accepted    *time.Time  `json:"accepted,omitempty" doc:"Of a scheduled event: when it was acknowledged."`
+	Due         *time.Time  `json:"due,omitempty" doc:"Of a scheduled event: when it was to be recorded."`
+	Transaction string      `json:"transaction,omitempty" doc:"The transaction that it was committed with."`
+}
+
+// EventPlace is the place of an event in a bus.
+type EventPlace struct {
+	Bus      string `json:"bus" doc:"Empty if the bus is gone."`
+	Sequence uint64 `json:"sequence"`
+}
+
+// origin says who brought an event.
+func (s *Server) origin(ctx context.Context, r store.Record) (EventOrigin, error) {
+	e := s.opts.Engine
+	o := bus.ParseOrigin(r.Via)
+	out := EventOrigin{Kind: o.Kind, Principal: o.Principal, Source: o.SourceKind, Rule: o.Rule, Target: o.Target, Delivery: o.Delivery}
+	if o.Source != "" {
+		out.Principal = o.Source
+	}
+	if id, ok := e.From(o); ok {
+		out.From = &EventPlace{e.BusName(id.Bus), id.Sequence}
+	}
+	receipt, err := e.Store().ReceiptOf(ctx, r.Bus, r.Sequence)
+	if errors.Is(err, store.ErrTrimmed) || errors.Is(err, store.ErrNotFound) {
+		return out, nil // since the record was read
+	}
+	if err != nil {
+		return out, err
+	}
+	if out.Due = timePointer(receipt.Due); out.Due != nil {
+		out.Accepted = timePointer(receipt.Accepted)
+	}
+	if receipt.Transaction != 0 {
+		out.Transaction = bus.TransactionName(receipt.Transaction)
+	}
+	return out, nil
 }
 
 // ExplainedRule says why a rule matches an event or does not.
@@ -350,8 +398,12 @@ func (s *Server) trace(c *gin.Context) {
 	}
 	out := TraceResponse{
 		Bus: c.Param("bus"), Sequence: r.Sequence, ID: r.Event.ID(), Source: r.Event.Source(), Type: r.Event.Type(),
-		Received: r.Recorded.UTC(), Via: r.Via, Routed: e.Store().Position(r.Bus) >= r.Sequence || len(deliveries) > 0,
+		Received: r.Recorded.UTC(), Via: bus.ParseOrigin(r.Via).Via(), Routed: e.Store().Position(r.Bus) >= r.Sequence || len(deliveries) > 0,
 		Deliveries: make([]DeliveryTrace, 0, len(deliveries)),
+	}
+	if out.Origin, err = s.origin(c.Request.Context(), r); err != nil {
+		fail(c, err)
+		return
 	}
 	for _, d := range deliveries {
 		name := ""

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -53,7 +54,7 @@ const clockTime = "2006-01-02 15:04:05.000"
 func showTrace(cmd *cobra.Command, t api.TraceResponse) {
 	w := cmd.OutOrStdout()
 	fmt.Fprintf(w, "%s #%d  %s  id %s  source %s\n", t.Bus, t.Sequence, t.Type, t.ID, t.Source)
-	fmt.Fprintf(w, "  %s  received via %s\n", t.Received.Local().Format(clockTime), t.Via)
+	fmt.Fprintf(w, "  %s  received %s\n", t.Received.Local().Format(clockTime), cameFrom(&t))
 	switch {
 	case !t.Routed:
 		fmt.Fprintln(w, "  not routed yet")
@@ -85,6 +86,28 @@ func showTrace(cmd *cobra.Command, t api.TraceResponse) {
 		fmt.Fprintf(w, "  rule %s %s: %s\n", r.Rule, verdict, r.Explanation.Summary)
 		showConditions(cmd, "    ", r.Explanation)
 	}
+}
+
+// cameFrom says who brought an event, and how.
+func cameFrom(t *api.TraceResponse) string {
+	o := &t.Origin
+	text := "via " + t.Via
+	switch {
+	case o.Source != "":
+		text += " (" + o.Source + ")"
+	case o.Principal != "" && "source/"+o.Principal != t.Via:
+		text += " from " + o.Principal
+	}
+	if o.From != nil {
+		text += fmt.Sprintf(", made of %s #%d (%s)", cmp.Or(o.From.Bus, "a bus that is gone"), o.From.Sequence, o.Delivery)
+	}
+	if o.Transaction != "" {
+		text += ", committed with " + o.Transaction
+	}
+	if o.Due != nil && o.Accepted != nil {
+		text += fmt.Sprintf(", scheduled at %s for %s", o.Accepted.Local().Format(clockTime), o.Due.Local().Format(clockTime))
+	}
+	return text
 }
 
 // showAttempts prints attempt records, one a line.

@@ -41,6 +41,7 @@ type broken struct {
 	list        func(ctx context.Context, kind string) ([]store.Object, error)
 	recent      func(ctx context.Context, sub store.SubscriptionID, q store.AttemptQuery) ([]store.AttemptOf, string, error)
 	traceOf     func(ctx context.Context, bus store.BusID, sequence uint64) ([]store.DeliveryTrace, error)
+	receiptOf   func(ctx context.Context, bus store.BusID, sequence uint64) (store.Receipt, error)
 	watch       func(w store.Watcher)
 	err         func() error
 	stats       func() store.Stats
@@ -195,6 +196,10 @@ func (b *broken) ListObjects(ctx context.Context, kind string) ([]store.Object, 
 
 func (b *broken) TraceOf(ctx context.Context, bus store.BusID, sequence uint64) ([]store.DeliveryTrace, error) {
 	return or(b.traceOf != nil, b.traceOf, b.Model.TraceOf)(ctx, bus, sequence)
+}
+
+func (b *broken) ReceiptOf(ctx context.Context, bus store.BusID, sequence uint64) (store.Receipt, error) {
+	return or(b.receiptOf != nil, b.receiptOf, b.Model.ReceiptOf)(ctx, bus, sequence)
 }
 
 func (b *broken) OpenReplay(ctx context.Context, opts store.ReplayOptions) (uint32, error) {

@@ -3,6 +3,9 @@ package storetest
 // caughtBy says which checks catch which mutant: the nearest to what is wrong.
 func caughtBy() map[string][]string {
 	return map[string][]string{
+		"takes a scheduled event for one that was published when it was due": {
+			"a receipt says whether an event was scheduled or of a transaction",
+		},
 		"lists attempts of the oldest event first": {
 			"recent attempts of a subscription are listed, newest event first, in pages",
 		},

@@ -13,6 +13,7 @@ func traceChecks() []check {
 		{"a trace shows every attempt and why it ended", traceAttempts},
 		{"a trace of a redriven delivery goes on", traceRedriven},
 		{"a trace survives reopening", traceSurvives},
+		{"a receipt says whether an event was scheduled or of a transaction", receipts},
 		{"an event that matched nothing has an empty trace", traceEmpty},
 		{"recent attempts of a subscription are listed, newest event first, in pages", attemptsListed},
 	}
@@ -165,4 +166,37 @@ func traceEmpty(f *fixture) {
 	if t := f.trace(a, 1); len(t) != 0 {
 		f.Errorf("after it is routed: %+v", t)
 	}
+}
+
+func receipts(f *fixture) {
+	a := f.bus("a")
+	f.publish(a, "plain")
+	f.schedule(a, "later", time.Minute)
+	id := f.begin(entry(f, a, "x"), entry(f, a, "y"))
+	accepted := f.now()
+	f.advance(time.Second)
+	f.commit(id)
+	committed := f.now()
+	f.advance(2 * time.Minute)
+	f.eventually("the scheduled one is recorded", func() bool { return f.bounds(a).Last == 4 })
+	check := func() {
+		f.Helper()
+		for seq, want := range map[uint64]store.Receipt{
+			1: {Accepted: accepted},
+			2: {Accepted: committed, Transaction: id},
+			3: {Accepted: committed, Transaction: id},
+			4: {Accepted: accepted, Due: accepted.Add(time.Minute)},
+		} {
+			got, err := f.store.ReceiptOf(f.ctx, a, seq)
+			f.must(err)
+			if !got.Accepted.Equal(want.Accepted) || !got.Due.Equal(want.Due) || got.Transaction != want.Transaction {
+				f.Errorf("sequence %d: the receipt is %+v, want %+v", seq, got, want)
+			}
+		}
+	}
+	check()
+	f.reopenIfPossible()
+	check()
+	_, err := f.store.ReceiptOf(f.ctx, a, 5)
+	f.wantErr("a receipt of an event that is not there", err, store.ErrNotFound)
 }

@@ -45,6 +45,7 @@ type modelState struct {
 	buses     map[store.BusID]*modelBus
 	subs      map[store.SubscriptionID]*modelSub
 	traces    map[place][]*modelDelivery // what happened to each event's deliveries
+	receipts  map[place]store.Receipt    // how each event came in
 	objects   map[objectKey]store.Object
 	replays   map[uint32][]*modelPart
 
@@ -64,11 +65,12 @@ func NewModel(clock func() time.Time) *Model {
 		clock:   clock,
 		changed: make(chan struct{}),
 		state: &modelState{
-			buses:   map[store.BusID]*modelBus{},
-			subs:    map[store.SubscriptionID]*modelSub{},
-			traces:  map[place][]*modelDelivery{},
-			objects: map[objectKey]store.Object{},
-			replays: map[uint32][]*modelPart{},
+			buses:    map[store.BusID]*modelBus{},
+			subs:     map[store.SubscriptionID]*modelSub{},
+			traces:   map[place][]*modelDelivery{},
+			receipts: map[place]store.Receipt{},
+			objects:  map[objectKey]store.Object{},
+			replays:  map[uint32][]*modelPart{},
 		},
 	}
 }

@@ -28,6 +28,16 @@ func (m *Model) TraceOf(ctx context.Context, bus store.BusID, sequence uint64) (
 	return traces, nil
 }
 
+// ReceiptOf implements store.Trace.
+func (m *Model) ReceiptOf(ctx context.Context, bus store.BusID, sequence uint64) (store.Receipt, error) {
+	if _, err := m.Get(ctx, bus, sequence); err != nil {
+		return store.Receipt{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state.receipts[place{bus, sequence}], nil
+}
+
 func (d *modelDelivery) trace() store.DeliveryTrace {
 	t := store.DeliveryTrace{
 		ID: d.id, Queued: d.queued, Attempts: slices.Clone(d.attempts),

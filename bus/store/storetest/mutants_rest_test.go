@@ -316,6 +316,13 @@ func (b *broken) recentAttempts(change func(page []store.AttemptOf)) {
 
 func otherMutants() []mutant {
 	return []mutant{
+		{"takes a scheduled event for one that was published when it was due", func(b *broken) {
+			b.receiptOf = func(ctx context.Context, bus store.BusID, sequence uint64) (store.Receipt, error) {
+				r, err := b.Model.ReceiptOf(ctx, bus, sequence)
+				r.Due = time.Time{}
+				return r, err
+			}
+		}},
 		{"lists attempts of the oldest event first", func(b *broken) {
 			b.recentAttempts(func(page []store.AttemptOf) { slices.Reverse(page) })
 		}},

@@ -456,6 +456,9 @@ type Catalog interface {
 	// is the version that must be the present one (0: must not exist), or
 	// AnyVersion; else ErrConflict.
 	PutObject(ctx context.Context, kind, name string, value []byte, expect uint64) (uint64, error)
+	// PutObjects writes many objects, whatever their versions are, durably;
+	// those before one that fails may be written. Version is not looked at.
+	PutObjects(ctx context.Context, objects []Object) error
 	// DeleteObject removes an object durably; ErrNotFound, ErrConflict.
 	DeleteObject(ctx context.Context, kind, name string, expect uint64) error
 }

@@ -37,6 +37,7 @@ type broken struct {
 	listSched   func(ctx context.Context, bus store.BusID, source, id, after string, limit int) ([]store.Scheduled, string, error)
 	cancel      func(ctx context.Context, bus store.BusID, source, id string) error
 	put         func(ctx context.Context, kind, name string, value []byte, expect uint64) (uint64, error)
+	putObjects  func(ctx context.Context, objects []store.Object) error
 	getObject   func(ctx context.Context, kind, name string) (store.Object, error)
 	list        func(ctx context.Context, kind string) ([]store.Object, error)
 	recent      func(ctx context.Context, sub store.SubscriptionID, q store.AttemptQuery) ([]store.AttemptOf, string, error)
@@ -184,6 +185,10 @@ func (b *broken) CancelScheduled(ctx context.Context, bus store.BusID, source, i
 
 func (b *broken) PutObject(ctx context.Context, kind, name string, value []byte, expect uint64) (uint64, error) {
 	return or(b.put != nil, b.put, b.Model.PutObject)(ctx, kind, name, value, expect)
+}
+
+func (b *broken) PutObjects(ctx context.Context, objects []store.Object) error {
+	return or(b.putObjects != nil, b.putObjects, b.Model.PutObjects)(ctx, objects)
 }
 
 func (b *broken) GetObject(ctx context.Context, kind, name string) (store.Object, error) {

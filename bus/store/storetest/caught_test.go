@@ -3,6 +3,9 @@ package storetest
 // caughtBy says which checks catch which mutant: the nearest to what is wrong.
 func caughtBy() map[string][]string {
 	return map[string][]string{
+		"forgets many objects in a crash": {
+			"many objects are written at once, whatever their versions are",
+		},
 		"takes a scheduled event for one that was published when it was due": {
 			"a receipt says whether an event was scheduled or of a transaction",
 		},

@@ -316,6 +316,17 @@ func (b *broken) recentAttempts(change func(page []store.AttemptOf)) {
 
 func otherMutants() []mutant {
 	return []mutant{
+		{"forgets many objects in a crash", func(b *broken) {
+			b.lose = func() {
+				b.locked(func(s *modelState) {
+					for key := range s.objects {
+						if key.kind == "many" {
+							delete(s.objects, key)
+						}
+					}
+				})
+			}
+		}},
 		{"takes a scheduled event for one that was published when it was due", func(b *broken) {
 			b.receiptOf = func(ctx context.Context, bus store.BusID, sequence uint64) (store.Receipt, error) {
 				r, err := b.Model.ReceiptOf(ctx, bus, sequence)

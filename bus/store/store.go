@@ -475,7 +475,11 @@ type Receipt struct {
 
 // DeliveryTrace is what happened to one delivery of an event.
 type DeliveryTrace struct {
-	ID       DeliveryID
+	ID DeliveryID
+	// Subscription is the name of the subscription, also of one that was
+	// removed since; "" if it is not known any more.
+	Subscription string
+
 	Queued   time.Time
 	Attempts []Attempt
 	State    string    // "queued", "in flight", "retrying", "delivered", "dead", "expired"
@@ -489,6 +493,9 @@ type DeliveryTrace struct {
 type Trace interface {
 	// TraceOf returns the deliveries of one event in order of subscription.
 	TraceOf(ctx context.Context, bus BusID, sequence uint64) ([]DeliveryTrace, error)
+	// Former has the names of the subscriptions that were removed, as long as
+	// traces may name them.
+	Former(ctx context.Context) (map[SubscriptionID]string, error)
 	// ReceiptOf says how an event came in. Engines may lose it, but for
 	// Accepted, when they move what is owed beyond retention. ErrNotFound and
 	// ErrTrimmed as of Get.

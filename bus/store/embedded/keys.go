@@ -41,6 +41,7 @@ const (
 	prefixTxEvents = 'U' // U transaction                 → its events, while it waits
 	prefixTxResult = 'V' // V transaction                 → what became of them
 	prefixBlocks   = 'f' // f segment bus                 → greatest sequence in that trace segment
+	prefixFormer   = 'G' // G sub                         → former: a subscription that was removed
 	prefixSummary  = 'u' // u bus chunk                    → a filter over the attributes of the chunk's events
 )
 

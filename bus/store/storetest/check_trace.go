@@ -13,6 +13,7 @@ func traceChecks() []check {
 		{"a trace shows every attempt and why it ended", traceAttempts},
 		{"a trace of a redriven delivery goes on", traceRedriven},
 		{"a trace survives reopening", traceSurvives},
+		{"a trace names a subscription that was removed since", traceNamesTheRemoved},
 		{"a receipt says whether an event was scheduled or of a transaction", receipts},
 		{"an event that matched nothing has an empty trace", traceEmpty},
 		{"recent attempts of a subscription are listed, newest event first, in pages", attemptsListed},
@@ -199,4 +200,31 @@ func receipts(f *fixture) {
 	check()
 	_, err := f.store.ReceiptOf(f.ctx, a, 5)
 	f.wantErr("a receipt of an event that is not there", err, store.ErrNotFound)
+}
+
+func traceNamesTheRemoved(f *fixture) {
+	a := f.bus("a")
+	stays, goes := f.subscribe("r/stays", a, store.OrderNone), f.subscribe("r/goes", a, store.OrderNone)
+	f.publish(a, "x")
+	f.route(a, stays, goes)
+	f.settle(f.done(f.claimOne(stays)))
+	f.settle(f.done(f.claimOne(goes)))
+	f.must(f.store.OrphanSubscription(f.ctx, goes))
+	again := f.subscribe("r/goes", a, store.OrderNone)
+	check := func() {
+		f.Helper()
+		names := map[store.SubscriptionID]string{}
+		for _, t := range f.wantStates(a, 1, "delivered", "delivered") {
+			names[t.ID.Subscription] = t.Subscription
+		}
+		if len(names) != 2 || names[stays] != "r/stays" || names[goes] != "r/goes" {
+			f.Errorf("the trace names %v", names)
+		}
+		if former, err := f.store.Former(f.ctx); err != nil || len(former) != 1 || former[goes] != "r/goes" {
+			f.Errorf("removed are %v, %v; want %d of %d", former, err, goes, again)
+		}
+	}
+	check()
+	f.reopenIfPossible()
+	check()
 }

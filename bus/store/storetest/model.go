@@ -44,8 +44,9 @@ type modelState struct {
 	version   uint64 // of the catalogue
 	buses     map[store.BusID]*modelBus
 	subs      map[store.SubscriptionID]*modelSub
-	traces    map[place][]*modelDelivery // what happened to each event's deliveries
-	receipts  map[place]store.Receipt    // how each event came in
+	traces    map[place][]*modelDelivery      // what happened to each event's deliveries
+	receipts  map[place]store.Receipt         // how each event came in
+	former    map[store.SubscriptionID]string // the names of subscriptions that were removed
 	objects   map[objectKey]store.Object
 	replays   map[uint32][]*modelPart
 
@@ -68,6 +69,7 @@ func NewModel(clock func() time.Time) *Model {
 			buses:    map[store.BusID]*modelBus{},
 			subs:     map[store.SubscriptionID]*modelSub{},
 			traces:   map[place][]*modelDelivery{},
+			former:   map[store.SubscriptionID]string{},
 			receipts: map[place]store.Receipt{},
 			objects:  map[objectKey]store.Object{},
 			replays:  map[uint32][]*modelPart{},

@@ -327,6 +327,16 @@ func otherMutants() []mutant {
 				})
 			}
 		}},
+		{"traces a removed subscription without its name", func(b *broken) {
+			b.traces(func(traces []store.DeliveryTrace) []store.DeliveryTrace {
+				for i, t := range traces {
+					if b.state.former[t.ID.Subscription] != "" {
+						traces[i].Subscription = ""
+					}
+				}
+				return traces
+			})
+		}},
 		{"takes a scheduled event for one that was published when it was due", func(b *broken) {
 			b.receiptOf = func(ctx context.Context, bus store.BusID, sequence uint64) (store.Receipt, error) {
 				r, err := b.Model.ReceiptOf(ctx, bus, sequence)

@@ -7,6 +7,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -186,7 +187,8 @@ func (s *Server) healthz(c *gin.Context) { c.PureJSON(http.StatusOK, Health{Stat
 
 // Health answers /healthz and /readyz.
 type Health struct {
-	Status string `json:"status" doc:"ok"`
+	Status   string   `json:"status" doc:"ok"`
+	Warnings []string `json:"warnings,omitempty" doc:"what does not keep events from being accepted, but wants to be looked at"`
 }
 
 // readyz says whether events are accepted.
@@ -199,7 +201,14 @@ func (s *Server) readyz(c *gin.Context) {
 		fail(c, problem(http.StatusServiceUnavailable, "not-ready", "%v", err))
 		return
 	}
-	c.PureJSON(http.StatusOK, Health{Status: "ok"})
+	h := Health{Status: "ok"}
+	if st := s.opts.Engine.Store().Stats(); st.ClockAhead > 0 {
+		h.Warnings = append(h.Warnings, fmt.Sprintf("the clock jumped %v forward, or the store was closed for as long: retention by age goes by it in %v; set the clock back if it is wrong",
+			st.ClockAhead.Round(time.Second), st.ClockHold.Round(time.Second)))
+	} else if st.ClockAhead < 0 {
+		h.Warnings = append(h.Warnings, fmt.Sprintf("the clock was set back by %v", -st.ClockAhead.Round(time.Second)))
+	}
+	c.PureJSON(http.StatusOK, h)
 }
 
 // metrics serves Prometheus metrics.

@@ -136,7 +136,7 @@ func (e *Engine) recordVersions(ctx context.Context, next *state) error {
 		if len(h) > 0 {
 			v.Version = h[len(h)-1].Version + 1
 		}
-		value, err := json.Marshal(append(h, v).bounded())
+		value, err := plainJSON(append(h, v).bounded())
 		if err != nil {
 			return fmt.Errorf("bus: rule %q: %w", name, err)
 		}
@@ -183,18 +183,19 @@ func (e *Engine) recordVersions(ctx context.Context, next *state) error {
 
 // sameDefinition says whether a rule is what its newest version says.
 func sameDefinition(v RuleVersion, r RulePlan) bool {
-	return !v.Removed && v.Bus == r.Bus && bytes.Equal(v.Definition, compactJSON(r.Definition))
+	written, err := plainJSON(json.RawMessage(r.Definition))
+	return err == nil && !v.Removed && v.Bus == r.Bus && bytes.Equal(v.Definition, written)
 }
 
 func sameRule(a, b RulePlan) bool { return a.Bus == b.Bus && bytes.Equal(a.Definition, b.Definition) }
 
-// compactJSON is JSON as json.Marshal writes it again.
-func compactJSON(raw json.RawMessage) []byte {
-	out, err := json.Marshal(raw)
-	if err != nil {
-		return nil
-	}
-	return out
+// plainJSON is json.Marshal, with <, > and & as they are.
+func plainJSON(v any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return bytes.TrimSpace(buf.Bytes()), err
 }
 
 // bounded drops the oldest versions of those that are too many or too long. The

@@ -106,7 +106,7 @@ func TestVersionsOfRulesGoOnAfterAStart(t *testing.T) {
 		}
 		w.open()
 		w.apply(w.versioned(tg, `{"when":"<2>"}`))
-		if h := w.versions("all"); w.engine.RuleVersion("all") != 2 || len(h) != 2 || string(h[0].Definition) != `{"when":"\u003c1\u003e"}` {
+		if h := w.versions("all"); w.engine.RuleVersion("all") != 2 || len(h) != 2 || string(h[0].Definition) != `{"when":"<1>"}` {
 			t.Errorf("after a start with another rule: %d, %+v", w.engine.RuleVersion("all"), h)
 		}
 	})

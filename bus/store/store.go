@@ -85,12 +85,19 @@ type Buses interface {
 	DropBus(ctx context.Context, bus BusID) error
 	// Bounds says what the bus holds. ErrNotFound if there is no such bus.
 	Bounds(bus BusID) (Bounds, error)
+	// Release lets retention remove events of a bus with BusOptions.Hold up to
+	// and including upTo. Releases are forgotten when the engine closes; one
+	// below another changes nothing. ErrNotFound if there is no such bus.
+	Release(bus BusID, upTo uint64) error
 }
 
 // BusOptions are what an engine must know of a bus.
 type BusOptions struct {
 	MaxAge   time.Duration // retention by age; 0 keeps events for ever
 	MaxBytes int64         // retention by size; 0 is unlimited
+	// Hold keeps retention from removing any event that Release has not let go,
+	// for it is to be kept elsewhere first. It outlives a restart.
+	Hold bool
 }
 
 // Bounds says which sequences a bus holds. In an empty bus First is Last+1.
@@ -238,7 +245,8 @@ const (
 	// WaitNone means that the attempt was made when it was due, or waited for
 	// its turn only.
 	WaitNone Wait = iota
-	// WaitBreaker means that the target's circuit breaker was open.
+	// WaitBreaker means that the circuit breaker of the target, or of an endpoint
+	// that the rule asks, was open.
 	WaitBreaker
 	// WaitRetryAfter means that the destination had asked for a pause in its
 	// answer to another delivery.
@@ -514,4 +522,9 @@ type Stats struct {
 	QueuedRecords int64 // deliveries in durable queues
 	WindowBytes   int64 // bodies held in memory for deliveries
 	WaitingBytes  int64 // events that wait for the log to be synced
+
+	// ClockAhead is by how much the clock jumped forward (negative: back) if
+	// retention by age does not go by it yet, and ClockHold for how much longer
+	// it waits. Both are 0 as a rule.
+	ClockAhead, ClockHold time.Duration
 }

@@ -433,6 +433,9 @@ func caughtBy() map[string][]string {
 		"keeps everything": {
 			"retention by size removes the oldest",
 		},
+		"holds nothing": {
+			"what is held stays until it is released, and is held again after reopening",
+		},
 		"keeps nothing for longer than a year": {
 			"without limits nothing is removed",
 		},

@@ -78,8 +78,8 @@ func NewModel(clock func() time.Time) *Model {
 }
 
 // Reopen closes the model and returns a new one that holds what it held, as if
-// an engine had been opened again over the same files: claims are given back
-// and nobody watches.
+// an engine had been opened again over the same files: claims are given back,
+// releases are forgotten and nobody watches.
 func (m *Model) Reopen() *Model {
 	_ = m.Close() // never fails
 	m.mu.Lock()
@@ -88,6 +88,9 @@ func (m *Model) Reopen() *Model {
 		for _, d := range s.queue {
 			d.claimed = false
 		}
+	}
+	for _, b := range m.state.buses {
+		b.released = 0
 	}
 	return &Model{clock: m.clock, changed: make(chan struct{}), state: m.state}
 }

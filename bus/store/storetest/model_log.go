@@ -19,6 +19,7 @@ type modelBus struct {
 	records  []store.Record // those that retention has left, without gaps
 	recorded time.Time      // of the newest event ever
 	position uint64         // the router's
+	released uint64         // events up to it may go although opts.Hold is set
 	known    map[[16]byte]*identity
 	waiting  []*modelScheduled // in no order
 }

@@ -217,6 +217,12 @@ func retentionMutants() []mutant {
 				return b.Model.OpenBus(ctx, name, store.BusOptions{})
 			}
 		}},
+		{"holds nothing", func(b *broken) {
+			b.openBus = func(ctx context.Context, name string, opts store.BusOptions) (store.BusID, error) {
+				opts.Hold = false
+				return b.Model.OpenBus(ctx, name, opts)
+			}
+		}},
 		{"keeps nothing for longer than a year", func(b *broken) {
 			b.openBus = func(ctx context.Context, name string, opts store.BusOptions) (store.BusID, error) {
 				if opts.MaxAge == 0 {

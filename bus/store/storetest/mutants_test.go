@@ -64,6 +64,7 @@ func beyond() []string {
 		"keeps the order of its first opening", "lists subscriptions in another order",
 		"purges a subscription that moves", "begins anew at a malformed cursor", "pages dead letters by their number",
 		"keeps nothing for longer than a year", "keeps the options of its first opening",
+		"holds nothing", // no operation holds
 		"drops no bus", "uses the id of a dropped bus again", "drops what is owed with its bus",
 		"checks a version before it takes the lock", "cuts the values of objects", "refuses events",
 		"lists attempts of the oldest event first", "lists attempts without what is known of a failure",

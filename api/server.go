@@ -108,6 +108,7 @@ type Server struct {
 
 	dryRuns  chan struct{} // one for each under way
 	searches chan struct{} // likewise
+	origins  origins
 }
 
 // New makes the server; it listens on nothing.

@@ -79,6 +79,9 @@ type state struct {
 	subs  map[store.SubscriptionID]*subscription
 	named map[string]*subscription // RULE/TARGET
 
+	versions map[string]uint64    // of the rules; nil before the first plan
+	gone     map[string]time.Time // rules that were removed and are remembered, and when
+
 	consumers []*subscription // of broadcasts, as they were in the store
 
 	targets map[string]*target

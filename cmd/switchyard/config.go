@@ -173,6 +173,9 @@ func (m *manager) plan(cfg *configs.Config) (bus.Plan, error) {
 			retry := retryPolicy(*r.Retry)
 			p.Retry = &retry
 		}
+		if o, ok := cfg.Object(configs.Rules, name); ok {
+			p.Definition = o.View()
+		}
 		plan.Rules[name] = p
 	}
 	var errs []error
@@ -369,6 +372,7 @@ func (m *manager) etag(o configs.Object) string {
 
 // ruleStatus is what a rule has done since it was compiled.
 type ruleStatus struct {
+	Version   uint64 `json:"version"` // as traces name it
 	Evaluated uint64 `json:"evaluated"`
 	Matched   uint64 `json:"matched"`
 	Errors    uint64 `json:"errors"`
@@ -406,7 +410,7 @@ func (m *manager) status(kind, name string) any {
 		}
 	case configs.Rules:
 		matcher := m.current.Rules[name].Matcher
-		var s ruleStatus
+		s := ruleStatus{Version: m.engine.RuleVersion(name)}
 		s.Evaluated, s.Matched, s.Errors, s.LastError, s.Suspended = matcher.Stats()
 		s.Class = matcher.IndexClass().String()
 		s.Enrich = m.engine.EnrichStatus(name)

@@ -25,6 +25,7 @@ func mayImport() map[string][]string {
 		"bus/component":       {},
 		"bus/store":           {"bus/event"},
 		"bus/store/objects":   {"bus/component"},
+		"bus/store/backup":    {"bus/store", "bus/store/objects"},
 		"bus/store/storetest": {"bus/event", "bus/store"},
 		"bus/store/embedded":  {"bus/event", "bus/store"},
 		"rules":               {"bus/event"},

@@ -458,7 +458,7 @@ func TestARestoreToAPointInTime(t *testing.T) {
 		w.must(s.Close())
 	}
 	// An older state than needed works too: more comes again.
-	w.has(w.restore(first.ID, start.Add(250*time.Second)), 250)
+	w.has(w.restore(first.ID, start.Add(250*time.Second+500*time.Millisecond)), 250)
 	for to, want := range map[time.Duration]string{
 		50 * time.Second: "the earliest time", 1000 * time.Second: "no backup",
 	} {

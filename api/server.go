@@ -108,7 +108,12 @@ type Server struct {
 
 	dryRuns  chan struct{} // one for each under way
 	searches chan struct{} // likewise
+<<<<<<< HEAD
 	origins  origins
+=======
+
+	snapshots snapshots
+>>>>>>> f-backup
 }
 
 // New makes the server; it listens on nothing.
@@ -160,11 +165,12 @@ func New(opts Options) (*Server, error) {
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
-// Shutdown ends long answers such as tails, so that an http.Server can drain.
-// It is idempotent.
+// Shutdown ends long answers such as tails, so that an http.Server can drain,
+// and snapshots. It is idempotent.
 func (s *Server) Shutdown() {
 	if s.stopped.CompareAndSwap(false, true) {
 		close(s.stop)
+		s.snapshots.endAll()
 	}
 }
 

@@ -251,6 +251,7 @@ type TraceResponse struct {
 	Received   time.Time       `json:"received" doc:"When it was recorded."`
 	Via        string          `json:"via" doc:"Who brought it: http, source/NAME or subscription/RULE/TARGET."`
 	Routed     bool            `json:"routed" doc:"The rules have seen it."`
+	Archived   bool            `json:"archived,omitempty" doc:"The event comes from the archive of its bus; its timeline went with the bus's own retention, but for deliveries that are still owed."`
 	Deliveries []DeliveryTrace `json:"deliveries" doc:"One for each subscription that it matched."`
 	Failed     []FailedFilter  `json:"failedFilters,omitempty" doc:"Rules in force whose filter fails on this event, which therefore do not match; at most 100."`
 	Explained  []ExplainedRule `json:"explained,omitempty" doc:"What the rules that ?explain= asks for make of this event; at most 100."`
@@ -352,6 +353,9 @@ func (s *Server) trace(c *gin.Context) {
 		Bus: c.Param("bus"), Sequence: r.Sequence, ID: r.Event.ID(), Source: r.Event.Source(), Type: r.Event.Type(),
 		Received: r.Recorded.UTC(), Via: r.Via, Routed: e.Store().Position(r.Bus) >= r.Sequence || len(deliveries) > 0,
 		Deliveries: make([]DeliveryTrace, 0, len(deliveries)),
+	}
+	if a := s.opts.Archive; a != nil && !a.Local(r.Bus, r.Sequence) {
+		out.Archived = true
 	}
 	for _, d := range deliveries {
 		name := ""

@@ -33,6 +33,8 @@ type Options struct {
 	Version  string
 	// Hook finds the handler of a webhook source, nil if there is none.
 	Hook func(source string) http.Handler
+	// Archive knows the archives of buses; nil if there can be none.
+	Archive Archive
 	// Ready is nil when everything that was configured works.
 	Ready func() error
 	// MaxRequest bounds a batch request, in bytes; default 64 MiB.
@@ -185,7 +187,8 @@ func (s *Server) healthz(c *gin.Context) { c.PureJSON(http.StatusOK, Health{Stat
 
 // Health answers /healthz and /readyz.
 type Health struct {
-	Status string `json:"status" doc:"ok"`
+	Status   string   `json:"status" doc:"ok"`
+	Warnings []string `json:"warnings,omitempty" doc:"What fails although events are accepted, such as an archive that cannot be reached."`
 }
 
 // readyz says whether events are accepted.
@@ -198,7 +201,11 @@ func (s *Server) readyz(c *gin.Context) {
 		fail(c, problem(http.StatusServiceUnavailable, "not-ready", "%v", err))
 		return
 	}
-	c.PureJSON(http.StatusOK, Health{Status: "ok"})
+	h := Health{Status: "ok"}
+	if s.opts.Archive != nil {
+		h.Warnings = s.opts.Archive.Warnings()
+	}
+	c.PureJSON(http.StatusOK, h)
 }
 
 // metrics serves Prometheus metrics.

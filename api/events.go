@@ -314,7 +314,7 @@ type DeliveryTrace struct {
 	Queued   *time.Time     `json:"queued,omitempty" doc:"When the rule matched."`
 	Settled  *time.Time     `json:"settled,omitempty" doc:"When it ended."`
 	NextAt   *time.Time     `json:"nextAttempt,omitempty" doc:"When it is tried again."`
-	Reason   string         `json:"reason,omitempty" doc:"Why it is a dead letter, or why one that is queued or retried waits: its target's breaker is open, or the receiver asked for a pause."`
+	Reason   string         `json:"reason,omitempty" doc:"Why it is a dead letter, or why one that is queued or retried waits: a breaker is open, of its target or of an endpoint that the rule asks, or one of them asked for a pause."`
 	Attempts []AttemptTrace `json:"attempts"`
 }
 
@@ -328,7 +328,7 @@ type AttemptTrace struct {
 	Error    string    `json:"error,omitempty"`
 	Response string    `json:"response,omitempty" doc:"The start of the receiver's answer."`
 	Address  string    `json:"address,omitempty" doc:"What was dialled; of a pull target, the consumer's name."`
-	Waited   string    `json:"waited,omitempty" doc:"What kept it waiting: breaker (the target's circuit breaker was open), retry-after (the receiver had asked for a pause), rate (the target's), order (one before it had to be settled first), concurrency (as many attempts as allowed were under way) or backoff (another try, by the schedule of retries)."`
+	Waited   string    `json:"waited,omitempty" doc:"What kept it waiting: breaker (the circuit breaker of the target, or of an endpoint that the rule asks, was open), retry-after (one of them had asked for a pause), rate (the target's), order (one before it had to be settled first), concurrency (as many attempts as allowed were under way) or backoff (another try, by the schedule of retries)."`
 
 	Phases          *AttemptPhases    `json:"phases,omitempty" doc:"How long its steps took; those that did not take place, as on a connection used before, are absent."`
 	Class           string            `json:"class,omitempty" doc:"Of a failure: timeout, dns, connect, tls, reset, status (the answer is a failure), forbidden (the network rules refuse the address), transform, enrich, reply (the reply was not published), nack, lease (it ended), internal or other."`
@@ -368,7 +368,7 @@ func (s *Server) trace(c *gin.Context) {
 		}
 		t.Rule, t.Target = bus.SplitSubscription(name)
 		if d.State == "queued" || d.State == "retrying" {
-			t.Reason = e.Waiting(t.Target)
+			t.Reason = e.Waiting(t.Rule, t.Target)
 		}
 		out.Deliveries = append(out.Deliveries, t)
 	}

@@ -7,6 +7,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -188,7 +189,7 @@ func (s *Server) healthz(c *gin.Context) { c.PureJSON(http.StatusOK, Health{Stat
 // Health answers /healthz and /readyz.
 type Health struct {
 	Status   string   `json:"status" doc:"ok"`
-	Warnings []string `json:"warnings,omitempty" doc:"What fails although events are accepted, such as an archive that cannot be reached."`
+	Warnings []string `json:"warnings,omitempty" doc:"What does not keep events from being accepted, but wants to be looked at: the clock, an archive that cannot be reached."`
 }
 
 // readyz says whether events are accepted.
@@ -202,8 +203,14 @@ func (s *Server) readyz(c *gin.Context) {
 		return
 	}
 	h := Health{Status: "ok"}
+	if st := s.opts.Engine.Store().Stats(); st.ClockAhead > 0 {
+		h.Warnings = append(h.Warnings, fmt.Sprintf("the clock jumped %v forward, or the store was closed for as long: retention by age goes by it in %v; set the clock back if it is wrong",
+			st.ClockAhead.Round(time.Second), st.ClockHold.Round(time.Second)))
+	} else if st.ClockAhead < 0 {
+		h.Warnings = append(h.Warnings, fmt.Sprintf("the clock was set back by %v", -st.ClockAhead.Round(time.Second)))
+	}
 	if s.opts.Archive != nil {
-		h.Warnings = s.opts.Archive.Warnings()
+		h.Warnings = append(h.Warnings, s.opts.Archive.Warnings()...)
 	}
 	c.PureJSON(http.StatusOK, h)
 }

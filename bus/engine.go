@@ -82,6 +82,7 @@ type state struct {
 	consumers []*subscription // of broadcasts, as they were in the store
 
 	targets map[string]*target
+	asked   map[string]*asked // by rule
 }
 
 // New makes an engine on a store. It becomes the store's watcher.
@@ -197,6 +198,9 @@ func (e *Engine) Close() error {
 	for _, t := range e.deliverer.targets {
 		t.gate.retire()
 		errs = append(errs, t.close())
+	}
+	for _, a := range e.deliverer.asked {
+		a.retire()
 	}
 	closeEnrichers(e.state.Load().plan)
 	return errors.Join(errs...)

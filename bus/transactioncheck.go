@@ -43,10 +43,16 @@ func newTransactionChecker(e *Engine) (*transactionChecker, error) {
 		if t.State == store.TransactionParked {
 			c.parked[t.ID] = struct{}{}
 		} else {
-			c.next[t.ID] = t.Check.Next
+			c.next[t.ID] = checkTime(t.Check.Next)
 		}
 	}
 	return c, err
+}
+
+// checkTime is next, but not beyond what the next check may take: the clock may
+// have been set back since it was written.
+func checkTime(next time.Time) time.Time {
+	return sameTime(earlier(next, time.Now().Add(max(FirstCheck, CheckInterval))))
 }
 
 // reserve makes room for one more, unless there are too many.
@@ -69,7 +75,7 @@ func (c *transactionChecker) release() {
 // watch sees to a transaction that was begun.
 func (c *transactionChecker) watch(t store.Transaction) {
 	c.mu.Lock()
-	c.next[t.ID] = t.Check.Next
+	c.next[t.ID] = checkTime(t.Check.Next)
 	c.mu.Unlock()
 	select {
 	case c.wake <- struct{}{}:

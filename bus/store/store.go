@@ -245,7 +245,8 @@ const (
 	// WaitNone means that the attempt was made when it was due, or waited for
 	// its turn only.
 	WaitNone Wait = iota
-	// WaitBreaker means that the target's circuit breaker was open.
+	// WaitBreaker means that the circuit breaker of the target, or of an endpoint
+	// that the rule asks, was open.
 	WaitBreaker
 	// WaitRetryAfter means that the destination had asked for a pause in its
 	// answer to another delivery.
@@ -500,4 +501,9 @@ type Stats struct {
 	QueuedRecords int64 // deliveries in durable queues
 	WindowBytes   int64 // bodies held in memory for deliveries
 	WaitingBytes  int64 // events that wait for the log to be synced
+
+	// ClockAhead is by how much the clock jumped forward (negative: back) if
+	// retention by age does not go by it yet, and ClockHold for how much longer
+	// it waits. Both are 0 as a rule.
+	ClockAhead, ClockHold time.Duration
 }

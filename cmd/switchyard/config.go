@@ -398,6 +398,8 @@ type ruleStatus struct {
 	// How the events that the filter matches are found, and of one rule why.
 	Class       string `json:"class"`
 	ClassReason string `json:"classReason,omitempty"`
+	// How the endpoints do that the rule asks.
+	Enrich []bus.EnrichStatus `json:"enrich,omitempty"`
 }
 
 // sourceStatus is what a source has refused since it was built.
@@ -428,6 +430,7 @@ func (m *manager) status(kind, name string) any {
 		var s ruleStatus
 		s.Evaluated, s.Matched, s.Errors, s.LastError, s.Suspended = matcher.Stats()
 		s.Class = matcher.IndexClass().String()
+		s.Enrich = m.engine.EnrichStatus(name)
 		return s
 	case configs.Targets:
 		if s, ok := m.engine.TargetStatus(name); ok {

@@ -46,10 +46,11 @@ const applyDelay = 20 * time.Millisecond
 
 func (p *pending) size() int { return len(p.known) + len(p.sched) + len(p.buses) + len(p.commits) }
 
-// note takes what the state must know of an entry besides its bus's numbers.
-func (p *pending) note(e *entry, b *bus) {
+// note takes what the state must know of an entry besides its bus's numbers. at
+// is the steady time when it was recorded.
+func (p *pending) note(e *entry, b *bus, at int64) {
 	if w := int64(e.window()); w > 0 {
-		p.known = append(p.known, knownRow{identity{b.id, e.key()}, known{e.seq, e.keptAt(), w}})
+		p.known = append(p.known, knownRow{identity{b.id, e.key()}, known{e.seq, e.keptAt(at), w}})
 	}
 	switch {
 	case e.flags&flagScheduled != 0:

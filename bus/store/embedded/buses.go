@@ -226,7 +226,7 @@ func (s *Store) dropBus(b *bus) error {
 		return err
 	}
 	batch := s.state.db.NewBatch()
-	for _, prefix := range []byte{prefixIndex, prefixBlock, prefixSummary} {
+	for _, prefix := range []byte{prefixIndex, prefixBlock, prefixSummary, prefixLost} {
 		key := idKey(nil, prefix, uint32(b.id))
 		_ = batch.DeleteRange(key, successor(key), nil)
 	}

@@ -206,10 +206,11 @@ func (es *entries) next(e *entry) (ok bool, err error) {
 
 func fromNanos(ns int64) time.Time { return time.Unix(0, ns).UTC() }
 
-// keptAt is when the event was first kept, from which on its identity is known.
-func (e *entry) keptAt() int64 {
+// keptAt is the steady time when the event was first kept, from which on its
+// identity is known. It was recorded at.
+func (e *entry) keptAt(at int64) int64 {
 	if e.hasDue() && e.flags&(flagFired|flagScheduled) != 0 {
 		return e.accepted()
 	}
-	return e.record
+	return at
 }

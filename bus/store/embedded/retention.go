@@ -25,7 +25,10 @@ func (s *Store) Trim(ctx context.Context) error {
 	if err := s.applyPending(); err != nil {
 		return err
 	}
-	now := nanos(s.opts.Clock())
+	now, err := s.watchClock()
+	if err != nil {
+		return err
+	}
 	if err := s.buryOld(now); err != nil {
 		return fmt.Errorf("retention of dead letters: %w", err)
 	}
@@ -50,11 +53,14 @@ func (s *Store) Trim(ctx context.Context) error {
 			}
 		}
 	}
-	if err := s.sweepDedupe(now); err != nil {
+	if err := s.sweepDedupe(s.clock.now().steady); err != nil {
 		return err
 	}
 	if err := s.state.flush(); err != nil {
 		return err
+	}
+	if s.snapshots.Load() > 0 {
+		return nil // the next time: a backup may be reading them
 	}
 	return errors.Join(s.removeSegments(ctx), s.removeTraces())
 }
@@ -146,6 +152,10 @@ func (s *Store) cut(ctx context.Context, b *bus, c cut) error {
 	}
 	_ = batch.DeleteRange(idKey(nil, prefixBlock, uint32(b.id)), seqKey(nil, prefixBlock, b.id, c.first>>traceBucket), nil)
 	_ = batch.DeleteRange(idKey(nil, prefixSummary, uint32(b.id)), seqKey(nil, prefixSummary, b.id, c.first/s.opts.summaryEvents), nil)
+	if err := s.dropGivenUp(batch, b.id, c.first); err != nil {
+		_ = batch.Close()
+		return err
+	}
 	if err := s.dropAttempts(batch, b.id, first, c.first); err != nil {
 		_ = batch.Close()
 		return err
@@ -160,6 +170,17 @@ func (s *Store) cut(ctx context.Context, b *bus, c cut) error {
 	}
 	b.mu.Unlock()
 	return nil
+}
+
+// dropGivenUp drops what is known of lost sequences that are all below first.
+func (s *Store) dropGivenUp(batch *pebble.Batch, bus store.BusID, first uint64) error {
+	return s.state.scan(idKey(nil, prefixLost, uint32(bus)), seqKey(nil, prefixLost, bus, first), func(key, value []byte) (bool, error) {
+		g, err := parseGap(key, value)
+		if err == nil && g.to < first {
+			_ = batch.Delete(key, nil)
+		}
+		return true, err
+	})
 }
 
 // dropAttempts drops the attempts of the events of a bus from first up to

@@ -86,7 +86,7 @@ func (s *Store) scheduler() {
 			if err := s.fireDue(); err != nil && !s.closing.Load() {
 				s.opts.Logger.Error("recording scheduled events failed; they are tried again", "error", err)
 			} else if next := s.schedule.due(); next != forever {
-				wait = min(wait, time.Duration(max(next-nanos(s.opts.Clock()), 0)))
+				wait = min(wait, time.Duration(max(next-s.clock.now().wall, 0)))
 			}
 		}
 		timer.Reset(max(wait, time.Millisecond))
@@ -112,7 +112,7 @@ func (s *Store) fireDue() error {
 		if err := s.applyPending(); err != nil {
 			return err
 		}
-		n, err := s.fireSome(nanos(s.opts.Clock()))
+		n, err := s.fireSome(s.clock.now().wall)
 		if err != nil || n == 0 {
 			return err
 		}

@@ -54,6 +54,10 @@ type RulePlan struct {
 	// Hide takes out of errors what must not be shown of the rule's settings; nil
 	// leaves them.
 	Hide func(text string) string
+	// Definition is the rule as people see it, as JSON without secrets. The
+	// engine keeps what it was before, to tell which version matched an event;
+	// empty keeps nothing.
+	Definition []byte
 }
 
 // TargetPlan is one target, built but not started, with its delivery policy.
@@ -248,6 +252,9 @@ func (e *Engine) swap(ctx context.Context, next *state, fresh map[string]*target
 		if err := e.store.Checkpoint(ctx); err != nil {
 			return nil, fmt.Errorf("bus: checkpoint before the change: %w", err)
 		}
+	}
+	if err := e.recordVersions(ctx, next); err != nil {
+		return nil, err
 	}
 	e.deliverer.adopt(next.plan.Targets, fresh)
 	e.deliverer.adoptAsked(next.plan.Rules)

@@ -135,6 +135,7 @@ type Store struct {
 	log   *seglog.Log
 	trace *traceLog
 	disk  diskGuard
+	home  placeGuard
 	clock *timekeeper
 
 	watcher atomic.Pointer[store.Watcher]
@@ -182,6 +183,9 @@ type Store struct {
 	windowItems  atomic.Int64
 	records      atomic.Int64
 
+	snapshots atomic.Int64 // open ones: no file of the logs is removed
+	tableSums sync.Map     // checksums of tables of the state, by name
+
 	deaths       atomic.Uint64
 	schedule     schedule
 	transactions transactions
@@ -201,7 +205,14 @@ var _ store.Store = (*Store)(nil)
 
 // Open opens the engine in a directory, or starts one, and brings the state up
 // to the log. It answers when everything can be served.
-func Open(opts Options) (_ *Store, err error) {
+func Open(opts Options) (_ *Store, err error) { return open(opts, lockDir) }
+
+// openLocked is Open for who has the directory's lock.
+func openLocked(opts Options) (*Store, error) {
+	return open(opts, func(vfs.FS, string) (io.Closer, error) { return io.NopCloser(nil), nil })
+}
+
+func open(opts Options, lock func(vfs.FS, string) (io.Closer, error)) (_ *Store, err error) {
 	if err := opts.withDefaults(); err != nil {
 		return nil, err
 	}
@@ -226,10 +237,16 @@ func Open(opts Options) (_ *Store, err error) {
 	if err := fs.MkdirAll(opts.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
 	}
-	if s.lock, err = lockDir(fs, opts.Dir); err != nil {
+	if s.lock, err = lock(fs, opts.Dir); err != nil {
+		return nil, err
+	}
+	if err := unfinished(fs, opts.Dir); err != nil {
 		return nil, err
 	}
 	if err := s.checkFormat(); err != nil {
+		return nil, err
+	}
+	if err := s.sweepSnapshots(); err != nil {
 		return nil, err
 	}
 	s.lock = signLock(fs, opts.Dir, s.lock, opts.Logger)
@@ -238,6 +255,10 @@ func Open(opts Options) (_ *Store, err error) {
 		return u.AvailBytes, err
 	}
 	s.disk.reserve = uint64(max(opts.DiskReserve, 0))
+	s.home.fs = fs
+	if err := s.home.watch(opts.Dir); err != nil {
+		return nil, err
+	}
 	if s.state, err = openState(fs, fs.PathJoin(opts.Dir, "state"), opts.Logger, false); err != nil {
 		return nil, err
 	}
@@ -249,6 +270,10 @@ func Open(opts Options) (_ *Store, err error) {
 	if err := errors.Join(syncDir(fs, opts.Dir), syncDir(fs, parent(fs, opts.Dir))); err != nil {
 		return nil, fmt.Errorf("sync the data directory: %w", err)
 	}
+	if err := errors.Join(s.home.watch(fs.PathJoin(opts.Dir, "log")), s.home.watch(fs.PathJoin(opts.Dir, "state"))); err != nil {
+		return nil, err
+	}
+	s.state.placed = s.home.checkNow
 	if !opts.NoBackground {
 		s.start()
 	}
@@ -275,6 +300,7 @@ func (s *Store) start() {
 	s.running.Go(s.applier)
 	s.running.Go(s.ticker)
 	s.running.Go(s.scheduler)
+	s.running.Go(s.preloader)
 	s.running.Go(s.housekeeper)
 	s.running.Go(s.tracer)
 	s.running.Go(s.summariser)
@@ -306,6 +332,9 @@ func (s *Store) Err() error {
 		return store.ErrClosed
 	}
 	defer s.leave()
+	if err := s.home.check(); err != nil {
+		return err
+	}
 	if err := s.state.err(); err != nil {
 		return err
 	}
@@ -372,6 +401,7 @@ func (s *Store) ticker() {
 	every := time.NewTicker(s.opts.CheckpointEvery)
 	defer every.Stop()
 	synced := time.Now()
+	gone := false
 	for {
 		select {
 		case <-s.closed:
@@ -379,6 +409,7 @@ func (s *Store) ticker() {
 		case <-every.C:
 		}
 		s.tick.Add(1)
+		gone = s.watchPlace(gone)
 		if _, err := s.watchClock(); err != nil {
 			s.opts.Logger.Error("watching the clock failed", "error", err)
 		}
@@ -393,7 +424,7 @@ func (s *Store) ticker() {
 					s.opts.Logger.Error("sorting the known identities failed", "error", err)
 				}
 			}
-			if err := s.state.flush(); err != nil {
+			if err := s.state.flush(); err != nil && !displaced(err) {
 				s.opts.Logger.Error("syncing the state failed", "error", err)
 			}
 		}

@@ -108,12 +108,9 @@ type Server struct {
 
 	dryRuns  chan struct{} // one for each under way
 	searches chan struct{} // likewise
-<<<<<<< HEAD
 	origins  origins
-=======
 
 	snapshots snapshots
->>>>>>> f-backup
 }
 
 // New makes the server; it listens on nothing.

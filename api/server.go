@@ -36,6 +36,8 @@ type Options struct {
 	Hook func(source string) http.Handler
 	// Snapshots takes snapshots for backups; nil if the store has none.
 	Snapshots store.Snapshotter
+	// Archive knows the archives of buses; nil if there can be none.
+	Archive Archive
 	// Ready is nil when everything that was configured works.
 	Ready func() error
 	// MaxRequest bounds a batch request, in bytes; default 64 MiB.
@@ -193,7 +195,7 @@ func (s *Server) healthz(c *gin.Context) { c.PureJSON(http.StatusOK, Health{Stat
 // Health answers /healthz and /readyz.
 type Health struct {
 	Status   string   `json:"status" doc:"ok"`
-	Warnings []string `json:"warnings,omitempty" doc:"what does not keep events from being accepted, but wants to be looked at"`
+	Warnings []string `json:"warnings,omitempty" doc:"What does not keep events from being accepted, but wants to be looked at: the clock, an archive that cannot be reached."`
 }
 
 // readyz says whether events are accepted.
@@ -212,6 +214,9 @@ func (s *Server) readyz(c *gin.Context) {
 			st.ClockAhead.Round(time.Second), st.ClockHold.Round(time.Second)))
 	} else if st.ClockAhead < 0 {
 		h.Warnings = append(h.Warnings, fmt.Sprintf("the clock was set back by %v", -st.ClockAhead.Round(time.Second)))
+	}
+	if s.opts.Archive != nil {
+		h.Warnings = append(h.Warnings, s.opts.Archive.Warnings()...)
 	}
 	c.PureJSON(http.StatusOK, h)
 }

@@ -34,8 +34,12 @@ func scenarios() []*scenario {
 		scheduledHTTPScenario(),
 		idleScenario(),
 		backlogScenario(),
+		queuedScenario(),
+		searchScenario(),
 		startupEmptyScenario(),
 		startupStoredScenario(),
+		busesScenario(),
+		startupBusesScenario(),
 	}
 	return all
 }

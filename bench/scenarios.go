@@ -29,6 +29,7 @@ func scenarios() []*scenario {
 		rulesScenario(),
 		replayReadScenario(),
 		replayLiveScenario(),
+		backupScenario(),
 		latencyScenario(),
 		scheduledProcessScenario(),
 		scheduledHTTPScenario(),

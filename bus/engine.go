@@ -79,6 +79,9 @@ type state struct {
 	subs  map[store.SubscriptionID]*subscription
 	named map[string]*subscription // RULE/TARGET
 
+	versions map[string]uint64    // of the rules; nil before the first plan
+	gone     map[string]time.Time // rules that were removed and are remembered, and when
+
 	consumers []*subscription // of broadcasts, as they were in the store
 
 	targets map[string]*target
@@ -144,6 +147,18 @@ func (e *Engine) loadInstance() error {
 	}
 	if len(o.Value) == instanceSize {
 		copy(e.instance[:], o.Value)
+	}
+	return nil
+}
+
+// Renew gives a store that was restored from a copy a new identity, so that its
+// delivery ids are not those of deliveries that the original has made since. No
+// engine may run on the store; deliveries that it owes get new ids, too.
+func Renew(ctx context.Context, st store.Store) error {
+	var instance [instanceSize]byte
+	_, _ = rand.Read(instance[:]) // never fails
+	if _, err := st.PutObject(ctx, "system", "instance", instance[:], store.AnyVersion); err != nil {
+		return fmt.Errorf("bus: identity of the store: %w", err)
 	}
 	return nil
 }

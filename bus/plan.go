@@ -51,6 +51,10 @@ type RulePlan struct {
 	// same one, breakers of the endpoints are over a restart as they were. ""
 	// keeps none.
 	EnrichFingerprint string
+	// Definition is the rule as people see it, as JSON without secrets. The
+	// engine keeps what it was before, to tell which version matched an event;
+	// empty keeps nothing.
+	Definition []byte
 }
 
 // TargetPlan is one target, built but not started, with its delivery policy.
@@ -242,6 +246,9 @@ func (e *Engine) swap(ctx context.Context, next *state, fresh map[string]*target
 		if err := e.store.Checkpoint(ctx); err != nil {
 			return nil, fmt.Errorf("bus: checkpoint before the change: %w", err)
 		}
+	}
+	if err := e.recordVersions(ctx, next); err != nil {
+		return nil, err
 	}
 	e.deliverer.adopt(next.plan.Targets, fresh)
 	e.deliverer.adoptAsked(next.plan.Rules)

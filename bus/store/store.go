@@ -112,7 +112,7 @@ type Record struct {
 	Bus      BusID
 	Sequence uint64    // per bus, from 1, without gaps
 	Recorded time.Time // when it was recorded; never decreases in a bus
-	Via      string    // who brought it: "http", "source/NAME", "subscription/RULE/TARGET"; at most 200 bytes
+	Via      string    // who brought it, see bus.Origin; at most 200 bytes
 	Hops     uint8     // how many buses it was chained through before this one
 	Event    *event.Event
 }
@@ -468,6 +468,9 @@ type Catalog interface {
 	// is the version that must be the present one (0: must not exist), or
 	// AnyVersion; else ErrConflict.
 	PutObject(ctx context.Context, kind, name string, value []byte, expect uint64) (uint64, error)
+	// PutObjects writes many objects, whatever their versions are, durably;
+	// those before one that fails may be written. Version is not looked at.
+	PutObjects(ctx context.Context, objects []Object) error
 	// DeleteObject removes an object durably; ErrNotFound, ErrConflict.
 	DeleteObject(ctx context.Context, kind, name string, expect uint64) error
 }
@@ -475,9 +478,20 @@ type Catalog interface {
 // AnyVersion lets PutObject and DeleteObject pass whatever the version is.
 const AnyVersion = ^uint64(0)
 
+// Receipt says how an event came in, beside what its record has.
+type Receipt struct {
+	Accepted    time.Time // when it was acknowledged; its Recorded unless it was scheduled
+	Due         time.Time // for when it was scheduled; zero if it was not
+	Transaction uint64    // whose commit recorded it; 0 if none
+}
+
 // DeliveryTrace is what happened to one delivery of an event.
 type DeliveryTrace struct {
-	ID       DeliveryID
+	ID DeliveryID
+	// Subscription is the name of the subscription, also of one that was
+	// removed since; "" if it is not known any more.
+	Subscription string
+
 	Queued   time.Time
 	Attempts []Attempt
 	State    string    // "queued", "in flight", "retrying", "delivered", "dead", "expired"
@@ -491,6 +505,13 @@ type DeliveryTrace struct {
 type Trace interface {
 	// TraceOf returns the deliveries of one event in order of subscription.
 	TraceOf(ctx context.Context, bus BusID, sequence uint64) ([]DeliveryTrace, error)
+	// Former has the names of the subscriptions that were removed, as long as
+	// traces may name them.
+	Former(ctx context.Context) (map[SubscriptionID]string, error)
+	// ReceiptOf says how an event came in. Engines may lose it, but for
+	// Accepted, when they move what is owed beyond retention. ErrNotFound and
+	// ErrTrimmed as of Get.
+	ReceiptOf(ctx context.Context, bus BusID, sequence uint64) (Receipt, error)
 }
 
 // Stats is a snapshot of an engine.

@@ -25,7 +25,7 @@ var rowKinds = [...]struct {
 	{prefixSched, "scheduled"}, {prefixSchedBus, "scheduled by bus"}, {prefixSchedID, "scheduled by name"}, {prefixOwed, "owed"}, {prefixOwedBy, "owed by"},
 	{prefixObject, "catalogue"}, {prefixLane, "replays"}, {prefixBlock, "trace index"}, {prefixBlocks, "trace segments"},
 	{prefixTx, "transactions"}, {prefixTxEvents, "events of transactions"}, {prefixTxResult, "results of transactions"},
-	{prefixSummary, "summaries"}, {prefixLost, "lost events"},
+	{prefixSummary, "summaries"}, {prefixLost, "lost events"}, {prefixFormer, "removed subscriptions"},
 }
 
 // readBuses takes what the state says of each bus before the log is read.
@@ -180,6 +180,9 @@ func (c *checker) row(prefix byte, key, value []byte, left map[uint32]counts) er
 	switch prefix {
 	case prefixSub:
 		_, err := parseSubRow(store.SubscriptionID(r.u32()), value)
+		return err
+	case prefixFormer:
+		_, err := parseFormer(value)
 		return err
 	case prefixQueue:
 		id := r.u32()

@@ -42,6 +42,7 @@ const (
 	prefixTxEvents = 'U' // U transaction                 → its events, while it waits
 	prefixTxResult = 'V' // V transaction                 → what became of them
 	prefixBlocks   = 'f' // f segment bus                 → greatest sequence in that trace segment
+	prefixFormer   = 'n' // n sub                         → former: a subscription that was removed
 	prefixLost     = 'G' // G bus seq                     → the last of the sequences from seq on that a repair gave up
 	prefixSummary  = 'u' // u bus chunk                    → a filter over the attributes of the chunk's events
 )

@@ -413,8 +413,12 @@ func (s *Store) moveIndex(first, last uint64, rows map[store.BusID]segmentRow, m
 	return s.state.commitSynced(batch)
 }
 
-// removeTraces drops the segments of the trace log whose events are all gone.
+// removeTraces drops the segments of the trace log whose events are all gone,
+// and the names that only they had.
 func (s *Store) removeTraces() error {
+	if err := s.forgetFormer(); err != nil {
+		return err
+	}
 	for _, info := range s.trace.log.Segments() {
 		if !info.Sealed {
 			break

@@ -3,6 +3,15 @@ package storetest
 // caughtBy says which checks catch which mutant: the nearest to what is wrong.
 func caughtBy() map[string][]string {
 	return map[string][]string{
+		"forgets many objects in a crash": {
+			"many objects are written at once, whatever their versions are",
+		},
+		"traces a removed subscription without its name": {
+			"a trace names a subscription that was removed since",
+		},
+		"takes a scheduled event for one that was published when it was due": {
+			"a receipt says whether an event was scheduled or of a transaction",
+		},
 		"lists attempts of the oldest event first": {
 			"recent attempts of a subscription are listed, newest event first, in pages",
 		},

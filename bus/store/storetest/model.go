@@ -44,7 +44,9 @@ type modelState struct {
 	version   uint64 // of the catalogue
 	buses     map[store.BusID]*modelBus
 	subs      map[store.SubscriptionID]*modelSub
-	traces    map[place][]*modelDelivery // what happened to each event's deliveries
+	traces    map[place][]*modelDelivery      // what happened to each event's deliveries
+	receipts  map[place]store.Receipt         // how each event came in
+	former    map[store.SubscriptionID]string // the names of subscriptions that were removed
 	objects   map[objectKey]store.Object
 	replays   map[uint32][]*modelPart
 
@@ -64,11 +66,13 @@ func NewModel(clock func() time.Time) *Model {
 		clock:   clock,
 		changed: make(chan struct{}),
 		state: &modelState{
-			buses:   map[store.BusID]*modelBus{},
-			subs:    map[store.SubscriptionID]*modelSub{},
-			traces:  map[place][]*modelDelivery{},
-			objects: map[objectKey]store.Object{},
-			replays: map[uint32][]*modelPart{},
+			buses:    map[store.BusID]*modelBus{},
+			subs:     map[store.SubscriptionID]*modelSub{},
+			traces:   map[place][]*modelDelivery{},
+			former:   map[store.SubscriptionID]string{},
+			receipts: map[place]store.Receipt{},
+			objects:  map[objectKey]store.Object{},
+			replays:  map[uint32][]*modelPart{},
 		},
 	}
 }

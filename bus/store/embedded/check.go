@@ -103,7 +103,7 @@ func Check(ctx context.Context, opts CheckOptions) (_ Report, err error) {
 	if c.report.Format, err = readFormat(opts.FS, opts.Dir); err != nil {
 		return c.report, err
 	}
-	st, err := openState(opts.FS, c.path("state"), slog.New(slog.DiscardHandler), true)
+	st, err := openState(opts.FS, c.path("state"), slog.New(slog.DiscardHandler), true, nil)
 	if err != nil {
 		// The log is read all the same, so that one learns what is left.
 		c.problem("state", "it cannot be opened, and so the server does not start: %v", err)

@@ -76,7 +76,7 @@ func (s *Store) scheduler() {
 	defer timer.Stop()
 	for {
 		select {
-		case <-s.closed:
+		case <-s.halt:
 			return
 		case <-s.schedule.wake:
 		case <-timer.C:

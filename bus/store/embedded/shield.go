@@ -105,6 +105,16 @@ func (s *shield) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	return s.FS.Open(name, opts...)
 }
 
+// List implements vfs.FS. Pebble lists its directory at the end of an open too,
+// where a failure would leave goroutines of it behind that use what is closed.
+func (s *shield) List(dir string) ([]string, error) {
+	names, err := s.FS.List(dir)
+	if err != nil && s.broke(err) {
+		return nil, nil
+	}
+	return names, err
+}
+
 // Stat implements vfs.FS.
 func (s *shield) Stat(name string) (vfs.FileInfo, error) {
 	if s.failed.Load() {

@@ -218,8 +218,12 @@ func (m *metrics) retried(spec *subscriptionSpec) { m.target(spec.target.name).r
 func (m *metrics) dead(spec *subscriptionSpec)    { m.target(spec.target.name).dead.Inc() }
 func (m *metrics) expired(spec *subscriptionSpec) { m.target(spec.target.name).expired.Inc() }
 
-func (m *metrics) breakerOpened(target string) {
-	m.openedTotal.WithLabelValues(m.shown("target", target)).Inc()
+func (m *metrics) breakerOpened(whose *gateOwner) {
+	if whose.target == nil {
+		m.enrich.opened.WithLabelValues(m.shown("rule", whose.rule)).Inc()
+		return
+	}
+	m.openedTotal.WithLabelValues(m.shown("target", whose.target.name)).Inc()
 }
 
 // What became of leases, as the metric says it.
@@ -242,13 +246,13 @@ func (m *metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{m.received, m.receivedBytes, m.duplicates, m.scheduled, m.routedEvents, m.matchedTotal,
 		m.deliveredTotal, m.retriedTotal, m.deadTotal, m.expiredTotal, m.openedTotal, m.pullLeases, m.attemptSeconds, m.endToEnd,
 		m.publishFailed, m.refused, m.routeErrors, m.replayScanned, m.replayQueued,
-		m.enrich.calls, m.enrich.hits, m.enrich.failures, m.enrich.seconds}
+		m.enrich.calls, m.enrich.hits, m.enrich.failures, m.enrich.seconds, m.enrich.opened}
 }
 
 func (m *metrics) descs() []*prometheus.Desc {
 	return []*prometheus.Desc{m.depth, m.inFlight, m.deadLetters, m.oldest, m.pullWaiting, m.replays, m.transactionsOpen, m.transactionsParked, m.filterErrors, m.rules,
 		m.breakers, m.held, m.concurrency, m.events, m.disk, m.owed, m.queued, m.waiting, m.up,
-		m.limitUsed, m.limitBound, m.pending, m.clockAhead}
+		m.limitUsed, m.limitBound, m.pending, m.clockAhead, m.enrich.open, m.enrich.held}
 }
 
 // Describe implements prometheus.Collector.
@@ -271,6 +275,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	m.collectQueues(gauge)
 	m.collectTargets(gauge)
+	m.collectAsked(gauge)
 	m.collectPulls(gauge)
 	m.collectFilters(ch, gauge)
 	stats := m.e.store.Stats()

@@ -128,7 +128,7 @@ func (c *transactionChecker) serve(ctx context.Context) {
 			asking.Go(func() {
 				defer func() { <-slots }()
 				if err := c.ask(ctx, id); err != nil && ctx.Err() == nil {
-					c.e.log.Error("checking a transaction failed; it is tried again", "transaction", transactionName(id), "error", err)
+					c.e.log.Error("checking a transaction failed; it is tried again", "transaction", TransactionName(id), "error", err)
 					c.later(id, time.Now().Add(time.Second))
 				}
 			})
@@ -161,7 +161,7 @@ func (c *transactionChecker) later(id uint64, next time.Time) {
 
 // ask asks about one transaction and does what the answer says.
 func (c *transactionChecker) ask(ctx context.Context, id uint64) error {
-	name := transactionName(id)
+	name := TransactionName(id)
 	t, events, err := c.e.Transaction(ctx, name)
 	if errors.Is(err, store.ErrNotFound) || err == nil && t.State.Finished() {
 		c.ended(id)

@@ -29,6 +29,11 @@ func (s *Store) Enqueue(ctx context.Context, id store.BusID, position uint64, ev
 		return err
 	}
 	defer s.leave()
+	// The router comes again and again with what a failed state did not take
+	// whole. What was taken in memory would be delivered each time.
+	if err := s.state.err(); err != nil {
+		return err
+	}
 	b, err := s.bus(id)
 	if err != nil {
 		return err

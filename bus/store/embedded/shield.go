@@ -18,13 +18,19 @@ import (
 // anything is promised.
 type shield struct {
 	vfs.FS
+	dir    string // Pebble's; what it copies elsewhere, for a snapshot, is none of this
 	report func(error)
 	failed atomic.Bool
 	shadow *vfs.MemFS // has what is written after the failure
 }
 
-func newShield(fs vfs.FS, report func(error)) *shield {
-	return &shield{FS: fs, report: report, shadow: vfs.NewMem()}
+func newShield(fs vfs.FS, dir string, report func(error)) *shield {
+	return &shield{FS: fs, dir: dir, report: report, shadow: vfs.NewMem()}
+}
+
+// covers says whether a file or folder is Pebble's own.
+func (s *shield) covers(name string) bool {
+	return name == s.dir || s.FS.PathDir(name) == s.dir
 }
 
 // broke takes the error of something that changes the disk, and says whether
@@ -47,7 +53,10 @@ func (s *shield) file(name string, category vfs.DiskWriteCategory) (vfs.File, er
 }
 
 // change makes a change of names.
-func (s *shield) change(do func() error) error {
+func (s *shield) change(name string, do func() error) error {
+	if !s.covers(name) {
+		return do()
+	}
 	if s.failed.Load() {
 		return nil
 	}
@@ -59,6 +68,9 @@ func (s *shield) change(do func() error) error {
 
 // open opens a file to be written.
 func (s *shield) open(name string, category vfs.DiskWriteCategory, do func() (vfs.File, error)) (vfs.File, error) {
+	if !s.covers(name) {
+		return do()
+	}
 	if !s.failed.Load() {
 		f, err := do()
 		if err == nil {
@@ -89,8 +101,8 @@ func (s *shield) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) 
 // OpenDir implements vfs.FS.
 func (s *shield) OpenDir(name string) (vfs.File, error) {
 	f, err := s.FS.OpenDir(name)
-	if err != nil {
-		return nil, err
+	if err != nil || !s.covers(name) {
+		return f, err
 	}
 	return &shieldedFile{f, s}, nil
 }
@@ -109,7 +121,7 @@ func (s *shield) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 // where a failure would leave goroutines of it behind that use what is closed.
 func (s *shield) List(dir string) ([]string, error) {
 	names, err := s.FS.List(dir)
-	if err != nil && s.broke(err) {
+	if err != nil && s.covers(dir) && s.broke(err) {
 		return nil, nil
 	}
 	return names, err
@@ -127,23 +139,23 @@ func (s *shield) Stat(name string) (vfs.FileInfo, error) {
 
 // Link implements vfs.FS.
 func (s *shield) Link(from, to string) error {
-	return s.change(func() error { return s.FS.Link(from, to) })
+	return s.change(to, func() error { return s.FS.Link(from, to) })
 }
 
 // Rename implements vfs.FS.
 func (s *shield) Rename(from, to string) error {
-	return s.change(func() error { return s.FS.Rename(from, to) })
+	return s.change(to, func() error { return s.FS.Rename(from, to) })
 }
 
 // MkdirAll implements vfs.FS.
 func (s *shield) MkdirAll(dir string, perm os.FileMode) error {
-	return s.change(func() error { return s.FS.MkdirAll(dir, perm) })
+	return s.change(dir, func() error { return s.FS.MkdirAll(dir, perm) })
 }
 
 // Remove implements vfs.FS. A file that is not needed and cannot be removed
 // does no harm: the next start tries again.
 func (s *shield) Remove(name string) error {
-	if s.failed.Load() {
+	if s.failed.Load() && s.covers(name) {
 		return nil
 	}
 	return s.FS.Remove(name)
@@ -151,7 +163,7 @@ func (s *shield) Remove(name string) error {
 
 // RemoveAll implements vfs.FS.
 func (s *shield) RemoveAll(name string) error {
-	if s.failed.Load() {
+	if s.failed.Load() && s.covers(name) {
 		return nil
 	}
 	return s.FS.RemoveAll(name)
@@ -191,18 +203,18 @@ func (f *shieldedFile) WriteAt(b []byte, off int64) (int, error) {
 
 // Preallocate implements vfs.File.
 func (f *shieldedFile) Preallocate(offset, length int64) error {
-	return f.shield.change(func() error { return f.File.Preallocate(offset, length) })
+	return f.shield.change(f.shield.dir, func() error { return f.File.Preallocate(offset, length) })
 }
 
 // Sync implements vfs.File.
-func (f *shieldedFile) Sync() error { return f.shield.change(f.File.Sync) }
+func (f *shieldedFile) Sync() error { return f.shield.change(f.shield.dir, f.File.Sync) }
 
 // SyncData implements vfs.File.
-func (f *shieldedFile) SyncData() error { return f.shield.change(f.File.SyncData) }
+func (f *shieldedFile) SyncData() error { return f.shield.change(f.shield.dir, f.File.SyncData) }
 
 // SyncTo implements vfs.File.
 func (f *shieldedFile) SyncTo(length int64) (full bool, err error) {
-	err = f.shield.change(func() (err error) {
+	err = f.shield.change(f.shield.dir, func() (err error) {
 		full, err = f.File.SyncTo(length)
 		return err
 	})

@@ -42,7 +42,7 @@ func openState(fs vfs.FS, dir string, log *slog.Logger, readOnly bool, onFail fu
 	st := &state{log: log, onFail: onFail}
 	logger := stateLogger{st}
 	opts := &pebble.Options{
-		FS:                          newShield(fs, st.fail),
+		FS:                          newShield(fs, dir, st.fail),
 		ReadOnly:                    readOnly,
 		Logger:                      logger,
 		CacheSize:                   cacheSize,

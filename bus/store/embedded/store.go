@@ -149,7 +149,8 @@ type Store struct {
 	epoch   uint32 // how often mend has replaced it
 
 	tick      atomic.Int64
-	openMu    sync.Mutex // serialises OpenBus and OpenSubscription
+	snapshots atomic.Int64 // open ones: no file of the logs is removed
+	openMu    sync.Mutex   // serialises OpenBus and OpenSubscription
 	catalogMu sync.Mutex
 	calls     sync.Pool
 	routings  sync.Pool
@@ -203,6 +204,8 @@ type core struct {
 	windowItems  atomic.Int64
 	records      atomic.Int64
 
+	tableSums sync.Map // checksums of tables of the state, by name
+
 	deaths       atomic.Uint64
 	schedule     schedule
 	transactions transactions
@@ -229,7 +232,14 @@ var _ store.Store = (*Store)(nil)
 
 // Open opens the engine in a directory, or starts one, and brings the state up
 // to the log. It answers when everything can be served.
-func Open(opts Options) (_ *Store, err error) {
+func Open(opts Options) (_ *Store, err error) { return open(opts, lockDir) }
+
+// openLocked is Open for who has the directory's lock.
+func openLocked(opts Options) (*Store, error) {
+	return open(opts, func(vfs.FS, string) (io.Closer, error) { return io.NopCloser(nil), nil })
+}
+
+func open(opts Options, lock func(vfs.FS, string) (io.Closer, error)) (_ *Store, err error) {
 	if err := opts.withDefaults(); err != nil {
 		return nil, err
 	}
@@ -250,10 +260,16 @@ func Open(opts Options) (_ *Store, err error) {
 	if err := fs.MkdirAll(opts.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
 	}
-	if s.lock, err = lockDir(fs, opts.Dir); err != nil {
+	if s.lock, err = lock(fs, opts.Dir); err != nil {
+		return nil, err
+	}
+	if err := unfinished(fs, opts.Dir); err != nil {
 		return nil, err
 	}
 	if err := s.checkFormat(); err != nil {
+		return nil, err
+	}
+	if err := s.sweepSnapshots(); err != nil {
 		return nil, err
 	}
 	s.lock = signLock(fs, opts.Dir, s.lock, opts.Logger)
@@ -305,6 +321,7 @@ func (s *Store) start() {
 	s.running.Go(s.applier)
 	s.running.Go(s.ticker)
 	s.running.Go(s.scheduler)
+	s.running.Go(s.preloader)
 	s.running.Go(s.housekeeper)
 	s.running.Go(s.tracer)
 	s.running.Go(s.summariser)

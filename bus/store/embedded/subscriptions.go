@@ -354,6 +354,7 @@ func (s *Store) writeSub(sub *subscription, batch *pebble.Batch) (gone bool) {
 	for _, prefix := range []byte{prefixSub, prefixCounts, prefixError} {
 		_ = batch.Delete(idKey(nil, prefix, uint32(sub.id)), nil)
 	}
+	s.rememberSub(sub, batch)
 	return true
 }
 

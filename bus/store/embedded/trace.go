@@ -432,6 +432,9 @@ func (s *Store) TraceOf(ctx context.Context, bus store.BusID, seq uint64) ([]sto
 		if t.State == "" || trimmed && !owed { // without a state its outcome was lost in a crash
 			continue
 		}
+		if t.Subscription, err = s.nameOf(t.ID.Subscription); err != nil {
+			return nil, err
+		}
 		all = append(all, *t)
 	}
 	slices.SortFunc(all, func(x, y store.DeliveryTrace) int {

@@ -35,18 +35,20 @@ func TestThePowerFailsAtEachCallOfARecovery(t *testing.T) {
 	// is written after that call is lost, and what was not synced before it.
 	open := func(fs *vfs.MemFS, at int64) (calls int64, after *vfs.MemFS, err error) {
 		var n atomic.Int64
+		var opened atomic.Bool
 		var cut atomic.Pointer[vfs.MemFS]
 		w.clock.now = clock
 		err = w.open(errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
 			if cut.Load() != nil {
 				return errPower
 			}
-			if n.Add(1) != at {
+			if opened.Load() || n.Add(1) != at {
 				return nil
 			}
 			cut.Store(fs.CrashClone(vfs.CrashCloneCfg{}))
 			return errPower
 		})))
+		opened.Store(true)
 		if err == nil && cut.Load() != nil { // a call that an open can do without, or one of Pebble's own later
 			_ = w.s.Close()
 		}

@@ -523,7 +523,7 @@ func (r *repair) mendState(ctx context.Context, all bool) (clean bool, err error
 	if err != nil {
 		return false, err
 	}
-	defer func() { err = errors.Join(err, st.db.Close()) }()
+	defer func() { err = errors.Join(err, st.close()) }()
 	c := newChecker(r.opts.CheckOptions)
 	c.state, c.repair, r.state, r.batch = st, r, st, st.db.NewBatch()
 	defer func() { err = errors.Join(err, r.batch.Close()); r.batch = nil }()

@@ -154,6 +154,9 @@ func (st *state) flush() error {
 	return nil
 }
 
+// close closes the state; an error says that something was not written.
+func (st *state) close() error { return errors.Join(st.db.Close(), st.err()) }
+
 // get calls f with the value of key; ok is false when there is none. f must
 // not keep the value.
 func (st *state) get(key []byte, f func(value []byte) error) (ok bool, err error) {

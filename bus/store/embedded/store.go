@@ -414,7 +414,7 @@ func (s *Store) close() error {
 	}
 	err := s.log.Close()
 	err = errors.Join(err, s.applyPending(), s.checkpoint(0), s.trace.close(), s.saveClock(), s.state.flush())
-	return errors.Join(err, s.state.db.Close(), s.lock.Close())
+	return errors.Join(err, s.state.close(), s.lock.Close())
 }
 
 // abandon releases what a failed Open has taken.

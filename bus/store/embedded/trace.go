@@ -234,7 +234,7 @@ func (s *Store) tracer() {
 	defer every.Stop()
 	for {
 		select {
-		case <-s.closed:
+		case <-s.halt:
 			return
 		case <-every.C:
 		case <-s.trace.full:

@@ -37,7 +37,13 @@ func kilobyte(t testing.TB, id string) *event.Event {
 
 func openReal(b *testing.B) *Store {
 	b.Helper()
-	s, err := Open(Options{Dir: b.TempDir()})
+	return openRealWith(b, Options{})
+}
+
+func openRealWith(b *testing.B, opts Options) *Store {
+	b.Helper()
+	opts.Dir = b.TempDir()
+	s, err := Open(opts)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -258,15 +264,16 @@ func signal(c chan struct{}) {
 // by the router, three deliveries queued, claimed and settled.
 func BenchmarkWholePath(b *testing.B) {
 	for _, publishers := range []int{64, 256} {
-		b.Run(fmt.Sprint(publishers), func(b *testing.B) { wholePath(b, publishers, store.OrderNone) })
+		b.Run(fmt.Sprint(publishers), func(b *testing.B) { wholePath(b, publishers, store.OrderNone, Options{}) })
 	}
-	b.Run("64-by-key", func(b *testing.B) { wholePath(b, 64, store.OrderKey) })
+	b.Run("64-by-key", func(b *testing.B) { wholePath(b, 64, store.OrderKey, Options{}) })
+	b.Run("256-without-trace", func(b *testing.B) { wholePath(b, 256, store.OrderNone, Options{NoTrace: true}) })
 }
 
-func wholePath(b *testing.B, publishers int, order store.Order) {
+func wholePath(b *testing.B, publishers int, order store.Order, opts Options) {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	s := openReal(b)
+	s := openRealWith(b, opts)
 	bus, err := s.OpenBus(ctx, "orders", store.BusOptions{MaxBytes: 64 << 20})
 	if err != nil {
 		b.Fatal(err)

@@ -24,7 +24,7 @@ import (
 	"github.com/switchyard-dev/switchyard/rules"
 )
 
-// Options are what a Server works on. All but Hook and Ready are required.
+// Options are what a Server works on. All but Hook, Snapshots and Ready are required.
 type Options struct {
 	Engine   *bus.Engine
 	Objects  Objects
@@ -34,6 +34,10 @@ type Options struct {
 	Version  string
 	// Hook finds the handler of a webhook source, nil if there is none.
 	Hook func(source string) http.Handler
+	// Snapshots takes snapshots for backups; nil if the store has none.
+	Snapshots store.Snapshotter
+	// Archive knows the archives of buses; nil if there can be none.
+	Archive Archive
 	// Ready is nil when everything that was configured works.
 	Ready func() error
 	// MaxRequest bounds a batch request, in bytes; default 64 MiB.
@@ -109,6 +113,8 @@ type Server struct {
 	dryRuns  chan struct{} // one for each under way
 	searches chan struct{} // likewise
 	origins  origins
+
+	snapshots snapshots
 }
 
 // New makes the server; it listens on nothing.
@@ -160,11 +166,12 @@ func New(opts Options) (*Server, error) {
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
-// Shutdown ends long answers such as tails, so that an http.Server can drain.
-// It is idempotent.
+// Shutdown ends long answers such as tails, so that an http.Server can drain,
+// and snapshots. It is idempotent.
 func (s *Server) Shutdown() {
 	if s.stopped.CompareAndSwap(false, true) {
 		close(s.stop)
+		s.snapshots.endAll()
 	}
 }
 
@@ -188,7 +195,7 @@ func (s *Server) healthz(c *gin.Context) { c.PureJSON(http.StatusOK, Health{Stat
 // Health answers /healthz and /readyz.
 type Health struct {
 	Status   string   `json:"status" doc:"ok"`
-	Warnings []string `json:"warnings,omitempty" doc:"what does not keep events from being accepted, but wants to be looked at"`
+	Warnings []string `json:"warnings,omitempty" doc:"What does not keep events from being accepted, but wants to be looked at: the clock, an archive that cannot be reached."`
 }
 
 // readyz says whether events are accepted.
@@ -207,6 +214,9 @@ func (s *Server) readyz(c *gin.Context) {
 			st.ClockAhead.Round(time.Second), st.ClockHold.Round(time.Second)))
 	} else if st.ClockAhead < 0 {
 		h.Warnings = append(h.Warnings, fmt.Sprintf("the clock was set back by %v", -st.ClockAhead.Round(time.Second)))
+	}
+	if s.opts.Archive != nil {
+		h.Warnings = append(h.Warnings, s.opts.Archive.Warnings()...)
 	}
 	c.PureJSON(http.StatusOK, h)
 }

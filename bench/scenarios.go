@@ -29,11 +29,18 @@ func scenarios() []*scenario {
 		rulesScenario(),
 		replayReadScenario(),
 		replayLiveScenario(),
+		backupScenario(),
 		latencyScenario(),
+		scheduledProcessScenario(),
+		scheduledHTTPScenario(),
 		idleScenario(),
 		backlogScenario(),
+		queuedScenario(),
+		searchScenario(),
 		startupEmptyScenario(),
 		startupStoredScenario(),
+		busesScenario(),
+		startupBusesScenario(),
 	}
 	return all
 }

@@ -84,7 +84,7 @@ type checker struct {
 	report  report
 
 	tried map[string]map[string][]attempt // by subscription and event, in order of their begin
-	at    map[string]map[string]uint64    // sequences by bus and event
+	at    map[string]map[string]stored    // by bus and event
 }
 
 // check says which promises were broken.
@@ -158,26 +158,26 @@ func (c *checker) chained(e *event, bus string) bool {
 func (c *checker) kept() {
 	for _, id := range sortedKeys(c.events) {
 		e := c.events[id]
-		sequence, there := c.at[e.bus][id]
+		place, there := c.at[e.bus][id]
 		switch {
 		case e.acked.IsZero() && !there:
 			c.report.Unstored++
 		case e.acked.IsZero():
 		case !there && c.groups[e.group] == committed, !there && e.group == "":
 			c.broken("kept", "event %s on bus %s was acknowledged and is gone%s", id, e.bus, c.story(e, nil))
-		case there && e.sequence != 0 && sequence != e.sequence:
-			c.broken("kept", "event %s on bus %s was acknowledged as sequence %d and is %d%s", id, e.bus, e.sequence, sequence, c.story(e, nil))
+		case there && e.sequence != 0 && place.sequence != e.sequence:
+			c.broken("kept", "event %s on bus %s was acknowledged as sequence %d and is %d%s", id, e.bus, e.sequence, place.sequence, c.story(e, nil))
 		}
 	}
 }
 
-// places are the sequences of events by bus and id.
-func places(logs map[string][]stored) map[string]map[string]uint64 {
-	at := map[string]map[string]uint64{}
+// places are the places of events by bus and id.
+func places(logs map[string][]stored) map[string]map[string]stored {
+	at := map[string]map[string]stored{}
 	for bus, log := range logs {
-		at[bus] = make(map[string]uint64, len(log))
+		at[bus] = make(map[string]stored, len(log))
 		for _, r := range log {
-			at[bus][r.id] = r.sequence
+			at[bus][r.id] = r
 		}
 	}
 	return at
@@ -189,7 +189,7 @@ func (c *checker) together() {
 	for _, id := range sortedKeys(c.events) {
 		if e := c.events[id]; e.group != "" {
 			members[e.group] = append(members[e.group], id)
-			if c.at[e.bus][id] != 0 {
+			if c.at[e.bus][id].sequence != 0 {
 				there[e.group] = append(there[e.group], id)
 			}
 		}
@@ -214,10 +214,10 @@ func (c *checker) together() {
 // attemptsOf checks each attempt for itself: that its event exists, matched,
 // was recorded, due and not expired.
 func (c *checker) attemptsOf(s *subscription) {
-	log := c.final.logs[s.bus]
 	for _, id := range sortedKeys(c.tried[s.name]) {
 		tries := c.tried[s.name][id]
-		e, sequence := c.events[id], c.at[s.bus][id]
+		e, place := c.events[id], c.at[s.bus][id]
+		sequence := place.sequence
 		switch {
 		case e == nil:
 			c.broken("seen", "subscription %s got event %s, which was never published", s.name, id)
@@ -229,7 +229,7 @@ func (c *checker) attemptsOf(s *subscription) {
 			c.broken("matched", "subscription %s got event %s on bus %s, sequence %d, which it does not match%s", s.name, id, s.bus, sequence, c.story(e, tries))
 		}
 		first := tries[0]
-		if recorded := log[sequence-1].recorded; first.began.Before(recorded) {
+		if recorded := place.recorded; first.began.Before(recorded) {
 			c.broken("seen", "subscription %s got event %s on bus %s, sequence %d, %v before it was recorded%s", s.name, id, s.bus, sequence, recorded.Sub(first.began), c.story(e, tries))
 		}
 		if first.began.Before(e.due) {
@@ -251,7 +251,7 @@ func (c *checker) deliveries(s *subscription) {
 		}
 		tries := c.tried[s.name][r.id]
 		live := slices.DeleteFunc(slices.Clone(tries), func(a attempt) bool { return a.replay != "" && !s.sought })
-		dead := len(c.final.dead[s.name][r.id]) > 0
+		dead := slices.ContainsFunc(c.final.dead[s.name][r.id], func(id string) bool { return len(live) == 0 || id == live[0].delivery })
 		sure := slices.ContainsFunc(live, func(a attempt) bool { return a.outcome == taken })
 		arrived := sure || slices.ContainsFunc(live, func(a attempt) bool { return a.outcome == unclear })
 		expired := !e.expires.IsZero() && e.expires.Before(time.Now())

@@ -7,7 +7,7 @@
 // operators reload, pause, redrive, replay; and the server is killed, its log's
 // end torn, its disk filled, its targets broken and mended. Then all is mended,
 // and when nothing is left to do, the history that producers and receivers kept
-// is held against what CONTRACT promises of it (check.go).
+// is held against the promises (check.go).
 //
 // In process mode the server is the real program with receivers on loopback; in
 // memory mode an engine in this process on a file system that loses what was not
@@ -159,6 +159,7 @@ func command(ctx context.Context, args []string, out, progress io.Writer) error 
 		}
 	}
 	sum := summary{First: o.seeds.from, ByKind: map[string]int{}}
+	fmt.Fprintf(progress, "the first seed is %d\n", o.seeds.from)
 	for seed := o.seeds.from; ctx.Err() == nil; seed++ {
 		for _, mode := range o.modes {
 			s.inMemory = mode == modeMemory

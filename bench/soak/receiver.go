@@ -21,10 +21,10 @@ type mood string
 const (
 	isWell     mood = "well"
 	isFailing  mood = "500"
-	isFlaky    mood = "flaky"       // 500 to some
-	isLimiting mood = "429"         // with Retry-After, to some
-	isPicky    mood = "picky"       // 400 to some events, for good
-	isSlow     mood = "slow"        //
+	isFlaky    mood = "flaky" // 500 to some
+	isLimiting mood = "429"   // with Retry-After, to some
+	isPicky    mood = "picky" // 400 to some events, for good
+	isSlow     mood = "slow"
 	isHanging  mood = "hangs"       // and then cuts the connection
 	isCutting  mood = "cuts off"    // in the middle of the status line
 	isUnclear  mood = "half answer" // 200, and cuts the connection in the body

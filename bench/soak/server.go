@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -109,7 +110,7 @@ func awaitReady(ctx context.Context, c *caller, most time.Duration) error {
 			return nil
 		}
 		if pause(ctx, again) != nil {
-			return fmt.Errorf("the server is not ready after %v: %s (%v)", most, got.body, err)
+			return fmt.Errorf("the server is not ready after %v: %s: %w", most, got.body, errors.Join(err, ctx.Err()))
 		}
 	}
 }

@@ -35,7 +35,7 @@ func memoryPace() pace {
 	return pace{
 		retryFirst: time.Millisecond, retryMost: 10 * time.Millisecond, breakerOpen: 5 * time.Millisecond,
 		retryAfter: 10 * time.Millisecond, timeout: 5 * time.Second, hang: 30 * time.Millisecond, slow: 5 * time.Millisecond,
-		ahead: 200 * time.Millisecond, expiry: 100 * time.Millisecond, dwell: 40 * time.Millisecond, rest: 6 * time.Millisecond,
+		ahead: 200 * time.Millisecond, expiry: 100 * time.Millisecond, dwell: 40 * time.Millisecond, rest: 15 * time.Millisecond,
 		tolerance: tolerance{killed: 500 * time.Millisecond, powerCut: 700 * time.Millisecond, late: 500 * time.Millisecond},
 	}
 }

@@ -437,12 +437,16 @@ type Scheduled struct {
 // Schedule keeps the events that wait for their time. The engine records them
 // by itself when they are due.
 type Schedule interface {
-	// ListScheduled lists what waits on bus in order of due time, only the
-	// event with source and id when they are not "", at most limit, after the
-	// cursor of a call before ("" to begin); next is "" at the end.
+	// ListScheduled lists what waits on bus in order of due time, only events
+	// with source and id when they are not "", at most limit, after the cursor
+	// of a call before ("" to begin); next is "" at the end. One call does a
+	// bounded amount of work: with only one of source and id it may end early,
+	// even without an event.
 	ListScheduled(ctx context.Context, bus BusID, source, id, after string, limit int) (items []Scheduled, next string, err error)
-	// CancelScheduled drops waiting events with this source and id, durably;
-	// ErrNotFound when none waits.
+	// CancelScheduled drops all waiting events with this source and id,
+	// durably, and forgets them, so that they can be published again. What is
+	// due may be on its way into the bus and then does not wait any more;
+	// ErrNotFound when none waits. The work does not grow with what else waits.
 	CancelScheduled(ctx context.Context, bus BusID, source, id string) error
 }
 

@@ -26,6 +26,7 @@ func mayImport() map[string][]string {
 		"bus/store":           {"bus/event"},
 		"bus/store/archive":   {"bus/event", "bus/store", "bus/store/objects"},
 		"bus/store/objects":   {"bus/component"},
+		"bus/store/backup":    {"bus/store", "bus/store/objects"},
 		"bus/store/storetest": {"bus/event", "bus/store"},
 		"bus/store/embedded":  {"bus/event", "bus/store"},
 		"rules":               {"bus/event"},

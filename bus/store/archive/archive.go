@@ -24,6 +24,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,6 +35,9 @@ import (
 
 // ErrMissing means that an object is missing, or damaged, that must be there.
 var ErrMissing = errors.New("archived events are missing")
+
+// ErrUnreachable means that an archive could not be read at the moment.
+var ErrUnreachable = errors.New("the archive cannot be read")
 
 // ErrDiverged means that an archive holds later events than its bus: the store
 // was brought back to an earlier state, and what comes now is not what the
@@ -85,10 +89,9 @@ type Store struct {
 	cache *cache
 
 	mu      sync.RWMutex
-	wanted  map[string]Settings
 	byName  map[string]*archive
-	byBus   map[store.BusID]*archive
-	home    string // of this data folder, in the names of objects
+	byBus   atomic.Pointer[map[store.BusID]*archive] // replaced whole, so that reads take no lock
+	home    string                                   // of this data folder, in the names of objects
 	wake    chan struct{}
 	metrics *metrics
 }
@@ -113,10 +116,11 @@ func New(opts Options) (*Store, error) {
 		opts.Every = 5 * time.Second
 	}
 	s := &Store{
-		Store: opts.Store, opts: opts, cache: newCache(), wanted: map[string]Settings{}, byName: map[string]*archive{},
-		byBus: map[store.BusID]*archive{}, wake: make(chan struct{}, 1),
+		Store: opts.Store, opts: opts, cache: newCache(), byName: map[string]*archive{},
+		wake: make(chan struct{}, 1),
 	}
 	s.metrics = newMetrics(s)
+	s.byBus.Store(&map[store.BusID]*archive{})
 	return s, s.loadHome()
 }
 
@@ -169,13 +173,14 @@ func (s *Store) Configure(ctx context.Context, wanted map[string]Settings) error
 		fresh[name] = next
 	}
 	s.mu.Lock()
-	s.wanted, s.byName = maps.Clone(wanted), fresh
-	s.byBus = map[store.BusID]*archive{}
+	s.byName = fresh
+	open := map[store.BusID]*archive{}
 	for _, a := range fresh {
-		if id := store.BusID(a.bus.Load()); id != 0 {
-			s.byBus[id] = a
+		if id := a.id(); id != 0 {
+			open[id] = a
 		}
 	}
+	s.byBus.Store(&open)
 	s.mu.Unlock()
 	for name, a := range have {
 		if fresh[name] != a {
@@ -213,7 +218,9 @@ func (s *Store) OpenBus(ctx context.Context, name string, opts store.BusOptions)
 	}
 	s.mu.Lock()
 	if s.byName[name] == a {
-		s.byBus[id] = a
+		open := maps.Clone(*s.byBus.Load())
+		open[id] = a
+		s.byBus.Store(&open)
 	}
 	s.mu.Unlock()
 	s.nudge()
@@ -226,8 +233,10 @@ func (s *Store) DropBus(ctx context.Context, bus store.BusID) error {
 		return err
 	}
 	s.mu.Lock()
-	a := s.byBus[bus]
-	delete(s.byBus, bus)
+	a := s.of(bus)
+	open := maps.Clone(*s.byBus.Load())
+	delete(open, bus)
+	s.byBus.Store(&open)
 	s.mu.Unlock()
 	if a == nil {
 		return nil
@@ -252,23 +261,12 @@ func (s *Store) Close() error {
 }
 
 // of is the archive of a bus, nil if it has none.
-func (s *Store) of(bus store.BusID) *archive {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.byBus[bus]
-}
+func (s *Store) of(bus store.BusID) *archive { return (*s.byBus.Load())[bus] }
 
 // all lists the archives of buses that are open, in order of name.
 func (s *Store) all() []*archive {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	list := slices.Collect(maps.Values(s.byBus))
-	slices.SortFunc(list, func(a, b *archive) int {
-		if a.name < b.name {
-			return -1
-		}
-		return 1
-	})
+	list := slices.Collect(maps.Values(*s.byBus.Load()))
+	slices.SortFunc(list, func(a, b *archive) int { return strings.Compare(a.name, b.name) })
 	return list
 }
 
@@ -403,9 +401,14 @@ func (a *archive) list(ctx context.Context) ([]Segment, error) {
 	}
 	segments, err := List(ctx, a.storage, a.prefix())
 	if err != nil {
-		return nil, fmt.Errorf("archive of bus %q: %w", a.name, err)
+		return nil, a.failure(ctx, err)
 	}
 	a.mu.Lock()
+	had := a.known.Last
+	if len(segments) == 0 && had > 0 {
+		a.mu.Unlock()
+		return nil, a.failure(ctx, fmt.Errorf("%s is empty and had events up to %d; is it mounted? An archive that was deleted on purpose begins anew in another place: %w", a.storage, had, ErrMissing))
+	}
 	a.segments, a.loaded = segments, true
 	a.mu.Unlock()
 	return segments, nil

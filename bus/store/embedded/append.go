@@ -333,7 +333,7 @@ func (s *Store) committed(g *seglog.Group) {
 		})
 	}
 	s.pending.mark, s.pending.schedule = s.dedupe.mark(), s.lastSchedule
-	full := s.pending.size() >= maxPending
+	full := s.pending.full(1)
 	s.pendingMu.Unlock()
 	for _, b := range touched {
 		b.mu.Lock()
@@ -376,6 +376,9 @@ func walkAll(payload []byte, f func(e *entry) error) error {
 func (s *Store) commitEntry(b *bus, from *store.Entry, e *entry, pos seglog.Position) {
 	s.pending.note(e, b, s.sealed.Load())
 	if e.flags&flagScheduled != 0 {
+		if e.due()-s.clock.now().wall < int64(scheduleUrgent) && !s.schedule.urgent.Swap(true) {
+			poke(s.schedule.wake)
+		}
 		return
 	}
 	size := len(e.event)

@@ -200,6 +200,7 @@ func (s *Store) DropBus(ctx context.Context, id store.BusID) error {
 	b.mu.Unlock()
 	if err := s.dropBus(b); err != nil {
 		b.dropped.Store(false)
+		s.schedule.again() // what came due meanwhile was passed over
 		return fmt.Errorf("drop bus %q: %w", b.name, err)
 	}
 	return nil

@@ -134,6 +134,7 @@ func (c *checker) read(ctx context.Context) (err error) {
 type checker struct {
 	opts   CheckOptions
 	state  *state // nil if it cannot be opened
+	named  bool   // it has the rows that find scheduled events by their names
 	report Report
 	buses  map[store.BusID]*checkedBus
 	places []seglog.Position // where index rows point, sorted; those below are passed

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/switchyard-dev/switchyard/bus/event"
 	"github.com/switchyard-dev/switchyard/bus/store"
 	"github.com/switchyard-dev/switchyard/bus/store/embedded/seglog"
 )
@@ -21,7 +22,7 @@ var rowKinds = [...]struct {
 	{prefixSub, "subscriptions"}, {prefixCounts, "counts"}, {prefixError, "last errors"},
 	{prefixQueue, "queue"}, {prefixTimed, "queue by time"}, {prefixBlocked, "lines"}, {prefixParked, "queue in lines"},
 	{prefixAttempt, "attempts"}, {prefixDead, "dead letters"}, {prefixDeadID, "dead letters by delivery"},
-	{prefixSched, "scheduled"}, {prefixSchedBus, "scheduled by bus"}, {prefixOwed, "owed"}, {prefixOwedBy, "owed by"},
+	{prefixSched, "scheduled"}, {prefixSchedBus, "scheduled by bus"}, {prefixSchedID, "scheduled by name"}, {prefixOwed, "owed"}, {prefixOwedBy, "owed by"},
 	{prefixObject, "catalogue"}, {prefixLane, "replays"}, {prefixBlock, "trace index"}, {prefixBlocks, "trace segments"},
 	{prefixTx, "transactions"}, {prefixTxEvents, "events of transactions"}, {prefixTxResult, "results of transactions"},
 	{prefixSummary, "summaries"}, {prefixLost, "lost events"}, {prefixFormer, "removed subscriptions"},
@@ -121,6 +122,7 @@ func (c *checker) checkState(ctx context.Context) error {
 		left[k.u32()] = n
 		return err
 	})
+	c.named, _ = c.state.has(metaKey("scheduled"))
 	for i, kind := range rowKinds {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -142,6 +144,10 @@ func (c *checker) checkState(ctx context.Context) error {
 			c.problem(c.kind(prefixCounts), "queue %d counts %d deliveries and %d dead letters more than it has", id, n.records, n.dead)
 		}
 	}
+	if err := c.countScheduled(); err != nil {
+		c.recount = true
+		c.problem(c.kind(prefixMeta), "%v", err)
+	}
 	var owed counts
 	_, err := c.state.get(metaKey("owed"), func(v []byte) (err error) {
 		owed, err = parseCounts(v)
@@ -152,6 +158,20 @@ func (c *checker) checkState(ctx context.Context) error {
 		c.problem(c.kind(prefixMeta), "the bytes that are owed are counted as %d, but are %d (%v)", owed.records, c.report.OwedBytes, err)
 	}
 	return nil
+}
+
+// countScheduled holds the count of scheduled events against them. A store of a
+// release before there was one is given it when it is opened.
+func (c *checker) countScheduled() error {
+	counted := counts{records: c.report.Scheduled}
+	_, err := c.state.get(metaKey("scheduled"), func(v []byte) (err error) {
+		counted, err = parseCounts(v)
+		return err
+	})
+	if err == nil && counted.records != c.report.Scheduled {
+		err = fmt.Errorf("%d scheduled events are counted, but %d wait", counted.records, c.report.Scheduled)
+	}
+	return err
 }
 
 // row looks at one row.
@@ -226,8 +246,19 @@ func (c *checker) row(prefix byte, key, value []byte, left map[uint32]counts) er
 		if err := c.needs(schedBusKey(nil, bus, due, id), errNotListed); err != nil {
 			return err
 		}
-		_, _, err := decodeScheduled(value)
-		return err
+		e, _, err := decodeScheduled(value)
+		if err != nil || !c.named {
+			return err
+		}
+		return c.needs(schedIDKey(nil, bus, event.DedupeKey(e.Event.Source(), e.Event.ID()), due, id), errNotNamed)
+	case prefixSchedBus:
+		bus, due, id := store.BusID(r.u32()), r.i64(), r.u64()
+		return c.needs(schedKey(nil, due, id, bus), errNotWaiting)
+	case prefixSchedID:
+		bus := store.BusID(r.u32())
+		r.take(16)
+		due, id := r.i64(), r.u64()
+		return c.needs(schedKey(nil, due, id, bus), errNotWaiting)
 	}
 	return nil
 }
@@ -236,7 +267,11 @@ func (c *checker) row(prefix byte, key, value []byte, left map[uint32]counts) er
 var (
 	errNotFoundByDelivery = errors.New("it cannot be found by its delivery")
 	errNotListed          = errors.New("it is missing in its bus's list")
+	errNotNamed           = errors.New("it cannot be found by its source and id")
 )
+
+// errNotWaiting says that a row finds a scheduled event that is not there.
+var errNotWaiting = errors.New("it names an event that does not wait")
 
 // needs is the error lacking if there is no row called key.
 func (c *checker) needs(key []byte, lacking error) error {

@@ -13,7 +13,8 @@ import (
 // reads and upgrades every earlier one.
 //
 //	1  events in the log, everything else in the state
-//	2  frames of the log that commit a transaction (kindCommit), and its rows
+//	2  frames of the log that commit a transaction (kindCommit), and its rows;
+//	   rows that find scheduled events by their names, and their number
 //
 // A change that an earlier release would not understand takes a new version, so
 // that such a release says so instead of failing somewhere on the way.

@@ -32,6 +32,7 @@ const (
 	prefixDeadID   = 'k' // k sub bus seq run             → died n
 	prefixSched    = 's' // s due id bus                  → scheduled entry
 	prefixSchedBus = 'z' // z bus due id                  → nothing
+	prefixSchedID  = 'i' // i bus identity due id         → nothing
 	prefixOwed     = 'o' // o bus seq                     → a record that outlives retention
 	prefixOwedBy   = 'O' // O bus seq sub run             → nothing: who owes it
 	prefixObject   = 'c' // c kind 0 name                 → version, value
@@ -136,6 +137,12 @@ func schedKey(dst []byte, due int64, id uint64, bus store.BusID) []byte {
 
 func schedBusKey(dst []byte, bus store.BusID, due int64, id uint64) []byte {
 	return be64(be64(idKey(dst, prefixSchedBus, uint32(bus)), uint64(due)), id)
+}
+
+// schedIDKey is the key by which a scheduled event is found by its source and
+// id, of which name is the event.DedupeKey.
+func schedIDKey(dst []byte, bus store.BusID, name [16]byte, due int64, id uint64) []byte {
+	return be64(be64(append(idKey(dst, prefixSchedID, uint32(bus)), name[:]...), uint64(due)), id)
 }
 
 func owedByKey(dst []byte, sub store.SubscriptionID, p place) []byte {

@@ -13,7 +13,7 @@ import (
 // Queues are not read: each is when it is first claimed from.
 func (s *Store) recover() error {
 	s.tick.Store(1)
-	for _, load := range []func() error{s.loadClock, s.loadMeta, s.loadBuses, s.loadSubs, s.loadLanes, s.loadLoose, s.loadRuns, s.loadJournal, s.loadTransactions, s.openLog, s.loadSchedule, s.openTrace} {
+	for _, load := range []func() error{s.loadClock, s.loadMeta, s.loadBuses, s.loadSubs, s.loadLanes, s.loadLoose, s.loadRuns, s.loadJournal, s.loadTransactions, s.loadSchedule, s.openLog, s.nameScheduled, s.openTrace} {
 		if err := load(); err != nil {
 			return err
 		}
@@ -221,7 +221,7 @@ func (s *Store) replay(pos seglog.Position, payload []byte) error {
 	}
 	s.pending.noteCommit(payload, s.clock.now().wall)
 	s.pending.pos, s.pending.schedule, s.pending.mark = pos, s.lastSchedule, s.dedupe.mark()
-	if s.pending.size() >= maxPending/4 {
+	if s.pending.full(4) {
 		return s.applyPending()
 	}
 	return nil

@@ -246,7 +246,7 @@ func (r *repair) look(ctx context.Context) error {
 		r.step("build the index anew from the log")
 	}
 	if c.recount {
-		r.step("count deliveries and dead letters anew")
+		r.step("count deliveries, dead letters and scheduled events anew")
 	}
 	return nil
 }
@@ -293,6 +293,8 @@ func (r *repair) row(prefix byte, key, value []byte, why error) {
 			_ = r.batch.Set(schedBusKey(nil, store.BusID(k.u32()), due, id), nil, nil)
 		}
 		return
+	case errors.Is(why, errNotNamed):
+		return // count lets all names be made anew
 	}
 	r.report.Rows++
 	if r.batch != nil {
@@ -548,8 +550,11 @@ func (r *repair) mendState(ctx context.Context, all bool) (clean bool, err error
 	return false, st.commitSynced(last)
 }
 
-// count writes the numbers of all rows anew.
+// count writes the numbers of all rows anew. The names of scheduled events and
+// their number are made by the next start, when they are not there.
 func (r *repair) count(st *state) error {
+	_ = r.batch.DeleteRange([]byte{prefixSchedID}, []byte{prefixSchedID + 1}, nil)
+	_ = r.batch.Delete(metaKey("scheduled"), nil)
 	rows := map[uint32]counts{}
 	queues := map[uint32]bool{} // of replays
 	add := func(prefix byte, one counts) error {

@@ -303,6 +303,7 @@ func (s *Store) start() {
 	s.running.Go(s.applier)
 	s.running.Go(s.ticker)
 	s.running.Go(s.scheduler)
+	s.running.Go(s.preloader)
 	s.running.Go(s.housekeeper)
 	s.running.Go(s.tracer)
 	s.running.Go(s.summariser)

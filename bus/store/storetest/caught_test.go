@@ -182,6 +182,16 @@ func caughtBy() map[string][]string {
 		"does not cancel": {
 			"an unknown bus is not found by anything",
 		},
+		"cancels one of several events with a name": {
+			"cancelling means every event with the source and id, and no other",
+		},
+		"cancels by what events are deduplicated on": {
+			"cancelling means every event with the source and id, and no other",
+		},
+		"cancels all events of a source": {
+			"a cancelled event is never recorded",
+			"cancelling means every event with the source and id, and no other",
+		},
 		"loses what is scheduled when it is closed": {
 			"a cancelled event is never recorded",
 			"scheduled events survive reopening, and come when they fell due meanwhile",

@@ -58,7 +58,7 @@ func beyond() []string {
 		"records at the time of a clock that goes back", "does not tell the watcher", "tells the watcher of another bus",
 		"mixes up two of many buses", "does not heed the size of a page",
 		"reads nothing when an event is larger than the page", "does not wait for more", "waits for ever",
-		"takes any bus for an empty one", "lists scheduled events of any id", "does not count scheduled events",
+		"takes any bus for an empty one", "lists scheduled events of any id", "cancels by what events are deduplicated on", "does not count scheduled events",
 		"does not count duplicates", "does not count events", "fails on a match of a subscription that is gone",
 		"claims over what it is given", "forgets the end of a long queue", "hands out a long queue from the front again",
 		"keeps the order of its first opening", "lists subscriptions in another order",
@@ -76,6 +76,7 @@ func beyond() []string {
 		"goes on after Close", "lets those wait who wait when it is closed", "fails when it is closed twice",
 		"lets a replay go first", "commits into other buses what a dropped one lacks", "remembers every transaction",
 		"commits scheduled events of a transaction at once",
+		"cancels one of several events with a name",               // few wait side by side
 		"does not find by an extension", "scans beyond the range", // scans are few among so many operations
 	}
 }

@@ -81,6 +81,9 @@ type Options struct {
 	SpillAge time.Duration
 	// SyncEvery is how often the state is synced; default 1 s.
 	SyncEvery time.Duration
+	// NoTrace keeps no record of deliveries that have ended: traces, lists of
+	// attempts and searches know only what is owed or dead.
+	NoTrace bool
 	// NoBackground starts no goroutine for any of this; tests call what they
 	// need.
 	NoBackground bool

@@ -58,39 +58,43 @@ func (fs stateFS) guarded(f vfs.File, err error, name string, category vfs.DiskW
 	return &guardedFile{File: f, state: fs.state}, nil
 }
 
-// guardedFile fails the state in place of its own operations.
+// guardedFile fails the state in place of its own operations. Once the state has
+// failed nothing more is written, as Pebble would do: a commit must not be there
+// without those before it when the disk is well again.
 type guardedFile struct {
 	vfs.File
 	state *state
 }
 
-func (f *guardedFile) passed(err error) error {
-	if err != nil {
-		f.state.fail(err)
+func (f *guardedFile) guard(op func() error) error {
+	if f.state.err() == nil {
+		if err := op(); err != nil {
+			f.state.fail(err)
+		}
 	}
 	return nil
 }
 
 // Write implements vfs.File.
 func (f *guardedFile) Write(p []byte) (int, error) {
-	n, err := f.File.Write(p)
-	if err != nil {
-		n = len(p)
-	}
-	return n, f.passed(err)
+	return len(p), f.guard(func() error { _, err := f.File.Write(p); return err })
 }
 
 // Sync implements vfs.File.
-func (f *guardedFile) Sync() error { return f.passed(f.File.Sync()) }
+func (f *guardedFile) Sync() error { return f.guard(f.File.Sync) }
 
 // SyncData implements vfs.File.
-func (f *guardedFile) SyncData() error { return f.passed(f.File.SyncData()) }
+func (f *guardedFile) SyncData() error { return f.guard(f.File.SyncData) }
 
 // SyncTo implements vfs.File.
-func (f *guardedFile) SyncTo(length int64) (bool, error) {
-	full, err := f.File.SyncTo(length)
-	return full, f.passed(err)
+func (f *guardedFile) SyncTo(length int64) (full bool, err error) {
+	return full, f.guard(func() (err error) { full, err = f.File.SyncTo(length); return err })
 }
 
 // Close implements vfs.File.
-func (f *guardedFile) Close() error { return f.passed(f.File.Close()) }
+func (f *guardedFile) Close() error {
+	if err := f.File.Close(); err != nil {
+		f.state.fail(err)
+	}
+	return nil
+}

@@ -140,6 +140,8 @@ func asProblem(err error) *Problem {
 		return problem(http.StatusNotFound, "not-found", "%v", err)
 	case errors.Is(err, bus.ErrManyBuses):
 		return problem(http.StatusBadRequest, "invalid-parameter", "%v", err)
+	case archiveProblem(err) != nil:
+		return archiveProblem(err)
 	case errors.Is(err, store.ErrTrimmed):
 		return problem(http.StatusGone, "trimmed", "retention has removed this event")
 	case errors.Is(err, store.ErrNotFound):

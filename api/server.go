@@ -7,6 +7,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -33,6 +34,8 @@ type Options struct {
 	Version  string
 	// Hook finds the handler of a webhook source, nil if there is none.
 	Hook func(source string) http.Handler
+	// Archive knows the archives of buses; nil if there can be none.
+	Archive Archive
 	// Ready is nil when everything that was configured works.
 	Ready func() error
 	// MaxRequest bounds a batch request, in bytes; default 64 MiB.
@@ -107,6 +110,9 @@ type Server struct {
 
 	dryRuns  chan struct{} // one for each under way
 	searches chan struct{} // likewise
+	origins  origins
+
+	snapshots snapshots
 }
 
 // New makes the server; it listens on nothing.
@@ -158,11 +164,12 @@ func New(opts Options) (*Server, error) {
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
-// Shutdown ends long answers such as tails, so that an http.Server can drain.
-// It is idempotent.
+// Shutdown ends long answers such as tails, so that an http.Server can drain,
+// and snapshots. It is idempotent.
 func (s *Server) Shutdown() {
 	if s.stopped.CompareAndSwap(false, true) {
 		close(s.stop)
+		s.snapshots.endAll()
 	}
 }
 
@@ -185,7 +192,8 @@ func (s *Server) healthz(c *gin.Context) { c.PureJSON(http.StatusOK, Health{Stat
 
 // Health answers /healthz and /readyz.
 type Health struct {
-	Status string `json:"status" doc:"ok"`
+	Status   string   `json:"status" doc:"ok"`
+	Warnings []string `json:"warnings,omitempty" doc:"What does not keep events from being accepted, but wants to be looked at: the clock, an archive that cannot be reached."`
 }
 
 // readyz says whether events are accepted.
@@ -198,7 +206,17 @@ func (s *Server) readyz(c *gin.Context) {
 		fail(c, problem(http.StatusServiceUnavailable, "not-ready", "%v", err))
 		return
 	}
-	c.PureJSON(http.StatusOK, Health{Status: "ok"})
+	h := Health{Status: "ok"}
+	if st := s.opts.Engine.Store().Stats(); st.ClockAhead > 0 {
+		h.Warnings = append(h.Warnings, fmt.Sprintf("the clock jumped %v forward, or the store was closed for as long: retention by age goes by it in %v; set the clock back if it is wrong",
+			st.ClockAhead.Round(time.Second), st.ClockHold.Round(time.Second)))
+	} else if st.ClockAhead < 0 {
+		h.Warnings = append(h.Warnings, fmt.Sprintf("the clock was set back by %v", -st.ClockAhead.Round(time.Second)))
+	}
+	if s.opts.Archive != nil {
+		h.Warnings = append(h.Warnings, s.opts.Archive.Warnings()...)
+	}
+	c.PureJSON(http.StatusOK, h)
 }
 
 // metrics serves Prometheus metrics.

@@ -135,6 +135,7 @@ func (d *document) bus(o *object, n *yaml.Node, path keyPath) Bus {
 	if b.ScanRules < 0 {
 		d.reportBelow(n, path, "it cannot be negative; 0 allows no such rule", "scanRules")
 	}
+	d.archive(n, &b, path)
 	if b.Limits.Depth < 0 {
 		d.reportBelow(n, path, "it cannot be negative; leave it out for no limit", "limits", "depth")
 	}

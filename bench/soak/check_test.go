@@ -217,6 +217,10 @@ func TestTheCheckerShowsEachBrokenPromise(t *testing.T) {
 			m.outages[0] = outage{how: killed, from: m.at(7.5), at: m.at(7.5), ended: m.at(7.6)}
 			m.final.traces["a"][8] = nil
 		}, ""},
+		{"a trace that lacks what the disk did not take", func(m *made) {
+			m.troubled(m.at(6), m.at(8))
+			m.final.traces["a"][8] = nil
+		}, ""},
 		{"a replay that did not end", func(m *made) {
 			m.replays = []*replay{{id: "1", name: "again", bus: "a", rule: "all", from: 1, to: 2}}
 		}, `replayed: replay again of rule all, sequences 1 to 2 of bus a, is "" in the end`},

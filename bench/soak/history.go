@@ -105,6 +105,14 @@ type history struct {
 	highest  map[string]uint64 // by bus, the highest sequence that an attempt or an answer showed
 	problems []violation       // what was wrong with answers
 	notes    []note
+	troubles []outage // times when the disk failed, from to ended
+}
+
+// troubled notes a time when the disk failed.
+func (h *history) troubled(from, to time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.troubles = append(h.troubles, outage{from: from, ended: to})
 }
 
 // note is a command of an operator.
@@ -281,6 +289,11 @@ func (h *history) story(e *event, attempts []attempt) string {
 			if o.from.Before(o.at) {
 				fmt.Fprintf(&b, ", the store could not write since %s", h.since(o.from))
 			}
+		}
+	}
+	for _, o := range h.troubles {
+		if o.ended.After(first.Add(-time.Second)) && o.from.Before(last.Add(time.Second)) {
+			fmt.Fprintf(&b, "\n    the disk failed from %s to %s", h.since(o.from), h.since(o.ended))
 		}
 	}
 	for _, n := range h.notes {

@@ -247,6 +247,8 @@ func (r *run) trouble(ctx context.Context, s step) error {
 		r.sick = time.Now()
 	}
 	r.mended = time.Time{}
+	from := time.Now()
+	defer func() { r.history.troubled(from, time.Now()) }()
 	if err := r.server.trouble(s.trouble); err != nil {
 		return err
 	}

@@ -32,6 +32,7 @@ type bus struct {
 	appended int64         // bytes of all events ever appended
 	first    uint64        // lowest that retention has left
 	removed  int64         // bytes of the events before first
+	released uint64        // events up to it may go although opts.Hold is set
 	trimming atomic.Uint64 // bodies below it are kept as owed rows; at least first
 	seg      segmentRow
 	segment  uint64          // that seg is about
@@ -118,6 +119,9 @@ func (s *Store) OpenBus(ctx context.Context, name string, opts store.BusOptions)
 		_ = batch.Set(metaKey("bus"), be32(nil, uint32(id)), nil)
 	}
 	row := be64(be64(appendText(nil, name), uint64(opts.MaxAge)), uint64(opts.MaxBytes))
+	if opts.Hold {
+		row = append(row, 1)
+	}
 	_ = batch.Set(idKey(nil, prefixBus, uint32(id)), row, nil)
 	if err := s.state.commit(batch); err != nil {
 		s.openMu.Unlock()
@@ -138,6 +142,22 @@ func (s *Store) OpenBus(ctx context.Context, name string, opts store.BusOptions)
 	return id, nil
 }
 
+// Release implements store.Buses.
+func (s *Store) Release(id store.BusID, upTo uint64) error {
+	if err := s.enter(context.Background()); err != nil {
+		return err
+	}
+	defer s.leave()
+	b, err := s.bus(id)
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.released = max(b.released, upTo)
+	return nil
+}
+
 func (s *Store) addBus(b *bus) {
 	s.buses.set(uint32(b.id), b)
 	s.tableMu.Lock()
@@ -150,6 +170,9 @@ func parseBusRow(id store.BusID, v []byte) (*bus, error) {
 	b := &bus{id: id, name: r.text(), first: 1}
 	b.opts.MaxAge = time.Duration(r.i64())
 	b.opts.MaxBytes = r.i64()
+	if !r.bad && len(r.rest) > 0 {
+		b.opts.Hold = r.rest[0] == 1
+	}
 	return b, r.err()
 }
 
@@ -177,6 +200,7 @@ func (s *Store) DropBus(ctx context.Context, id store.BusID) error {
 	b.mu.Unlock()
 	if err := s.dropBus(b); err != nil {
 		b.dropped.Store(false)
+		s.schedule.again() // what came due meanwhile was passed over
 		return fmt.Errorf("drop bus %q: %w", b.name, err)
 	}
 	return nil
@@ -203,7 +227,7 @@ func (s *Store) dropBus(b *bus) error {
 		return err
 	}
 	batch := s.state.db.NewBatch()
-	for _, prefix := range []byte{prefixIndex, prefixBlock, prefixSummary} {
+	for _, prefix := range []byte{prefixIndex, prefixBlock, prefixSummary, prefixLost} {
 		key := idKey(nil, prefix, uint32(b.id))
 		_ = batch.DeleteRange(key, successor(key), nil)
 	}

@@ -70,7 +70,7 @@ func (s *Store) Enqueue(ctx context.Context, id store.BusID, position uint64, ev
 		}
 		return cmp.Compare(x.at, y.at)
 	})
-	now := nanos(s.opts.Clock())
+	now := s.clock.now().steady
 	for start := 0; start < len(r.refs); {
 		end := start + 1
 		for end < len(r.refs) && r.refs[end].sub == r.refs[start].sub {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -207,14 +208,106 @@ func TestANewerFormatIsRefusedInWords(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	f, err := mem.Create("data/FORMAT", vfs.WriteCategoryUnspecified)
+	writeText(t, mem, "data/FORMAT", fmt.Sprintf("switchyard store %d\n", formatVersion+1))
+	want := fmt.Sprintf("newer release (format %d; this one knows up to %d)", formatVersion+1, formatVersion)
+	if _, err := Open(Options{FS: mem, Dir: "data", NoBackground: true}); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := Check(t.Context(), CheckOptions{FS: mem, Dir: "data"}); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("a check says %v", err)
+	}
+}
+
+func writeText(t *testing.T, fs vfs.FS, path, text string) {
+	t.Helper()
+	f, err := fs.Create(path, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		t.Fatal(err)
 	}
-	fmt.Fprintf(f, "switchyard store %d\n", formatVersion+1)
-	f.Close()
-	if _, err := Open(Options{FS: mem, Dir: "data", NoBackground: true}); err == nil || !strings.Contains(err.Error(), "newer release") {
-		t.Errorf("got %v", err)
+	_, err = f.Write([]byte(text))
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func readText(t *testing.T, fs vfs.FS, path string) string {
+	t.Helper()
+	f, err := fs.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// TestAnEarlierFormatIsUpgraded opens a folder of format 1, and cuts the power
+// before each operation on its format file: what is left opens, and says either
+// version, never none.
+func TestAnEarlierFormatIsUpgraded(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	opts := Options{FS: mem, Dir: "data", NoBackground: true}
+	s, err := Open(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bus, err := s.OpenBus(t.Context(), "a", store.BusOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Append(t.Context(), []store.Entry{{Bus: bus, Event: small(t, "1")}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	old, now := "switchyard store 1\n", fmt.Sprintf("switchyard store %d\n", formatVersion)
+	writeText(t, mem, "data/FORMAT", old)
+	if r, err := Check(t.Context(), CheckOptions{FS: mem, Dir: "data"}); err != nil || r.Format != 1 || r.Found != 0 {
+		t.Fatal(r, err)
+	}
+	var crashed []*vfs.MemFS
+	wrote := false // to the log or the state while the format said 1
+	opts.FS = errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind.ReadOrWrite() != errorfs.OpIsWrite {
+			return nil
+		}
+		if strings.Contains(op.Path, "FORMAT") || op.Path == "data" {
+			crashed = append(crashed, mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rand.New(rand.NewPCG(1, 1))}))
+		} else if strings.Contains(op.Path, "log") || strings.Contains(op.Path, "state") {
+			wrote = wrote || readText(t, mem, "data/FORMAT") == old
+		}
+		return nil
+	}))
+	if s, err = Open(opts); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := readText(t, mem, "data/FORMAT"); got != now || wrote {
+		t.Errorf("the folder says %q; something was written before: %v", got, wrote)
+	}
+	if len(crashed) < 3 {
+		t.Fatal("the crashes do not run")
+	}
+	for i, fs := range crashed {
+		if got := readText(t, fs, "data/FORMAT"); got != old && got != now {
+			t.Errorf("crash %d leaves %q", i, got)
+		}
+		opts.FS = fs
+		s, err := Open(opts)
+		if err != nil {
+			t.Fatal(i, err)
+		}
+		if records, err := s.Read(t.Context(), bus, 1, 10, 1<<20, nil); err != nil || len(records) != 1 {
+			t.Errorf("crash %d: %d events, %v", i, len(records), err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -263,7 +263,11 @@ func (r *run) trouble(ctx context.Context, s step) error {
 		return err
 	}
 	r.mended = time.Now()
-	if err := r.server.ready(ctx, r.pace.heals()); err != nil {
+	err := r.server.ready(ctx, r.pace.heals())
+	if err == nil { // a state that failed shows it when it is synced next
+		err = errors.Join(pause(ctx, 2*r.pace.sync), r.server.ready(ctx, r.pace.heals()))
+	}
+	if err != nil {
 		if ctx.Err() != nil {
 			return err
 		}

@@ -19,6 +19,7 @@ type pace struct {
 	expiry                time.Duration // how soon they expire, at most
 	dwell                 time.Duration // between two steps, at most
 	rest                  time.Duration // of a producer between two publications, at most
+	sync                  time.Duration // how often the server's state is synced
 	tolerance             tolerance
 }
 
@@ -27,6 +28,7 @@ func processPace() pace {
 		retryFirst: 20 * time.Millisecond, retryMost: 300 * time.Millisecond, breakerOpen: 200 * time.Millisecond,
 		retryAfter: time.Second, timeout: 20 * time.Second, hang: time.Second, slow: 100 * time.Millisecond,
 		ahead: 3 * time.Second, expiry: 2 * time.Second, dwell: 400 * time.Millisecond, rest: 50 * time.Millisecond,
+		sync:      time.Second,
 		tolerance: tolerance{killed: 2 * time.Second, powerCut: 3 * time.Second, late: time.Second},
 	}
 }
@@ -36,6 +38,7 @@ func memoryPace() pace {
 		retryFirst: time.Millisecond, retryMost: 10 * time.Millisecond, breakerOpen: 5 * time.Millisecond,
 		retryAfter: 10 * time.Millisecond, timeout: 5 * time.Second, hang: 30 * time.Millisecond, slow: 5 * time.Millisecond,
 		ahead: 200 * time.Millisecond, expiry: 100 * time.Millisecond, dwell: 40 * time.Millisecond, rest: 15 * time.Millisecond,
+		sync:      40 * time.Millisecond,
 		tolerance: tolerance{killed: 250 * time.Millisecond, powerCut: 300 * time.Millisecond, late: 200 * time.Millisecond},
 	}
 }

@@ -299,7 +299,7 @@ func (c *checker) traced(s *subscription, e *event, sequence uint64, live []atte
 	}
 	want, life, last := 0, e.expires, e.expires
 	for _, a := range live {
-		if !c.forgotten(a.life, a.ended) {
+		if !a.silent && !c.forgotten(a.life, a.ended) {
 			want++
 		}
 		life, last = a.life, a.ended

@@ -59,6 +59,7 @@ type attempt struct {
 	life         time.Time // when the server that made it began
 	began, ended time.Time // ended is before the answer is sent
 	outcome      outcome
+	silent       bool // the connection was cut without an answer: the request may be repeated in the same attempt
 }
 
 // outage is a time after which deliveries may repeat.

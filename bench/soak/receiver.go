@@ -185,7 +185,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	v := r.decide(tries[0].event, len(tries))
 	if !v.wait(req.Context()) {
-		v = verdict{failed, isCutting, 0}
+		v = verdict{failed, isHanging, 0}
 	}
 	redriven := req.Header.Get("Switchyard-Redriven") != ""
 	nanos, err := strconv.ParseInt(req.Header.Get(lifeHeader), 10, 64)
@@ -195,6 +195,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	life := time.Unix(0, nanos)
 	now := time.Now()
 	for _, a := range tries {
+		a.silent = v.how == isHanging
 		a.life, a.began, a.ended, a.outcome, a.redriven = life, began, now, v.outcome, redriven
 		r.history.attempted(a)
 	}

@@ -299,7 +299,7 @@ func (c *checker) traced(s *subscription, e *event, sequence uint64, live []atte
 	}
 	want, life, last := 0, e.expires, e.expires
 	for _, a := range live {
-		if !c.forgotten(a.life, a.ended) {
+		if !a.silent && !c.forgotten(a.life, a.ended) {
 			want++
 		}
 		life, last = a.life, a.ended
@@ -333,8 +333,14 @@ func (c *checker) traced(s *subscription, e *event, sequence uint64, live []atte
 }
 
 // forgotten says whether the trace of what a server that began at life did at
-// time t may have been lost in a crash.
+// time t may have been lost in a crash, or because the disk did not take it.
 func (c *checker) forgotten(life, t time.Time) bool {
+	failed := slices.ContainsFunc(c.troubles, func(o outage) bool {
+		return !t.Before(o.from.Add(-c.allowed.killed)) && !t.After(o.ended.Add(c.allowed.killed))
+	})
+	if failed {
+		return true
+	}
 	return slices.ContainsFunc(c.outages, func(o outage) bool {
 		if !life.Before(o.at) {
 			return false

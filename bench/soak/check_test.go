@@ -212,9 +212,17 @@ func TestTheCheckerShowsEachBrokenPromise(t *testing.T) {
 			"repeats: subscription all/plain: event 3 on bus a has two live deliveries"},
 		{"a trace without a delivery", func(m *made) { m.final.traces["a"][3] = m.final.traces["a"][3][1:] }, "traced: subscription all/plain: the trace of event 3 on bus a, sequence 3, has no such delivery"},
 		{"a trace that lacks an attempt", func(m *made) { m.tried("all/plain", "3", 2.1, failed) }, "traced: subscription all/plain: the trace of event 3 on bus a, sequence 3, shows 1 attempts of 2"},
+		{"a request that was repeated within an attempt", func(m *made) {
+			m.tried("all/plain", "3", 2.1, failed)
+			m.attempts[len(m.attempts)-1].silent = true
+		}, ""},
 		{"a trace with another outcome", func(m *made) { m.trace("all/plain", "3").state = "queued" }, `traced: subscription all/plain: the trace of event 3 on bus a, sequence 3, says "queued"`},
 		{"a trace that lacks the last second before a kill", func(m *made) {
 			m.outages[0] = outage{how: killed, from: m.at(7.5), at: m.at(7.5), ended: m.at(7.6)}
+			m.final.traces["a"][8] = nil
+		}, ""},
+		{"a trace that lacks what the disk did not take", func(m *made) {
+			m.troubled(m.at(6), m.at(8))
 			m.final.traces["a"][8] = nil
 		}, ""},
 		{"a replay that did not end", func(m *made) {

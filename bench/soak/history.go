@@ -56,9 +56,10 @@ type attempt struct {
 	delivery     string // its id
 	replay       string // its replayname, "" for a live one
 	redriven     bool
-	life         time.Time // when its connection or its server began
+	life         time.Time // when the server that made it began
 	began, ended time.Time // ended is before the answer is sent
 	outcome      outcome
+	silent       bool // the connection was cut without an answer: the request may be repeated in the same attempt
 }
 
 // outage is a time after which deliveries may repeat.
@@ -104,6 +105,29 @@ type history struct {
 	replays  []*replay
 	highest  map[string]uint64 // by bus, the highest sequence that an attempt or an answer showed
 	problems []violation       // what was wrong with answers
+	notes    []note
+	troubles []outage // times when the disk failed, from to ended
+}
+
+// troubled notes a time when the disk failed.
+func (h *history) troubled(from, to time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.troubles = append(h.troubles, outage{from: from, ended: to})
+}
+
+// note is a command of an operator.
+type note struct {
+	at   time.Time
+	sub  string // that it concerns
+	text string
+}
+
+// noted notes a command that was answered.
+func (h *history) noted(sub, format string, args ...any) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.notes = append(h.notes, note{time.Now(), sub, fmt.Sprintf(format, args...)})
 }
 
 func newHistory() *history {
@@ -189,12 +213,20 @@ func (h *history) counts() (sent, acked, attempts int) {
 }
 
 // routed is the highest sequence of a bus of which a receiver has seen a
-// delivery: what is below was routed by the rules in force.
+// delivery of this life of the server: what is below was routed by the rules in
+// force. After a crash, some of what was seen before is routed again.
 func (h *history) routed(bus string, onBus map[string]bool) (highest uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	since := time.Time{}
+	if n := len(h.outages); n > 0 {
+		since = h.outages[n-1].at
+	}
 	for i := len(h.attempts) - 1; i >= 0 && i >= len(h.attempts)-500; i-- {
 		a := &h.attempts[i]
+		if a.life.Before(since) {
+			continue
+		}
 		if e := h.events[a.event]; onBus[a.sub] && a.replay == "" && e != nil && e.bus == bus {
 			highest = max(highest, e.sequence)
 		}
@@ -230,7 +262,13 @@ func (h *history) story(e *event, attempts []attempt) string {
 	if e.group != "" {
 		fmt.Fprintf(&b, ", of group %s", e.group)
 	}
-	for _, a := range attempts[:min(len(attempts), 12)] {
+	for i, a := range attempts {
+		if i == shownAttempts && len(attempts) > 2*shownAttempts {
+			fmt.Fprintf(&b, "\n    %d attempts more", len(attempts)-2*shownAttempts)
+		}
+		if i >= shownAttempts && i < len(attempts)-shownAttempts {
+			continue
+		}
 		fmt.Fprintf(&b, "\n    attempt at %s to %s of delivery %s: %s", h.since(a.began), h.since(a.ended), a.delivery, a.outcome)
 		if a.replay != "" {
 			fmt.Fprintf(&b, ", of replay %s", a.replay)
@@ -238,9 +276,6 @@ func (h *history) story(e *event, attempts []attempt) string {
 		if a.redriven {
 			b.WriteString(", redriven")
 		}
-	}
-	if more := len(attempts) - 12; more > 0 {
-		fmt.Fprintf(&b, "\n    and %d attempts more", more)
 	}
 	if len(attempts) == 0 {
 		b.WriteString("\n    no attempt was seen")
@@ -257,8 +292,21 @@ func (h *history) story(e *event, attempts []attempt) string {
 			}
 		}
 	}
+	for _, o := range h.troubles {
+		if o.ended.After(first.Add(-time.Second)) && o.from.Before(last.Add(time.Second)) {
+			fmt.Fprintf(&b, "\n    the disk failed from %s to %s", h.since(o.from), h.since(o.ended))
+		}
+	}
+	for _, n := range h.notes {
+		if len(attempts) > 0 && n.sub == attempts[0].sub && n.at.After(first) {
+			fmt.Fprintf(&b, "\n    %s at %s", n.text, h.since(n.at))
+		}
+	}
 	return b.String()
 }
+
+// shownAttempts is how many of the first and of the last attempts a message has.
+const shownAttempts = 6
 
 func maxTime(a, b time.Time) time.Time {
 	if b.After(a) {

@@ -123,7 +123,7 @@ func (m *memory) open(ctx context.Context) (err error) {
 	m.fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: plenty})
 	l.store, err = embedded.Open(embedded.Options{
 		FS: errorfs.Wrap(m.fs, errorfs.InjectorFunc(l.inject)), Dir: memoryDir, SegmentSize: 256 << 10, DiskReserve: reserve,
-		CheckpointEvery: 10 * time.Millisecond, SpillAge: 20 * time.Millisecond, SyncEvery: 40 * time.Millisecond, WindowPerSubscription: 32,
+		CheckpointEvery: 10 * time.Millisecond, SpillAge: 20 * time.Millisecond, SyncEvery: m.pace.sync, WindowPerSubscription: 32,
 		Logger: m.log,
 	})
 	if err != nil {

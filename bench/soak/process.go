@@ -29,6 +29,8 @@ type process struct {
 	dir       string // its own; the data folder is in it
 	disk      disk
 	child     *child.Process
+	in        []route   // in force
+	life      time.Time // when it began
 	addr      atomic.Pointer[string]
 	client    *http.Client
 }
@@ -76,7 +78,8 @@ func (s *process) configure(in []route) error {
 	for name, r := range s.receivers {
 		urls[name] = "http://" + r.addr + "/" + name
 	}
-	return replaceFile(s.file(), configuration(in, urls, s.pace))
+	s.in = in
+	return replaceFile(s.file(), configuration(in, urls, s.pace, s.life))
 }
 
 // replaceFile puts another text in the place of a file, whole.
@@ -89,13 +92,15 @@ func replaceFile(path, text string) error {
 
 // start implements server.
 func (s *process) start(ctx context.Context, in []route) error {
-	if err := s.configure(in); err != nil {
-		return err
-	}
+	s.in = in
 	return s.launch(ctx)
 }
 
 func (s *process) launch(ctx context.Context) error {
+	s.life = time.Now()
+	if err := s.configure(s.in); err != nil {
+		return err
+	}
 	addr, err := child.FreeAddress()
 	if err != nil {
 		return err

@@ -64,9 +64,7 @@ func (r *receiver) listen() error {
 		return err
 	}
 	r.addr = l.Addr().String()
-	r.server = &http.Server{Handler: r, ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
-		return context.WithValue(ctx, lifeKey{}, time.Now())
-	}}
+	r.server = &http.Server{Handler: r}
 	r.serve(l)
 	return nil
 }
@@ -165,9 +163,6 @@ type member struct {
 	Replay   string `json:"replayname"`
 }
 
-// lifeKey is where a request's context has the time of its connection.
-type lifeKey struct{}
-
 // ServeHTTP implements http.Handler.
 func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	began := time.Now()
@@ -190,12 +185,17 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	v := r.decide(tries[0].event, len(tries))
 	if !v.wait(req.Context()) {
-		v = verdict{failed, isCutting, 0}
+		v = verdict{failed, isHanging, 0}
 	}
 	redriven := req.Header.Get("Switchyard-Redriven") != ""
-	life, _ := req.Context().Value(lifeKey{}).(time.Time)
+	nanos, err := strconv.ParseInt(req.Header.Get(lifeHeader), 10, 64)
+	if err != nil {
+		r.history.wrong("format", "subscription %s was sent a request without the header %s of its target", r.sub, lifeHeader)
+	}
+	life := time.Unix(0, nanos)
 	now := time.Now()
 	for _, a := range tries {
+		a.silent = v.how == isHanging
 		a.life, a.began, a.ended, a.outcome, a.redriven = life, began, now, v.outcome, redriven
 		r.history.attempted(a)
 	}

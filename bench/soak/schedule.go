@@ -65,17 +65,17 @@ func schedule(random *rand.Rand, faults int, s server, targets []string, p pace,
 		case n < 58:
 			next.mood, next.fault = moods()[random.IntN(len(moods()))], true
 			next.kind = stepTarget + string(next.mood)
-		case n < 75:
+		case n < 73:
 			next.kind = stepHeal
-		case n < 79:
+		case n < 77:
 			next.kind = stepPause
-		case n < 84:
+		case n < 82:
 			next.kind = stepResume
-		case n < 88:
+		case n < 86:
 			next.kind = stepRedrive
-		case n < 91:
+		case n < 89:
 			next.kind = stepReplay
-		case n < 92:
+		case n < 90:
 			next.kind = stepCancel
 		case n < 93:
 			next.kind = stepSeek

@@ -38,6 +38,7 @@ type result struct {
 	Acked      int            `json:"acknowledged"` // of these
 	Attempts   int            `json:"attempts"`     // that receivers saw
 	Restarts   int            `json:"restarts"`     // that a failed disk made necessary
+	Lag        time.Duration  `json:"lag"`          // the longest that the machine kept a goroutine waiting
 	Seconds    float64        `json:"seconds"`
 	report
 }
@@ -108,6 +109,8 @@ func soak(ctx context.Context, seed uint64, s settings) (res result, err error) 
 			r.since[one.name] = 1
 		}
 	}
+	lag := measureLag(ctx)
+	defer lag()
 	producing, stop := context.WithCancel(ctx)
 	defer stop()
 	var all sync.WaitGroup
@@ -125,10 +128,11 @@ func soak(ctx context.Context, seed uint64, s settings) (res result, err error) 
 		return r.result, err
 	}
 	f, err := r.settle(ctx)
+	r.result.Lag = lag()
 	if err != nil {
 		return r.result, err
 	}
-	r.result.report = check(r.history, r.checked(), f, r.pace.tolerance)
+	r.result.report = check(r.history, r.checked(), f, r.pace.tolerance.with(r.result.Lag))
 	r.result.Sent, r.result.Acked, r.result.Attempts = r.history.counts()
 	return r.result, nil
 }
@@ -209,15 +213,15 @@ func (r *run) step(ctx context.Context, s step) error {
 	case stepReload:
 		return r.reload(ctx, s)
 	case stepPause, stepResume:
-		return r.operate(ctx, "/v1/subscriptions/"+s.target+"/"+s.kind, nil, nil)
+		return r.operate(ctx, "/v1/subscriptions/"+s.target+"/"+s.kind, nil)
 	case stepRedrive:
-		return r.operate(ctx, "/v1/subscriptions/"+s.target+"/deadletters/redrive", map[string]any{}, nil)
+		return r.operate(ctx, "/v1/subscriptions/"+s.target+"/deadletters/redrive", map[string]any{})
 	case stepReplay:
 		return r.startReplay(ctx, s)
 	case stepCancel:
 		return r.cancelReplay(ctx)
 	case stepSeek:
-		return r.operate(ctx, "/v1/subscriptions/sought/sought/seek", map[string]any{"to": "start"}, nil)
+		return r.operate(ctx, "/v1/subscriptions/sought/sought/seek", map[string]any{"to": "start"})
 	}
 	if s.mood != "" {
 		return r.receivers[s.target].set(s.mood)
@@ -243,6 +247,8 @@ func (r *run) trouble(ctx context.Context, s step) error {
 		r.sick = time.Now()
 	}
 	r.mended = time.Time{}
+	from := time.Now()
+	defer func() { r.history.troubled(from, time.Now()) }()
 	if err := r.server.trouble(s.trouble); err != nil {
 		return err
 	}
@@ -257,7 +263,11 @@ func (r *run) trouble(ctx context.Context, s step) error {
 		return err
 	}
 	r.mended = time.Now()
-	if err := r.server.ready(ctx, r.pace.heals()); err != nil {
+	err := r.server.ready(ctx, r.pace.heals())
+	if err == nil { // a state that failed shows it when it is synced next
+		err = errors.Join(pause(ctx, 2*r.pace.sync), r.server.ready(ctx, r.pace.heals()))
+	}
+	if err != nil {
 		if ctx.Err() != nil {
 			return err
 		}
@@ -274,7 +284,7 @@ func (p pace) heals() time.Duration { return p.dwell * 25 / 2 }
 
 // operate makes a call of an operator, which may be repeated. A subscription
 // whose rule is left out may be gone.
-func (r *run) operate(ctx context.Context, path string, body, into any) error {
+func (r *run) operate(ctx context.Context, path string, body any) error {
 	contentType, text := "", []byte(nil)
 	if body != nil {
 		contentType, text = "application/json", mustJSON(body)
@@ -283,9 +293,12 @@ func (r *run) operate(ctx context.Context, path string, body, into any) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("POST %s: %w; last %s", path, err, got.body)
-	case got.ok() && into != nil:
-		return json.Unmarshal(got.body, into)
-	case got.ok(), got.status == http.StatusNotFound && strings.Contains(path, "/extra-"):
+	case got.ok():
+		if parts := strings.Split(path, "/"); len(parts) > 5 {
+			r.history.noted(parts[3]+"/"+parts[4], "%s: %s", strings.Join(parts[5:], " "), got.body[:min(len(got.body), 160)])
+		}
+		return nil
+	case got.status == http.StatusNotFound && strings.Contains(path, "/extra-"):
 		return nil
 	}
 	r.history.wrong("answered", "POST %s was answered with %d: %s", path, got.status, got.body)
@@ -403,7 +416,7 @@ func (r *run) settle(ctx context.Context) (final, error) {
 		return final{}, fmt.Errorf("the last reload: %w", err)
 	}
 	for _, one := range r.all {
-		if err := r.operate(ctx, "/v1/subscriptions/"+one.name+"/resume", nil, nil); err != nil {
+		if err := r.operate(ctx, "/v1/subscriptions/"+one.name+"/resume", nil); err != nil {
 			return final{}, err
 		}
 	}
@@ -429,6 +442,7 @@ type state struct {
 	Running   int // replays
 	Routed    bool
 	Last      string
+	resting   bool   // a breaker is open, which ends by itself
 	waiting   string // what it waits for, for people
 }
 
@@ -450,7 +464,7 @@ func (r *run) drain(ctx context.Context) error {
 		} else {
 			done = 0
 		}
-		if now := fmt.Sprint(*s, attempts); now != before {
+		if now := fmt.Sprint(*s, attempts); now != before || s.resting {
 			before, changed = now, time.Now()
 		} else if time.Since(changed) > r.stuck {
 			return fmt.Errorf("nothing happens any more for %v, and not all is settled: %s", r.stuck, s.waiting)
@@ -476,6 +490,7 @@ func (r *run) state(ctx context.Context) (*state, error) {
 	}) {
 		s.Depth += one.Depth
 		s.Dead += one.DeadLetters
+		s.resting = s.resting || one.Depth > 0 && strings.HasPrefix(one.Reason, "breaker open until")
 		if one.Depth > 0 {
 			waiting = append(waiting, fmt.Sprintf("%s owes %d (%d in flight; %s, %s, last error %q)", one.Name, one.Depth, one.InFlight, one.State, one.Reason, one.LastError))
 		}
@@ -575,4 +590,32 @@ func (r *run) read(ctx context.Context) (final, error) {
 		err = list(ctx, c, "/v1/transactions", func(one struct{ ID, State string }) { f.answered[r.orders.group(one.ID)] = one.State })
 	}
 	return f, err
+}
+
+// lagTick is how often the lag is measured.
+const lagTick = 10 * time.Millisecond
+
+// measureLag measures until ctx is done or the function that it returns is
+// called, which says how much longer a pause took at most than it should: on a
+// machine that others use, too, the server's own intervals are that much longer.
+func measureLag(ctx context.Context) func() time.Duration {
+	ctx, cancel := context.WithCancel(ctx)
+	most, done := time.Duration(0), make(chan struct{})
+	go func() {
+		defer close(done)
+		for before := time.Now(); pause(ctx, lagTick) == nil; before = time.Now() {
+			most = max(most, time.Since(before)-lagTick)
+		}
+	}()
+	return func() time.Duration {
+		cancel()
+		<-done
+		return most
+	}
+}
+
+// with allows for a lag: a checkpoint comes after several steps that each may
+// have to wait.
+func (t tolerance) with(lag time.Duration) tolerance {
+	return tolerance{killed: t.killed + 4*lag, powerCut: t.powerCut + 4*lag, late: t.late + 4*lag}
 }

@@ -135,7 +135,7 @@ func TestTheConfigurationOfTheSoakIsValid(t *testing.T) {
 		t.Fatal(err)
 	}
 	loader := &configs.Loader{Kinds: configs.Kinds{Targets: []targets.Spec{bustarget.Spec(), httptarget.Spec()}}, Rules: env, Listen: "127.0.0.1:0"}
-	config, found := loader.LoadBytes("soak.yaml", []byte(configuration(routes(), urls, processPace())))
+	config, found := loader.LoadBytes("soak.yaml", []byte(configuration(routes(), urls, processPace(), time.Now())))
 	if len(found) > 0 {
 		t.Fatal(found)
 	}

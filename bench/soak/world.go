@@ -19,6 +19,7 @@ type pace struct {
 	expiry                time.Duration // how soon they expire, at most
 	dwell                 time.Duration // between two steps, at most
 	rest                  time.Duration // of a producer between two publications, at most
+	sync                  time.Duration // how often the server's state is synced
 	tolerance             tolerance
 }
 
@@ -27,7 +28,8 @@ func processPace() pace {
 		retryFirst: 20 * time.Millisecond, retryMost: 300 * time.Millisecond, breakerOpen: 200 * time.Millisecond,
 		retryAfter: time.Second, timeout: 20 * time.Second, hang: time.Second, slow: 100 * time.Millisecond,
 		ahead: 3 * time.Second, expiry: 2 * time.Second, dwell: 400 * time.Millisecond, rest: 50 * time.Millisecond,
-		tolerance: tolerance{killed: 3 * time.Second, powerCut: 3 * time.Second, late: 2 * time.Second},
+		sync:      time.Second,
+		tolerance: tolerance{killed: 2 * time.Second, powerCut: 3 * time.Second, late: time.Second},
 	}
 }
 
@@ -36,7 +38,8 @@ func memoryPace() pace {
 		retryFirst: time.Millisecond, retryMost: 10 * time.Millisecond, breakerOpen: 5 * time.Millisecond,
 		retryAfter: 10 * time.Millisecond, timeout: 5 * time.Second, hang: 30 * time.Millisecond, slow: 5 * time.Millisecond,
 		ahead: 200 * time.Millisecond, expiry: 100 * time.Millisecond, dwell: 40 * time.Millisecond, rest: 15 * time.Millisecond,
-		tolerance: tolerance{killed: 500 * time.Millisecond, powerCut: 700 * time.Millisecond, late: 500 * time.Millisecond},
+		sync:      40 * time.Millisecond,
+		tolerance: tolerance{killed: 250 * time.Millisecond, powerCut: 300 * time.Millisecond, late: 200 * time.Millisecond},
 	}
 }
 
@@ -83,9 +86,14 @@ func ruleAndTarget(name string) (rule, target string) {
 // busNames are the buses.
 func busNames() []string { return []string{"a", "b"} }
 
-// configuration is the YAML of the routes in force; urls are those of their
-// receivers, by subscription.
-func configuration(in []route, urls map[string]string, p pace) string {
+// lifeHeader tells receivers which life of the server sends a request: when it
+// began, in nanoseconds. A request of one that was killed may be read after its
+// end.
+const lifeHeader = "Soak-Life"
+
+// configuration is the YAML of the routes in force, for a life that begins now;
+// urls are those of their receivers, by subscription.
+func configuration(in []route, urls map[string]string, p pace, life time.Time) string {
 	var rules, targets strings.Builder
 	for _, r := range in {
 		rule, target := ruleAndTarget(r.name)
@@ -104,8 +112,8 @@ func configuration(in []route, urls map[string]string, p pace) string {
 		if r.batch > 0 {
 			mode = "batched"
 		}
-		fmt.Fprintf(&targets, "  %s:\n    http: {url: '%s', mode: %s, timeout: %v}\n    retry: {attempts: %d, initial: %v, max: %v}\n    order: %s\n",
-			target, urls[r.name], mode, p.timeout, attempts, p.retryFirst, p.retryMost, r.order)
+		fmt.Fprintf(&targets, "  %s:\n    http: {url: '%s', mode: %s, timeout: %v, headers: {%s: '%d'}}\n    retry: {attempts: %d, initial: %v, max: %v}\n    order: %s\n",
+			target, urls[r.name], mode, p.timeout, lifeHeader, life.UnixNano(), attempts, p.retryFirst, p.retryMost, r.order)
 		if r.batch > 0 {
 			fmt.Fprintf(&targets, "    batch: {events: %d, wait: 10ms}\n", r.batch)
 		}

@@ -423,3 +423,44 @@ func TestAFailedStateDoesNotMakeDeliveriesRepeat(t *testing.T) {
 		t.Errorf("it was delivered %d times", delivered)
 	}
 }
+
+// A disk that is well again after a failure must not be given what follows: then
+// a commit would be there without those before it.
+func TestNothingIsWrittenAfterAStateFailed(t *testing.T) {
+	ctx := context.Background()
+	s, on, mem := failing(t, "state", []errorfs.OpKind{errorfs.OpFileWrite}, syscall.ENOSPC)
+	commit := func(key string) error {
+		batch := s.state.db.NewBatch()
+		_ = batch.Set([]byte(key), make([]byte, 1<<10), nil)
+		return batch.Commit(pebble.NoSync) // as one that has looked for failures already
+	}
+	flush := func() { _ = s.state.db.LogData(nil, pebble.Sync) }
+	if err := commit("first"); err != nil {
+		t.Fatal(err)
+	}
+	flush()
+	on.Store(true)
+	_ = commit("second")
+	flush()
+	if err := s.Err(); !errors.Is(err, store.ErrUnavailable) {
+		t.Fatalf("Err is %v", err)
+	}
+	on.Store(false)
+	_ = commit("third")
+	flush()
+	clone := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))})
+	_ = s.Close()
+	s, err := Open(Options{FS: clone, Dir: "data", NoBackground: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for key, want := range map[string]bool{"first": true, "second": false, "third": false} {
+		if there, err := s.state.has([]byte(key)); err != nil || there != want {
+			t.Errorf("%s is there: %v, %v", key, there, err)
+		}
+	}
+	if _, err := s.OpenBus(ctx, "a", store.BusOptions{}); err != nil {
+		t.Error(err)
+	}
+}

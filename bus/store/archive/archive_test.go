@@ -181,6 +181,14 @@ func TestEventsAreReadBackFromTheArchive(t *testing.T) {
 			t.Errorf("Get %d: %+v, %v", seq, r, err)
 		}
 	}
+	for _, seq := range []uint64{1, 320} {
+		if r, err := f.store.ReceiptOf(t.Context(), f.bus, seq); err != nil || r.Accepted.IsZero() {
+			t.Errorf("ReceiptOf %d: %+v, %v", seq, r, err)
+		}
+		if _, err := f.store.TraceOf(t.Context(), f.bus, seq); err != nil {
+			t.Errorf("TraceOf %d: %v", seq, err)
+		}
+	}
 	if _, err := f.store.Get(t.Context(), f.bus, 321); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("Get above the end: %v", err)
 	}

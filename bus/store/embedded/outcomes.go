@@ -44,10 +44,13 @@ func (b *block) outcomeFilter(refs []traceRef) filter {
 		state uint8
 	}
 	seen := map[pair]struct{}{}
+	var last [16]pair // most blocks have few
 	for _, r := range refs {
-		if sub, state, ok := peekOutcome(b.data[r.off:]); ok {
-			seen[pair{sub, state}] = struct{}{}
-			seen[pair{0, state}] = struct{}{}
+		sub, state, ok := peekOutcome(b.data[r.off:])
+		slot := &last[sub%16]
+		if p := (pair{sub, state}); ok && *slot != p {
+			*slot = p
+			seen[p], seen[pair{0, state}] = struct{}{}, struct{}{}
 		}
 	}
 	f := newFilter(len(seen))

@@ -213,6 +213,9 @@ func (s *Store) openTrace() error {
 
 // add notes an outcome.
 func (t *traceLog) add(o outcome) {
+	if t.s.opts.NoTrace {
+		return
+	}
 	t.mu.Lock()
 	t.filling.add(&o)
 	size := len(t.filling.data)
@@ -234,7 +237,7 @@ func (s *Store) tracer() {
 	defer every.Stop()
 	for {
 		select {
-		case <-s.closed:
+		case <-s.halt:
 			return
 		case <-every.C:
 		case <-s.trace.full:

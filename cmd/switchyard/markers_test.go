@@ -23,9 +23,10 @@ import (
 
 // markers are secrets that are told apart, and what is searched for them.
 type markers struct {
-	t     *testing.T
-	texts map[string]string // the marker of each place
-	seen  map[string]bool   // what was reported
+	t      *testing.T
+	texts  map[string]string // the marker of each place
+	bucket string            // where archives and backups go to
+	seen   map[string]bool   // what was reported
 }
 
 // of is the marker of a place: a text that nothing else has.
@@ -172,6 +173,9 @@ func TestNoSecretIsEverShown(t *testing.T) {
 	m := &markers{t: t, texts: map[string]string{}, seen: map[string]bool{}}
 	receiver := httptest.NewServer(http.HandlerFunc(indiscreet))
 	t.Cleanup(receiver.Close)
+	m.bucket = "s3://wrong-bucket/prefix?region=eu-west-1&pathStyle=true&endpoint=" + url.QueryEscape(receiver.URL)
+	t.Setenv("AWS_ACCESS_KEY_ID", m.of("AWS access key"))
+	t.Setenv("AWS_SECRET_ACCESS_KEY", m.of("AWS secret key"))
 	auths := map[string]string{
 		"bearer":      `{bearer: %s}`,
 		"basic":       `{basic: {username: u, password: %s}}`,
@@ -222,7 +226,10 @@ func TestNoSecretIsEverShown(t *testing.T) {
 	enrich := `{x: {http: {url: "%s", headers: {X-Secret: ` + m.of("enrich") + `}}}}`
 	config := `
 version: 1
-buses: {orders: {}, hooks: {}}
+buses:
+  orders: {}
+  hooks: {}
+  kept: {archive: {to: "` + m.bucket + `", after: 1s, accessKey: ` + m.of("archive access key") + `, secretKey: ` + m.of("archive secret key") + `, sessionToken: ` + m.of("archive token") + `}, retention: {age: 2s}}
 sources:
   hook: {bus: hooks, webhook: {preset: hmac, header: X-Sig, secret: ` + m.of("hook") + `, previousSecret: ` + m.of("old hook") + `}}
   nats-token: {bus: hooks, nats: {url: "nats://127.0.0.1:1", subject: a, token: ` + m.of("source token") + `}}
@@ -254,6 +261,9 @@ targets:
 	if status, body := s.call("POST", "/v1/buses/orders/events", structured, order("1", 1)); status != http.StatusAccepted {
 		t.Fatalf("publish: %d %s", status, body)
 	}
+	if status, body := s.call("POST", "/v1/buses/kept/events", structured, order("1", 1)); status != http.StatusAccepted {
+		t.Fatalf("publish: %d %s", status, body)
+	}
 	status, body := s.call("POST", "/v1/hooks/hook", "application/json", `{}`)
 	m.search(fmt.Sprint("the answer to a bad signature, ", status), body)
 	m.putsOfTheAPI(s, receiver.URL)
@@ -264,7 +274,7 @@ targets:
 	m.getAll(s)
 	m.commands(t, s, dir, config)
 	s.stop()
-	for _, c := range [][]string{{"store", "check", filepath.Join(dir, "data")}, {"store", "stats", filepath.Join(dir, "data")}} {
+	for _, c := range [][]string{{"store", "check", "--data", filepath.Join(dir, "data")}, {"store", "stats", "--data", filepath.Join(dir, "data")}} {
 		for _, more := range [][]string{nil, {"-o", "json"}} {
 			out, _ := s.cli(append(c, more...)...)
 			m.search(strings.Join(c, " "), out)
@@ -354,7 +364,7 @@ func (m *markers) getAll(s *server) {
 		m.t.Errorf("only %d failed attempts were looked at", attempts)
 	}
 	for _, path := range []string{"/v1/buses/orders/events", "/v1/buses/orders/events/1", "/v1/buses/orders/events/1/trace",
-		"/v1/buses/orders/events/1/trace?explain=filter", "/v1/buses/orders/events/1/trace?explain=transform", "/v1/buses/system.events/events",
+		"/v1/buses/orders/events/1/trace?explain=filter", "/v1/buses/orders/events/1/trace?explain=transform", "/v1/buses/system.events/events", "/v1/buses/kept", "/v1/buses/kept/events?from=1",
 		"/v1/replays", "/v1/transactions", "/metrics", "/openapi.json", "/healthz", "/readyz", "/console", "/nowhere"} {
 		get(path)
 	}
@@ -375,8 +385,15 @@ func (m *markers) commands(t *testing.T, s *server, dir, config string) {
 		}
 	}
 	const sub = "all/bearer-wrong"
+	backups := filepath.Join(dir, "backups")
 	lines := map[string][][]string{
+		"archive list":        {{"kept"}, {"orders"}},
+		"archive verify":      {{m.bucket}, {m.bucket, "kept"}},
 		"attempts":            {{sub}},
+		"backup":              {{backups}, {m.bucket}},
+		"backup list":         {{backups}, {m.bucket}},
+		"backup verify":       {{backups}, {m.bucket}},
+		"backup prune":        {{backups, "--keep", "9"}, {m.bucket, "--keep", "9"}},
 		"deadletters list":    {{sub}},
 		"deadletters purge":   {{sub, "--when", "false"}},
 		"deadletters redrive": {{sub, "--when", "false"}},
@@ -389,8 +406,10 @@ func (m *markers) commands(t *testing.T, s *server, dir, config string) {
 		"rules test":          {{good, one}, {good}, {bad, one}},
 		"search":              {{"orders"}, {"--bus", "orders"}},
 		"seek":                {{sub, "end"}},
-		"store check":         {{filepath.Join(dir, "data")}},
-		"store stats":         {{filepath.Join(dir, "data")}},
+		"restore":             {{backups, "--data", filepath.Join(dir, "restored")}, {m.bucket, "--data", filepath.Join(dir, "other")}},
+		"store check":         {{"--data", filepath.Join(dir, "data")}},
+		"store stats":         {{"--data", filepath.Join(dir, "data")}},
+		"store repair":        {{"--data", filepath.Join(dir, "data")}},
 		"tail":                nil, // prints events as they are published
 		"trace":               {{"orders", "1"}},
 		"transactions begin":  {{"orders", one}},

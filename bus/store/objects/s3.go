@@ -32,6 +32,7 @@ type s3 struct {
 	l         Location
 	core      minio.Core
 	transport *http.Transport
+	keys      *credentials.Credentials
 }
 
 func openS3(l Location, opts Options) (Storage, error) {
@@ -69,7 +70,7 @@ func openS3(l Location, opts Options) (Storage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &s3{l, minio.Core{Client: client}, transport}, nil
+	return &s3{l, minio.Core{Client: client}, transport, keys}, nil
 }
 
 func (s *s3) String() string { return s.l.String() }
@@ -169,7 +170,7 @@ func (s *s3) List(ctx context.Context, prefix, after string, n int) ([]Info, err
 	var found []Info
 	for o := range s.core.ListObjectsIter(ctx, s.l.Bucket, opts) {
 		if o.Err != nil {
-			return nil, fmt.Errorf("list %s: %w", s, o.Err)
+			return nil, fmt.Errorf("list %s: %w", s, s.conceal(o.Err))
 		}
 		name := s.l.name(o.Key)
 		if name <= after || !strings.HasPrefix(name, prefix) || CheckName(name) != nil {
@@ -205,5 +206,36 @@ func (s *s3) failure(name string, err error) error {
 	case minio.InvalidRange:
 		err = ErrRange
 	}
-	return fmt.Errorf("object %q in %s: %w", name, s, err)
+	return fmt.Errorf("object %q in %s: %w", name, s, s.conceal(err))
+}
+
+// concealed is an error that does not show what its cause does.
+type concealed struct {
+	text string
+	err  error
+}
+
+func (e *concealed) Error() string { return e.text }
+func (e *concealed) Unwrap() error { return e.err }
+
+// conceal takes the credentials out of what a service answers, which may repeat
+// what it was sent.
+func (s *s3) conceal(err error) error {
+	if minio.ToErrorResponse(err).StatusCode == 0 {
+		return err // nothing was answered
+	}
+	keys, keysErr := s.keys.GetWithContext(nil) // they were got for the request
+	if keysErr != nil {
+		return err
+	}
+	text := err.Error()
+	for _, secret := range [...]string{keys.SessionToken, keys.SecretAccessKey, keys.AccessKeyID} {
+		if secret != "" {
+			text = strings.ReplaceAll(text, secret, "[redacted]")
+		}
+	}
+	if text == err.Error() {
+		return err
+	}
+	return &concealed{text, err}
 }

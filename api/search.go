@@ -31,7 +31,7 @@ type SearchResults struct {
 	Next     string       `json:"next" doc:"What to pass as ?after= to go on; empty when all was looked at."`
 	Complete bool         `json:"complete" doc:"All events that were asked for were looked at, or the page is full; else the time of one request was over, and next goes on."`
 	Scanned  uint64       `json:"scanned" doc:"Events that were read."`
-	Skipped  uint64       `json:"skipped" doc:"Events that were passed over unread, by the summaries of their attributes."`
+	Skipped  uint64       `json:"skipped" doc:"Events that were passed over unread, by the summaries of their attributes and deliveries."`
 }
 
 // SearchItem is an event that was found.

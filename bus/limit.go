@@ -58,10 +58,10 @@ func (l *limiter) acquire(s *subscription) (only, ok bool) {
 		l.inFlight++
 		return l.inFlight == 1, true
 	}
+	l.full.Store(time.Now().UnixNano())
 	if _, ok := l.inLine[s]; !ok {
 		l.inLine[s] = struct{}{}
 		l.line = append(l.line, s)
-		l.full.Store(time.Now().UnixNano())
 	}
 	return false, false
 }

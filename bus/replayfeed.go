@@ -183,7 +183,9 @@ func (f *feed) look(ctx context.Context) error {
 	for i, p := range parts {
 		next[i].ReplayPart = p
 		if j, ok := slices.BinarySearchFunc(f.parts, p.Subscription, func(o feedPart, id store.SubscriptionID) int { return cmp.Compare(o.Subscription, id) }); ok {
-			next[i].Position = max(p.Position, f.parts[j].Position) // what does not match is not written each time
+			if f.parts[j].Epoch == p.Epoch {
+				next[i].Position = max(p.Position, f.parts[j].Position) // what does not match is not written each time
+			}
 			next[i].order = f.parts[j].order
 		}
 	}

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"hash/fnv"
 	"sync"
 	"time"
@@ -83,6 +84,10 @@ func (r *router) route(ctx context.Context, id store.BusID, w *routeBuffers) (mo
 	matched := w.match(st, b)
 	last := w.records[len(w.records)-1].Sequence
 	if err := r.e.store.Enqueue(ctx, id, last, w.events); err != nil {
+		if errors.Is(err, store.ErrRewound) {
+			r.forget(id)
+			return true, nil
+		}
 		return false, err
 	}
 	r.setPosition(id, last)

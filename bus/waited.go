@@ -21,15 +21,14 @@ func (d *deliverer) waited(spec *subscriptionSpec, dl *claimed, now time.Time) s
 		return why
 	}
 	if now.Sub(dl.Due) >= noticed {
-		if dl.Behind {
+		// A strict subscription makes one attempt at a time, so those before are
+		// what holds it up, unless others have all permits.
+		if dl.Behind || spec.order == store.OrderStrict && dl.Trigger == store.TriggerFirst {
 			return store.WaitOrder
 		}
 		due := dl.Due.UnixNano()
-		if spec.target.limit.full.Load() > due || d.limit.full.Load() > due {
+		if spec.target.limit.full.Load() >= due || d.limit.full.Load() >= due {
 			return store.WaitConcurrency
-		}
-		if spec.order == store.OrderStrict && dl.Trigger == store.TriggerFirst {
-			return store.WaitOrder
 		}
 	}
 	if dl.Trigger == store.TriggerRetry {

@@ -51,6 +51,7 @@ type ReplayPart struct {
 	Queued       int64  // deliveries, ever
 	Depth        int64  // of these, not settled
 	Dead         int64  // of these, dead letters, ever
+	Epoch        uint32 // another one: Position may have gone back, see ErrRewound
 	Seek         bool   // it is what a seek queues: in the subscription's own queue, not counted in Depth
 }
 

@@ -29,6 +29,10 @@ var (
 	// moment (disk full, failed fsync); the wrapping error says why. It may
 	// recover by itself.
 	ErrUnavailable = errors.New("store unavailable")
+	// ErrRewound means that the engine went back to what was durable, after a
+	// failure, and that what was handed over last may be lost: ask Position, or
+	// Replay, and go on from there.
+	ErrRewound = errors.New("went back to what is durable")
 	// ErrClosed means that the engine was closed.
 	ErrClosed = errors.New("store closed")
 )
@@ -383,11 +387,12 @@ type Queue interface {
 	Pause(ctx context.Context, sub SubscriptionID, reason string) error
 	Resume(ctx context.Context, sub SubscriptionID) error
 
-	// Position is the sequence up to which the bus's events were routed.
+	// Position is the sequence up to which the bus's events were routed. After
+	// an ErrRewound it is lower than what was enqueued.
 	Position(bus BusID) uint64
 	// Enqueue hands over events that were routed, in order, with everything
 	// that they matched, and moves the router's position of the bus to
-	// position. Only one goroutine enqueues for a bus at a time. A match that
+	// position. ErrRewound: nothing was taken, go on after Position. Only one goroutine enqueues for a bus at a time. A match that
 	// is already queued, in flight or dead (after a crash) is passed over.
 	Enqueue(ctx context.Context, bus BusID, position uint64, events []RoutedEvent) error
 	// Claim appends to dst up to max deliveries of sub that are due at now and

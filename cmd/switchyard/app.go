@@ -96,6 +96,7 @@ func newApp(ctx context.Context, f serveFlags, log *slog.Logger, out, errOut io.
 	if a.listener, err = net.Listen("tcp", listen); err != nil {
 		return nil, fmt.Errorf("listen on %s: %w; choose another address with --listen", listen, err)
 	}
+	a.listener = boundConnections(a.listener, connectionsFor(fileLimit()), log)
 	local, err := embedded.Open(embedded.Options{Dir: data, Logger: log, MaxWaiting: int64(file.Server.Limits.Waiting), OnFsync: func(d time.Duration) { fsync.Observe(d.Seconds()) }})
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
@@ -123,7 +124,7 @@ func newApp(ctx context.Context, f serveFlags, log *slog.Logger, out, errOut io.
 	compiled.save(a.config.inForce())
 	a.api, err = api.New(api.Options{
 		Engine: a.engine, Archive: a.store, Objects: a.config, Rules: env, Registry: registry, Logger: log,
-		Version: release, Hook: a.sources.hook,
+		Version: release, Hook: a.sources.hook, Snapshots: local,
 	})
 	return a, err
 }

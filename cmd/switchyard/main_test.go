@@ -69,8 +69,13 @@ func serveFile(t testing.TB, dir, file string, flags ...string) *server {
 // start starts a process that may become a server that is ready, or refuse.
 func start(t testing.TB, args ...string) *server {
 	t.Helper()
-	s := &server{t: t, exited: make(chan struct{}), ready: make(chan string, 1)}
-	s.cmd = exec.Command(os.Args[0], args...)
+	return startCommand(t, exec.Command(os.Args[0], args...))
+}
+
+// startCommand is start with a command that becomes switchyard.
+func startCommand(t testing.TB, cmd *exec.Cmd) *server {
+	t.Helper()
+	s := &server{t: t, cmd: cmd, exited: make(chan struct{}), ready: make(chan string, 1)}
 	s.cmd.Env = append(os.Environ(), asMain+"=1")
 	stdout, err := s.cmd.StdoutPipe()
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/switchyard-dev/switchyard/bus"
+	"github.com/switchyard-dev/switchyard/bus/store/archive"
 	"github.com/switchyard-dev/switchyard/bus/store/backup"
 	"github.com/switchyard-dev/switchyard/bus/store/embedded"
 )
@@ -103,7 +104,7 @@ func finishRestore(cmd *cobra.Command, dir string, until time.Time, r *restored)
 	if err != nil {
 		return err
 	}
-	err = bus.Renew(ctx, st)
+	err = errors.Join(bus.Renew(ctx, st), archive.Renew(ctx, st))
 	if err = errors.Join(err, st.Close()); err != nil {
 		return err
 	}
@@ -119,4 +120,3 @@ func finishRestore(cmd *cobra.Command, dir string, until time.Time, r *restored)
 	r.Buses, r.QueueRows, r.DeadLetters, r.Scheduled = report.Buses, report.QueueRows, report.DeadLetters, report.Scheduled
 	return nil
 }
-

@@ -23,8 +23,7 @@ func newSearch() *cobra.Command {
 		Use:   "search",
 		Short: "Find stored events by attributes, CEL and deliveries, the newest first",
 		Long: "Find stored events. All conditions must hold; values are exact, and one that ends in * is a prefix.\n" +
-			"What attributes say is found fast, and so are deliveries that are owed or dead; --when, the other values of\n" +
-			"--status, and --rule and --target without it read every event that the others leave.",
+			"What attributes and deliveries say is found fast; --when and prefixes read every event that the others leave.",
 		Example: "  switchyard search --id order-17\n" +
 			"  switchyard search --bus orders --type 'com.example.*' --ext tenant=acme --from 2026-11-01T00:00:00Z\n" +
 			"  switchyard search --bus orders --status dead --when 'event.data.total > 100' -o json",

@@ -89,6 +89,20 @@ func (s *Store) Get(ctx context.Context, bus store.BusID, seq uint64) (store.Rec
 	return r, nil
 }
 
+// ReceiptOf implements store.Store: of an archived event, only what its record
+// tells.
+func (s *Store) ReceiptOf(ctx context.Context, bus store.BusID, seq uint64) (store.Receipt, error) {
+	receipt, err := s.Store.ReceiptOf(ctx, bus, seq)
+	if !errors.Is(err, store.ErrTrimmed) {
+		return receipt, err
+	}
+	r, err := s.Get(ctx, bus, seq)
+	if err != nil {
+		return store.Receipt{}, err
+	}
+	return store.Receipt{Accepted: r.Recorded}, nil
+}
+
 // SequenceAt implements store.Store.
 func (s *Store) SequenceAt(ctx context.Context, bus store.BusID, t time.Time) (uint64, error) {
 	a := s.of(bus)

@@ -85,13 +85,13 @@ func (s *Store) applier() {
 	defer timer.Stop()
 	for {
 		select {
-		case <-s.closed:
+		case <-s.halt:
 			return
 		case <-s.applySignal:
 		}
 		timer.Reset(applyDelay)
 		select {
-		case <-s.closed:
+		case <-s.halt:
 			return
 		case <-timer.C:
 		}

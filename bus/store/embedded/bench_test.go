@@ -37,7 +37,13 @@ func kilobyte(t testing.TB, id string) *event.Event {
 
 func openReal(b *testing.B) *Store {
 	b.Helper()
-	s, err := Open(Options{Dir: b.TempDir()})
+	return openRealWith(b, Options{})
+}
+
+func openRealWith(b *testing.B, opts Options) *Store {
+	b.Helper()
+	opts.Dir = b.TempDir()
+	s, err := Open(opts)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -258,15 +264,16 @@ func signal(c chan struct{}) {
 // by the router, three deliveries queued, claimed and settled.
 func BenchmarkWholePath(b *testing.B) {
 	for _, publishers := range []int{64, 256} {
-		b.Run(fmt.Sprint(publishers), func(b *testing.B) { wholePath(b, publishers, store.OrderNone) })
+		b.Run(fmt.Sprint(publishers), func(b *testing.B) { wholePath(b, publishers, store.OrderNone, Options{}) })
 	}
-	b.Run("64-by-key", func(b *testing.B) { wholePath(b, 64, store.OrderKey) })
+	b.Run("64-by-key", func(b *testing.B) { wholePath(b, 64, store.OrderKey, Options{}) })
+	b.Run("256-without-trace", func(b *testing.B) { wholePath(b, 256, store.OrderNone, Options{NoTrace: true}) })
 }
 
-func wholePath(b *testing.B, publishers int, order store.Order) {
+func wholePath(b *testing.B, publishers int, order store.Order, opts Options) {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	s := openReal(b)
+	s := openRealWith(b, opts)
 	bus, err := s.OpenBus(ctx, "orders", store.BusOptions{MaxBytes: 64 << 20})
 	if err != nil {
 		b.Fatal(err)
@@ -381,5 +388,49 @@ func deliver(ctx context.Context, b *testing.B, s *Store, sub store.Subscription
 			return
 		}
 		settled.Add(int64(len(ds)))
+	}
+}
+
+// BenchmarkWithDeliveries lists, of a million events that were all delivered to
+// one subscription and one in 50,000 to another, those of the rare one, and those
+// that expired, which none did; and the first page of those that were delivered.
+func BenchmarkWithDeliveries(b *testing.B) {
+	s := openReal(b)
+	bus, err := s.OpenBus(b.Context(), "a", store.BusOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	subs := openSubs(b, s, bus, "r/all", "r/rare")
+	const events, batch = 1 << 20, 4096
+	ev, entries := kilobyte(b, "e"), make([]store.Entry, batch)
+	for i := range entries {
+		entries[i] = store.Entry{Bus: bus, Event: ev}
+	}
+	for range events / batch {
+		if _, err := s.Append(b.Context(), entries); err != nil {
+			b.Fatal(err)
+		}
+		settleAll(b, s, bus, subs[0], subs[1], 50_000)
+	}
+	if err := s.trace.flush(); err != nil {
+		b.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		q    store.DeliveriesQuery
+		want int // 0: any
+	}{
+		{"rare", store.DeliveriesQuery{Subscriptions: subs[1:], Delivered: true, Newest: true, Max: 100}, events / 50_000},
+		{"none", store.DeliveriesQuery{Any: true, Expired: true, Max: 100}, 0},
+		{"all", store.DeliveriesQuery{Any: true, Delivered: true, Max: 4096}, events},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			for b.Loop() {
+				if got, _ := listAll(b, s, bus, c.q); len(got) != c.want {
+					b.Fatalf("%d events, want %d", len(got), c.want)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/events, "ns/event")
+		})
 	}
 }

@@ -118,7 +118,7 @@ func newChecker(opts CheckOptions) *checker {
 // read opens the state, without writing to it, and runs the check. Afterwards
 // the state is closed, but not nil if it could be opened.
 func (c *checker) read(ctx context.Context) (err error) {
-	st, err := openState(c.opts.FS, c.path("state"), slog.New(slog.DiscardHandler), true)
+	st, err := openState(c.opts.FS, c.path("state"), slog.New(slog.DiscardHandler), true, nil)
 	if err != nil {
 		// The log is read all the same, so that one learns what is left.
 		c.damaged = true
@@ -326,10 +326,12 @@ func (c *checker) lose(b *checkedBus, from, to uint64, where string) {
 	c.problem(where, "bus %q: the sequences %d to %d are missing", b.name, from, to)
 }
 
-// misplaced reports the index rows that point between frames before pos.
+// misplaced reports the index rows that point between frames before pos. One
+// that points into a segment that was rewritten since, as a failure may leave
+// it, is led to the new one.
 func (c *checker) misplaced(pos seglog.Position) {
 	for len(c.places) > 0 && !pos.Less(c.places[0]) {
-		if p := c.places[0]; p != pos {
+		if p := c.places[0]; p != pos && !pos.Replaced(p) {
 			c.damaged = true
 			c.problem("state, index", "a row points at %v, where no record stands; events after it may not be found", p)
 		}

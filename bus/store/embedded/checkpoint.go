@@ -21,6 +21,7 @@ type ring struct {
 	counts    []uint32 // of sequence position+1+i-head
 	head      int
 	dirty     bool                       // position is to be written
+	rewound   bool                       // the router has to ask where it is
 	waiting   map[*subscription]struct{} // have rows above routed
 	enqueueMu sync.Mutex                 // one Enqueue at a time
 }
@@ -101,12 +102,17 @@ func (s *Store) settled(b *bus, seqs []uint64) {
 
 // Position implements store.Queue.
 func (s *Store) Position(id store.BusID) uint64 {
+	if s.enter(context.Background()) != nil {
+		return 0
+	}
+	defer s.leave()
 	b, err := s.bus(id)
 	if err != nil {
 		return 0
 	}
 	b.queue.mu.Lock()
 	defer b.queue.mu.Unlock()
+	b.queue.rewound = false
 	return b.queue.routed
 }
 

@@ -243,7 +243,6 @@ func (s *Store) watchClock() (trusted int64, err error) {
 // loadClock brings the clock over a restart.
 func (s *Store) loadClock() error {
 	_, err := s.state.get(metaKey(clockRow), s.clock.restore)
-	s.sealed.Store(s.clock.now().steady)
 	return err
 }
 

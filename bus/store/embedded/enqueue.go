@@ -53,6 +53,10 @@ func (s *Store) Enqueue(ctx context.Context, id store.BusID, position uint64, ev
 	// What is counted before it can be claimed cannot be settled before it is
 	// counted.
 	q.mu.Lock()
+	if q.rewound {
+		q.mu.Unlock()
+		return fmt.Errorf("bus %d: %w", id, store.ErrRewound)
+	}
 	known, floor := max(q.known, q.routed), q.position
 	for i := range events {
 		e := &events[i]

@@ -24,6 +24,7 @@ type lane struct {
 	position uint64
 	to       uint64
 	queued   int64
+	rewound  bool // who feeds it has to ask where it is
 }
 
 // laneShare is the part of a claim that replayed deliveries get before live

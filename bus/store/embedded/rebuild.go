@@ -121,11 +121,11 @@ func (r *repair) salvage() (enough bool, err error) {
 		return false, err
 	}
 	quiet := slog.New(slog.DiscardHandler)
-	from, err := openState(fs, r.path("state"), quiet, true)
+	from, err := openState(fs, r.path("state"), quiet, true, nil)
 	if err != nil {
 		return false, err
 	}
-	to, err := openState(fs, r.path(name), quiet, false)
+	to, err := openState(fs, r.path(name), quiet, false, nil)
 	if err != nil {
 		return false, errors.Join(err, from.db.Close())
 	}
@@ -138,7 +138,7 @@ func (r *repair) salvage() (enough bool, err error) {
 			enough, err = to.has(idKey(nil, prefixBus, uint32(id)))
 		}
 	}
-	if err = errors.Join(err, from.db.Close(), to.db.Close()); err != nil {
+	if err = errors.Join(err, from.db.Close(), to.close()); err != nil {
 		return false, err
 	}
 	if !enough {
@@ -261,7 +261,7 @@ func (r *repair) newState(ctx context.Context) error {
 	if err := r.keepState(); err != nil {
 		return err
 	}
-	st, err := openState(r.opts.FS, r.path("state"), slog.New(slog.DiscardHandler), false)
+	st, err := openState(r.opts.FS, r.path("state"), slog.New(slog.DiscardHandler), false, nil)
 	if err != nil {
 		return err
 	}
@@ -270,7 +270,7 @@ func (r *repair) newState(ctx context.Context) error {
 		_ = batch.Set(seqKey(nil, prefixLost, id, g.from), be64(nil, g.to), nil)
 	})
 	if err != nil {
-		return errors.Join(err, batch.Close(), st.db.Close())
+		return errors.Join(err, batch.Close(), st.close())
 	}
 	for _, b := range r.report.Buses {
 		_ = batch.Set(idKey(nil, prefixBus, uint32(b.Number)), be64(be64(appendText(nil, b.Name), 0), 0), nil)
@@ -282,5 +282,5 @@ func (r *repair) newState(ctx context.Context) error {
 		_ = batch.Set(idKey(nil, prefixLast, uint32(b.Number)), (&bus{last: b.First - 1}).lastRow(nil), nil)
 		_ = batch.Set(idKey(nil, prefixPosition, uint32(b.Number)), be64(nil, b.Last), nil)
 	}
-	return errors.Join(st.commitSynced(batch), st.db.Close())
+	return errors.Join(st.commitSynced(batch), st.close())
 }

@@ -13,7 +13,8 @@ import (
 // Queues are not read: each is when it is first claimed from.
 func (s *Store) recover() error {
 	s.tick.Store(1)
-	for _, load := range []func() error{s.loadClock, s.loadMeta, s.loadBuses, s.loadSubs, s.loadLanes, s.loadLoose, s.loadRuns, s.loadJournal, s.loadTransactions, s.loadSchedule, s.openLog, s.nameScheduled, s.openTrace} {
+	s.sealed.Store(s.clock.now().steady)
+	for _, load := range []func() error{s.loadMeta, s.loadBuses, s.loadSubs, s.loadLanes, s.loadLoose, s.loadRuns, s.loadJournal, s.loadTransactions, s.loadSchedule, s.openLog, s.nameScheduled, s.openTrace} {
 		if err := load(); err != nil {
 			return err
 		}

@@ -519,11 +519,11 @@ func (r *repair) mendLogs(ctx context.Context) error {
 // mendState looks at the state once and mends what it sees. clean says that
 // there was nothing. With all, what can be built anew is.
 func (r *repair) mendState(ctx context.Context, all bool) (clean bool, err error) {
-	st, err := openState(r.opts.FS, r.path("state"), slog.New(slog.DiscardHandler), false)
+	st, err := openState(r.opts.FS, r.path("state"), slog.New(slog.DiscardHandler), false, nil)
 	if err != nil {
 		return false, err
 	}
-	defer func() { err = errors.Join(err, st.db.Close()) }()
+	defer func() { err = errors.Join(err, st.close()) }()
 	c := newChecker(r.opts.CheckOptions)
 	c.state, c.repair, r.state, r.batch = st, r, st, st.db.NewBatch()
 	defer func() { err = errors.Join(err, r.batch.Close()); r.batch = nil }()

@@ -75,8 +75,9 @@ func (s *Store) Replay(run uint32) ([]store.ReplayPart, error) {
 		l.owner.mu.Lock()
 		p := store.ReplayPart{
 			Subscription: l.owner.id, Bus: l.bus, After: l.after, Position: l.position, To: l.to, Queued: l.queued,
-			Seek: l.queue == l.owner,
+			Seek: l.queue == l.owner, Epoch: s.epoch,
 		}
+		l.rewound = false
 		if !p.Seek {
 			p.Depth, p.Dead = l.queue.depth(), l.queue.counts.dead
 		}
@@ -122,6 +123,14 @@ func (s *Store) EnqueueReplay(ctx context.Context, run uint32, position uint64, 
 	slices.SortFunc(r.refs, func(x, y ref) int { return cmp.Or(cmp.Compare(x.sub, y.sub), cmp.Compare(x.at, y.at)) })
 	now := s.clock.now().steady
 	lanes := s.lanesOf(run)
+	for _, l := range lanes {
+		l.owner.mu.Lock()
+		rewound := l.rewound
+		l.owner.mu.Unlock()
+		if rewound {
+			return fmt.Errorf("replay %d: %w", run, store.ErrRewound)
+		}
+	}
 	for _, id := range subs {
 		i, ok := slices.BinarySearchFunc(lanes, id, func(l *lane, id store.SubscriptionID) int { return cmp.Compare(l.owner.id, id) })
 		if !ok {

@@ -18,7 +18,7 @@ import (
 // written; events that it knows stay in any case. cut says whether anything
 // was dropped. It is meant for a copy that is being restored.
 func Rewind(ctx context.Context, fs vfs.FS, dir string, to time.Time) (cut bool, err error) {
-	st, err := openState(fs, fs.PathJoin(dir, "state"), slog.New(slog.DiscardHandler), true)
+	st, err := openState(fs, fs.PathJoin(dir, "state"), slog.New(slog.DiscardHandler), true, nil)
 	if err != nil {
 		return false, err
 	}

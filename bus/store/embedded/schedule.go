@@ -215,7 +215,7 @@ func (s *Store) scheduler() {
 	defer timer.Stop()
 	for {
 		select {
-		case <-s.closed:
+		case <-s.halt:
 			return
 		case <-s.schedule.wake:
 		case <-timer.C:
@@ -313,7 +313,7 @@ func (s *Store) preloader() {
 	sc := &s.schedule
 	for {
 		select {
-		case <-s.closed:
+		case <-s.halt:
 			return
 		case <-sc.load:
 		case <-timer.C:

@@ -18,13 +18,13 @@ import (
 )
 
 // state is the Pebble instance with everything small and mutable. Commits are
-// not synced; flush makes all of them durable at once. After a failure that
-// Pebble calls fatal every commit is refused until the directory is opened
-// again.
+// not synced; flush makes all of them durable at once. After a failure of
+// the disk every commit is refused until the directory is opened again (mend.go).
 type state struct {
 	db     *pebble.DB
 	log    *slog.Logger
 	failed atomic.Pointer[error]
+	onFail func()       // is told of a failure, once; may be nil
 	placed func() error // says whether its folder is where it was; may be nil
 
 	dirty  atomic.Bool // something was committed since the last sync
@@ -38,11 +38,11 @@ const (
 )
 
 // openState opens the state, with readOnly as it is and without writing to it.
-func openState(fs vfs.FS, dir string, log *slog.Logger, readOnly bool) (*state, error) {
-	st := &state{log: log}
+func openState(fs vfs.FS, dir string, log *slog.Logger, readOnly bool, onFail func()) (*state, error) {
+	st := &state{log: log, onFail: onFail}
 	logger := stateLogger{st}
 	opts := &pebble.Options{
-		FS:                          stateFS{fs, st},
+		FS:                          newShield(fs, dir, st.fail),
 		ReadOnly:                    readOnly,
 		Logger:                      logger,
 		CacheSize:                   cacheSize,
@@ -65,15 +65,20 @@ func openState(fs vfs.FS, dir string, log *slog.Logger, readOnly bool) (*state, 
 		opts.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression } // keys and hashes do not compress
 	}
 	db, err := pebble.Open(dir, opts)
+	if err == nil {
+		if err = st.err(); err != nil {
+			_ = db.Close()
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open the state in %q: %w", dir, err)
 	}
 	st.db = db
-	return st, st.err()
+	return st, nil
 }
 
 // stateLogger passes Pebble's words on; the default logger would end the
-// process on a write error.
+// process where Pebble gives up.
 type stateLogger struct{ st *state }
 
 func (l stateLogger) Infof(format string, args ...any) {}
@@ -87,9 +92,12 @@ func (l stateLogger) Fatalf(format string, args ...any) {
 }
 
 func (st *state) fail(cause error) {
-	err := fmt.Errorf("the state cannot be written (%w); restart once its disk is well again: %w", cause, store.ErrUnavailable)
+	err := fmt.Errorf("the state cannot be written (%w); it is opened again, from what is durable, once its disk is well: %w", cause, store.ErrUnavailable)
 	if st.failed.CompareAndSwap(nil, &err) {
-		st.log.Error("state: failed", "error", cause)
+		st.log.Error("the state failed; publishing is refused until it is opened again", "error", cause)
+		if st.onFail != nil {
+			st.onFail()
+		}
 	}
 }
 
@@ -146,6 +154,9 @@ func (st *state) flush() error {
 	return nil
 }
 
+// close closes the state; an error says that something was not written.
+func (st *state) close() error { return errors.Join(st.db.Close(), st.err()) }
+
 // get calls f with the value of key; ok is false when there is none. f must
 // not keep the value.
 func (st *state) get(key []byte, f func(value []byte) error) (ok bool, err error) {
@@ -154,7 +165,7 @@ func (st *state) get(key []byte, f func(value []byte) error) (ok bool, err error
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("read the state: %w", err)
+		return false, fmt.Errorf("read the state: %w (%w)", err, store.ErrUnavailable)
 	}
 	defer closer.Close()
 	if f == nil {
@@ -170,7 +181,7 @@ func (st *state) has(key []byte) (bool, error) { return st.get(key, nil) }
 func (st *state) iter(lower, upper []byte) (*pebble.Iterator, error) {
 	it, err := st.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
-		return nil, fmt.Errorf("read the state: %w", err)
+		return nil, fmt.Errorf("read the state: %w (%w)", err, store.ErrUnavailable)
 	}
 	return it, nil
 }

@@ -81,6 +81,9 @@ type Options struct {
 	SpillAge time.Duration
 	// SyncEvery is how often the state is synced; default 1 s.
 	SyncEvery time.Duration
+	// NoTrace keeps no record of deliveries that have ended: traces, lists of
+	// attempts and searches know only what is owed or dead.
+	NoTrace bool
 	// NoBackground starts no goroutine for any of this; tests call what they
 	// need.
 	NoBackground bool
@@ -131,9 +134,6 @@ func setDefault[T int | int64 | uint64 | time.Duration](v *T, def T) {
 type Store struct {
 	opts  Options
 	lock  io.Closer
-	state *state
-	log   *seglog.Log
-	trace *traceLog
 	disk  diskGuard
 	home  placeGuard
 	clock *timekeeper
@@ -142,10 +142,36 @@ type Store struct {
 	closed  chan struct{}
 	closing atomic.Bool
 	once    sync.Once
-	running sync.WaitGroup
 	end     error // of Close
 
-	openMu  sync.Mutex   // serialises OpenBus and OpenSubscription
+	gate    sync.RWMutex // held for reading by every operation, so that Close and mend can wait for them
+	down    atomic.Pointer[error]
+	broken  chan struct{} // the state failed
+	mending sync.WaitGroup
+	*core          // replaced by mend, while nothing runs and nobody holds the gate
+	epoch   uint32 // how often mend has replaced it
+
+	tick      atomic.Int64
+	snapshots atomic.Int64 // open ones: no file of the logs is removed
+	openMu    sync.Mutex   // serialises OpenBus and OpenSubscription
+	catalogMu sync.Mutex
+	calls     sync.Pool
+	routings  sync.Pool
+
+	events, bytes, duplicates, fsyncs atomic.Uint64
+}
+
+// core is all that is made of what is on disk: the files, and what is in memory
+// of them.
+type core struct {
+	state *state
+	log   *seglog.Log
+	trace *traceLog
+
+	halt    chan struct{} // ends what is running
+	halted  sync.Once
+	running sync.WaitGroup
+
 	tableMu sync.RWMutex // guards the names
 	buses   table[bus]
 	byName  map[string]*bus
@@ -158,7 +184,6 @@ type Store struct {
 	lanes   map[uint32][]*lane // by run, each in order of subscription; guarded by laneMu
 
 	// The appender's.
-	calls        sync.Pool
 	dedupe       *dedupe
 	lastSchedule uint64
 	groups       uint64
@@ -166,7 +191,6 @@ type Store struct {
 	touched      []*bus
 	tailed       []*bus // buses with a tail; guarded by pendingMu
 	tailBytes    atomic.Int64
-	tick         atomic.Int64
 
 	pendingMu   sync.Mutex
 	pending     pending
@@ -183,8 +207,7 @@ type Store struct {
 	windowItems  atomic.Int64
 	records      atomic.Int64
 
-	snapshots atomic.Int64 // open ones: no file of the logs is removed
-	tableSums sync.Map     // checksums of tables of the state, by name
+	tableSums sync.Map // checksums of tables of the state, by name
 
 	deaths       atomic.Uint64
 	schedule     schedule
@@ -193,12 +216,19 @@ type Store struct {
 	trimMu       sync.Mutex
 	owedMu       sync.Mutex
 	owed         atomic.Int64
+}
 
-	catalogMu sync.Mutex
-	routings  sync.Pool
-	gate      sync.RWMutex // held for reading by every operation, so that Close can wait for them
-
-	events, bytes, duplicates, fsyncs atomic.Uint64
+func newCore(opts *Options) *core {
+	c := &core{
+		halt:        make(chan struct{}),
+		byName:      map[string]*bus{},
+		bySub:       map[string]*subscription{},
+		lanes:       map[uint32][]*lane{},
+		dedupe:      newDedupe(opts.generation, opts.maxRuns),
+		applySignal: make(chan struct{}, 1),
+	}
+	c.schedule.init()
+	return c
 }
 
 var _ store.Store = (*Store)(nil)
@@ -217,17 +247,13 @@ func open(opts Options, lock func(vfs.FS, string) (io.Closer, error)) (_ *Store,
 		return nil, err
 	}
 	s := &Store{
-		opts:        opts,
-		clock:       newTimekeeper(opts.Clock, opts.Monotonic),
-		closed:      make(chan struct{}),
-		byName:      map[string]*bus{},
-		bySub:       map[string]*subscription{},
-		lanes:       map[uint32][]*lane{},
-		dedupe:      newDedupe(opts.generation, opts.maxRuns),
-		applySignal: make(chan struct{}, 1),
+		opts:   opts,
+		clock:  newTimekeeper(opts.Clock, opts.Monotonic),
+		closed: make(chan struct{}),
+		broken: make(chan struct{}, 1),
+		core:   newCore(&opts),
 	}
 	s.calls.New = func() any { return &appendCall{} }
-	s.schedule.init()
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.abandon())
@@ -259,10 +285,7 @@ func open(opts Options, lock func(vfs.FS, string) (io.Closer, error)) (_ *Store,
 	if err := s.home.watch(opts.Dir); err != nil {
 		return nil, err
 	}
-	if s.state, err = openState(fs, fs.PathJoin(opts.Dir, "state"), opts.Logger, false); err != nil {
-		return nil, err
-	}
-	if err := s.recover(); err != nil {
+	if err := s.openCore(s.loadClock); err != nil {
 		return nil, err
 	}
 	// The folders of log, state and traces, and this one, must not vanish in a
@@ -276,6 +299,7 @@ func open(opts Options, lock func(vfs.FS, string) (io.Closer, error)) (_ *Store,
 	s.state.placed = s.home.checkNow
 	if !opts.NoBackground {
 		s.start()
+		s.mending.Go(s.mender)
 	}
 	return s, nil
 }
@@ -306,9 +330,19 @@ func (s *Store) start() {
 	s.running.Go(s.summariser)
 }
 
+// stop ends what happens by itself and waits for it.
+func (s *Store) stop() {
+	s.halted.Do(func() { close(s.halt) })
+	s.running.Wait()
+}
+
 // Watch implements store.Store.
 func (s *Store) Watch(w store.Watcher) {
 	s.watcher.Store(&w)
+	if s.enter(context.Background()) != nil {
+		return // mend tells when there is something
+	}
+	defer s.leave()
 	for _, sub := range s.allSubs() {
 		sub.mu.Lock()
 		ready := sub.claimable()
@@ -328,8 +362,8 @@ func (s *Store) ready(sub *subscription) {
 
 // Err implements store.Store.
 func (s *Store) Err() error {
-	if s.enter(context.Background()) != nil {
-		return store.ErrClosed
+	if err := s.enter(context.Background()); err != nil {
+		return err
 	}
 	defer s.leave()
 	if err := s.home.check(); err != nil {
@@ -356,6 +390,10 @@ func (s *Store) enter(ctx context.Context) error {
 		s.gate.RUnlock()
 		return store.ErrClosed
 	}
+	if err := s.down.Load(); err != nil {
+		s.gate.RUnlock()
+		return *err
+	}
 	return nil
 }
 
@@ -370,30 +408,25 @@ func (s *Store) Close() error {
 func (s *Store) close() error {
 	s.closing.Store(true)
 	close(s.closed)
-	s.running.Wait()
+	s.mending.Wait()
+	s.stop()
 	s.gate.Lock() // for good; nobody gets in after closing is set
 	defer s.gate.Unlock()
+	if s.down.Load() != nil {
+		return s.lock.Close()
+	}
 	err := s.log.Close()
 	err = errors.Join(err, s.applyPending(), s.checkpoint(0), s.trace.close(), s.saveClock(), s.state.flush())
-	return errors.Join(err, s.state.db.Close(), s.lock.Close())
+	return errors.Join(err, s.state.close(), s.lock.Close())
 }
 
 // abandon releases what a failed Open has taken.
 func (s *Store) abandon() error {
-	var errs []error
-	if s.log != nil {
-		errs = append(errs, s.log.Close())
-	}
-	if s.trace != nil {
-		errs = append(errs, s.trace.close())
-	}
-	if s.state != nil && s.state.db != nil {
-		errs = append(errs, s.state.db.Close())
-	}
+	err := s.closeCore()
 	if s.lock != nil {
-		errs = append(errs, s.lock.Close())
+		err = errors.Join(err, s.lock.Close())
 	}
-	return errors.Join(errs...)
+	return err
 }
 
 // ticker writes checkpoints and syncs the state.
@@ -404,12 +437,15 @@ func (s *Store) ticker() {
 	gone := false
 	for {
 		select {
-		case <-s.closed:
+		case <-s.halt:
 			return
 		case <-every.C:
 		}
 		s.tick.Add(1)
 		gone = s.watchPlace(gone)
+		if s.state.err() != nil {
+			continue // mender sees to it
+		}
 		if _, err := s.watchClock(); err != nil {
 			s.opts.Logger.Error("watching the clock failed", "error", err)
 		}
@@ -459,7 +495,7 @@ func (s *Store) housekeeper() {
 	defer every.Stop()
 	for {
 		select {
-		case <-s.closed:
+		case <-s.halt:
 			return
 		case <-every.C:
 		}
@@ -476,7 +512,7 @@ func (s *Store) trimUntilClosed() error {
 	defer watching.Wait()
 	watching.Go(func() {
 		select {
-		case <-s.closed:
+		case <-s.halt:
 			cancel()
 		case <-ctx.Done():
 		}

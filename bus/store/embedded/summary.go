@@ -62,13 +62,13 @@ func (s *Store) summariser() {
 	defer every.Stop()
 	for {
 		select {
-		case <-s.closed:
+		case <-s.halt:
 			return
 		case <-every.C:
 		}
 		err := s.summarise(func(took time.Duration) bool {
 			select {
-			case <-s.closed:
+			case <-s.halt:
 				return false
 			case <-time.After(took):
 				return true

@@ -187,8 +187,8 @@ func scheduledCancelledByName(f *fixture) {
 	}
 	items, _, err := f.store.ListScheduled(f.ctx, a, "/shop", "x", "", 10)
 	f.must(err)
-	for i, minute := range []time.Duration{3, 5, 7, 9} {
-		if want := f.now().Add(minute * time.Minute); !items[i].Due.Equal(want) {
+	for i, minute := range []int{3, 5, 7, 9} {
+		if want := f.now().Add(time.Duration(minute) * time.Minute); !items[i].Due.Equal(want) {
 			f.Errorf("event %d is due at %v, want %v", i, items[i].Due, want)
 		}
 	}

@@ -58,6 +58,10 @@ func (p Position) Compare(q Position) int {
 // Less reports whether p is before q.
 func (p Position) Less(q Position) bool { return p.Compare(q) < 0 }
 
+// Replaced reports whether q lies in what the rewritten segment of p has replaced, if that
+// is the first segment after q that there is.
+func (p Position) Replaced(q Position) bool { return p.epoch() > q.epoch() && q.Segment <= p.Segment }
+
 // String returns "segment:offset".
 func (p Position) String() string { return fmt.Sprintf("%d:%#x", p.Segment, p.Offset) }
 

@@ -1,0 +1,124 @@
+package bus_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/switchyard-dev/switchyard/bus"
+	"github.com/switchyard-dev/switchyard/bus/store"
+	"github.com/switchyard-dev/switchyard/targets"
+)
+
+// Whatever is asked for, in whatever direction and pages: a search finds just the
+// events that have it, as looking at each event would.
+func TestASearchByDeliveriesFindsWhatLookingAtEachEventFinds(t *testing.T) {
+	within(t, func(w *world) {
+		to := map[string]bus.TargetPlan{
+			"fine": {Target: &target{}},
+			"bad": {Retry: bus.RetryPolicy{Attempts: 3}, Target: &target{deliver: func(_ context.Context, d *targets.Delivery) error {
+				switch d.Sequence % 3 {
+				case 0:
+					return targets.Permanentf("no")
+				case 1:
+					return errors.New("not yet")
+				}
+				return nil
+			}}},
+		}
+		p := w.plan(to)
+		p.Rules["rare"] = bus.RulePlan{Bus: "orders", Matcher: w.matcher(`int(event.id) % 97 == 5`), Targets: []string{"fine"}}
+		p.Rules["part"] = bus.RulePlan{Bus: "orders", Matcher: w.matcher(`int(event.id) > 100 && int(event.id) < 400`), Targets: []string{"bad", "fine"}}
+		delete(p.Rules, "all")
+		w.apply(p)
+		w.run()
+		const events = 600
+		for i := 1; i <= events; i++ {
+			attrs := []string{"subject", fmt.Sprint("s", i%2)}
+			if i%50 == 0 {
+				attrs = append(attrs, "expirytime", "1999-01-01T00:00:00Z")
+			}
+			w.publish(w.event(fmt.Sprint(i), attrs...))
+		}
+		time.Sleep(2 * time.Second) // some are dead, some wait for another try
+		synctest.Wait()
+		delete(p.Rules, "rare") // its deliveries are found all the same
+		w.apply(p)
+		id := w.info("part/bad").Bus
+		found := map[string]int{}
+		for _, status := range append([]string{""}, bus.DeliveryStatuses()...) {
+			for _, f := range []bus.DeliveryFilter{{}, {Rule: "rare"}, {Rule: "part"}, {Target: "fine"}, {Rule: "part", Target: "bad"}, {Rule: "gone"}} {
+				if f.Status = status; f == (bus.DeliveryFilter{}) {
+					continue
+				}
+				for _, has := range [][]store.AttributeValue{nil, {{Name: "subject", Value: "s1"}}} {
+					var want []uint64
+					for seq := uint64(1); seq <= events; seq++ {
+						r, err := w.store.Get(context.Background(), id, seq)
+						if err != nil {
+							t.Fatal(err)
+						}
+						all, err := w.store.TraceOf(context.Background(), id, seq)
+						if err != nil {
+							t.Fatal(err)
+						}
+						fits := slices.ContainsFunc(all, func(d store.DeliveryTrace) bool {
+							rule, target := bus.SplitSubscription(d.Subscription)
+							return (status == "" || d.State == status) && (f.Rule == "" || f.Rule == rule) && (f.Target == "" || f.Target == target)
+						})
+						if fits && (has == nil || has[0].In(r.Event)) {
+							want = append(want, seq)
+						}
+					}
+					found[status] += len(want)
+					for _, oldest := range []bool{true, false} {
+						for _, limit := range []int{1000, 7} {
+							q := bus.Search{Ranges: []bus.SearchRange{{Bus: "orders"}}, Oldest: oldest, Has: has, Delivery: f, Limit: limit}
+							got, seen := w.searchAll(q)
+							if !oldest {
+								slices.Reverse(got)
+							}
+							if !slices.Equal(got, want) {
+								t.Errorf("%+v, %v, oldest %v, %d at a time: %v, want %v", f, has, oldest, limit, got, want)
+							}
+							if limit == 1000 && has == nil && seen != events {
+								t.Errorf("%+v, oldest %v: %d events were read or passed over, of %d", f, oldest, seen, events)
+							}
+						}
+					}
+				}
+			}
+		}
+		for _, status := range []string{"", "retrying", "delivered", "dead", "expired"} {
+			if found[status] == 0 {
+				t.Errorf("nothing had the status %q: the test shows nothing", status)
+			}
+		}
+	})
+}
+
+// searchAll goes through all pages of a search of one bus; seen is how many events
+// were read or passed over.
+func (w *world) searchAll(q bus.Search) (all []uint64, seen uint64) {
+	w.t.Helper()
+	for range 10_000 {
+		page, err := w.engine.Search(context.Background(), q)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for _, it := range page.Items {
+			all = append(all, it.Record.Sequence)
+		}
+		seen += page.Looked + page.Skipped
+		if len(page.Rest) == 0 {
+			return all, seen
+		}
+		q.Ranges = page.Rest
+	}
+	w.t.Fatalf("the search %+v does not end", q)
+	return nil, 0
+}

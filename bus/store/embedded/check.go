@@ -134,6 +134,9 @@ type checkedBus struct {
 	stats    BusStats
 	index    []indexEntry // not passed yet
 	lost     []gap        // sequences at or after first that the log lacks
+	tabled   bool         // it has a table
+	rows     int64        // of the table, below first, without tombstones
+	found    int64        // events in the log that are such rows
 }
 
 // gap is sequences that are missing, both ends included.
@@ -244,8 +247,14 @@ func (c *checker) bus(id store.BusID) *checkedBus {
 
 // entry holds one event against those of its bus before it.
 func (c *checker) entry(b *checkedBus, e *entry, pos seglog.Position, where string) {
-	if e.seq < b.first || b.name == "" {
-		return // retention has passed it
+	if b.name == "" {
+		return
+	}
+	if e.seq < b.first { // retention has passed it
+		if b.tabled {
+			c.countRow(b, e, where)
+		}
+		return
 	}
 	switch {
 	case e.seq <= b.seen:
@@ -270,6 +279,24 @@ func (c *checker) entry(b *checkedBus, e *entry, pos seglog.Position, where stri
 	b.stats.Last = e.seq
 	b.stats.Events++
 	b.stats.Bytes += int64(len(e.event))
+}
+
+// countRow counts an entry that is a row of the table of its bus.
+func (c *checker) countRow(b *checkedBus, e *entry, where string) {
+	subject, _, err := event.PeekSubject(e.event)
+	if err != nil || !inTable(subject) {
+		return
+	}
+	_, err = c.state.get(tableRowKey(nil, e.bus, subject), func(v []byte) error {
+		row, err := parseTableRow(v)
+		if err == nil && row.seq == e.seq && !row.ends {
+			b.found++
+		}
+		return err
+	})
+	if err != nil {
+		c.problem(where, "the row of subject %q: %v", subject, err)
+	}
 }
 
 func (c *checker) lose(b *checkedBus, from, to uint64, where string) {

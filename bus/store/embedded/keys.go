@@ -42,6 +42,8 @@ const (
 	prefixTxResult = 'V' // V transaction                 → what became of them
 	prefixBlocks   = 'f' // f segment bus                 → greatest sequence in that trace segment
 	prefixSummary  = 'u' // u bus chunk                    → a filter over the attributes of the chunk's events
+	prefixTable    = 'W' // W bus                         → tableState: the bus has a table
+	prefixRow      = 'w' // w bus subject                 → tableRow: the newest event of a subject
 )
 
 func be32(dst []byte, v uint32) []byte { return binary.BigEndian.AppendUint32(dst, v) }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/switchyard-dev/switchyard/bus/event"
 	"github.com/switchyard-dev/switchyard/bus/store"
 	"github.com/switchyard-dev/switchyard/bus/store/embedded/seglog"
 )
@@ -14,7 +15,7 @@ import (
 func (s *Store) recover() error {
 	s.tick.Store(1)
 	s.sealed.Store(nanos(s.opts.Clock()))
-	for _, load := range []func() error{s.loadMeta, s.loadBuses, s.loadSubs, s.loadLanes, s.loadLoose, s.loadRuns, s.loadJournal, s.loadTransactions, s.openLog, s.loadSchedule, s.openTrace} {
+	for _, load := range []func() error{s.loadMeta, s.loadBuses, s.loadTables, s.loadSubs, s.loadLanes, s.loadLoose, s.loadRuns, s.loadJournal, s.loadTransactions, s.openLog, s.loadSchedule, s.openTrace} {
 		if err := load(); err != nil {
 			return err
 		}
@@ -205,6 +206,13 @@ func (s *Store) replay(pos seglog.Position, payload []byte) error {
 			return nil
 		case e.seq != b.last+1:
 			return fmt.Errorf("at %v: bus %q goes on with sequence %d after %d", pos, b.name, e.seq, b.last)
+		}
+		if b.table.Load() != nil {
+			subject, data, err := event.PeekSubject(e.event)
+			if err != nil {
+				return fmt.Errorf("at %v: %w", pos, err)
+			}
+			s.pending.noteRow(b, subject, tableRow{e.seq, pos, uint32(len(e.event)), !data})
 		}
 		done, segment := b.account(e.seq, e.record, len(e.event), pos)
 		if segment != 0 {

@@ -9,7 +9,7 @@ import (
 )
 
 func mutants() []mutant {
-	return slices.Concat(logMutants(), scheduleMutants(), queueMutants(), subscriptionMutants(), deadMutants(), retentionMutants(), otherMutants(), replayMutants(), searchMutants(), transactionMutants())
+	return slices.Concat(logMutants(), scheduleMutants(), queueMutants(), subscriptionMutants(), deadMutants(), retentionMutants(), otherMutants(), replayMutants(), searchMutants(), transactionMutants(), tableMutants())
 }
 
 func TestEveryMutantIsCaughtAndEveryCheckCatchesOne(t *testing.T) {

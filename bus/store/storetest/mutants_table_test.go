@@ -161,8 +161,12 @@ func tableMutants() []mutant {
 			trims := 0
 			b.trim = func(ctx context.Context) error {
 				err := b.Model.Trim(ctx)
-				if trims++; trims%10 == 0 {
-					b.tables(func(t *modelTable) { t.kept = t.kept[min(1, len(t.kept)):] })
+				if trims++; trims%5 == 0 {
+					b.tables(func(t *modelTable) {
+						if i := slices.IndexFunc(t.kept, t.isRow); i >= 0 {
+							t.kept = slices.Delete(t.kept, i, i+1)
+						}
+					})
 				}
 				return err
 			}

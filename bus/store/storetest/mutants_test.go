@@ -94,12 +94,12 @@ func TestMetamorphicCatchesMutants(t *testing.T) {
 
 func TestMetamorphicReportsTheSeedAndFewOperations(t *testing.T) {
 	lose := openBroken(func(b *broken) { b.close = func() error { b.locked(dropLast); return b.Model.Close() } })
-	tr := try(t, func(t testing.TB) { Metamorphic(t, lose, 3, 300) })
+	tr := try(t, func(t testing.TB) { Metamorphic(t, lose, 4, 300) })
 	if !tr.Failed() {
 		t.Fatal("the mutant passes")
 	}
 	report := tr.failures[len(tr.failures)-1]
-	for _, want := range []string{"seed 3, 300 steps", "append e", "reopen"} {
+	for _, want := range []string{"seed 4, 300 steps", "append e", "reopen"} {
 		if !strings.Contains(report, want) {
 			t.Errorf("the report does not say %q:\n%s", want, report)
 		}

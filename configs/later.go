@@ -5,7 +5,7 @@ package configs
 // active that is not. A kind or field that exists is never looked up here.
 func laterKeys(place keyPlace) []string {
 	if place == placeBus {
-		return []string{"compact", "archive"}
+		return []string{"archive"}
 	}
 	return nil
 }

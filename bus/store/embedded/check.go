@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -117,11 +118,12 @@ func Check(ctx context.Context, opts CheckOptions) (_ Report, err error) {
 
 // checker is one Check.
 type checker struct {
-	opts   CheckOptions
-	state  *state // nil if it cannot be opened
-	report Report
-	buses  map[store.BusID]*checkedBus
-	places []seglog.Position // where index rows point, sorted; those below are passed
+	opts    CheckOptions
+	state   *state // nil if it cannot be opened
+	report  Report
+	buses   map[store.BusID]*checkedBus
+	covered seglog.Position   // up to which the state has what the log has
+	places  []seglog.Position // where index rows point, sorted; those below are passed
 }
 
 // checkedBus is what is known of a bus: from the state, then from the log.
@@ -132,11 +134,12 @@ type checkedBus struct {
 	recorded int64
 	seen     uint64 // the newest sequence in the log
 	stats    BusStats
-	index    []indexEntry // not passed yet
-	lost     []gap        // sequences at or after first that the log lacks
-	tabled   bool         // it has a table
-	rows     int64        // of the table, below first, without tombstones
-	found    int64        // events in the log that are such rows
+	index    []indexEntry        // not passed yet
+	lost     []gap               // sequences at or after first that the log lacks
+	tabled   bool                // it has a table
+	rows     int64               // of the table, below first, without tombstones
+	found    int64               // events in the log that are such rows
+	newer    map[string]struct{} // subjects of events that the state does not cover yet
 }
 
 // gap is sequences that are missing, both ends included.
@@ -271,6 +274,14 @@ func (c *checker) entry(b *checkedBus, e *entry, pos seglog.Position, where stri
 			c.problem(fmt.Sprintf("state, index of bus %q", b.name), "sequence %d is said to stand at %v, but it stands before, at %v; it cannot be read", i.seq, i.pos, pos)
 		}
 		b.index = b.index[1:]
+	}
+	if b.tabled && c.covered.Less(pos) { // the next start makes it a row
+		if subject, _, err := event.PeekSubject(e.event); err == nil && inTable(subject) {
+			if b.newer == nil {
+				b.newer = map[string]struct{}{}
+			}
+			b.newer[strings.Clone(subject)] = struct{}{}
+		}
 	}
 	b.seen, b.recorded = e.seq, e.record
 	if b.stats.Events == 0 {

@@ -30,6 +30,14 @@ var rowKinds = [...]struct {
 
 // readBuses takes what the state says of each bus before the log is read.
 func (c *checker) readBuses() {
+	_, err := c.state.get(metaKey("covered"), func(v []byte) error {
+		r := rowReader{rest: v}
+		c.covered = seglog.Position{Segment: r.u64(), Offset: r.i64()}
+		return r.err()
+	})
+	if err != nil {
+		c.problem(c.kind(prefixMeta), "the position that the state covers: %v", err)
+	}
 	c.rows(prefixBus, 5, func(key, value []byte) error {
 		k := rowReader{rest: key[1:]}
 		row, err := parseBusRow(store.BusID(k.u32()), value)
@@ -214,7 +222,11 @@ func (c *checker) row(prefix byte, key, value []byte, left map[uint32]counts) er
 	case prefixRow:
 		b := c.buses[store.BusID(r.u32())]
 		row, err := parseTableRow(value)
-		if b != nil && row.seq < b.first && !row.ends {
+		if b == nil || row.seq >= b.first || row.ends {
+			return errors.Join(r.err(), err)
+		}
+		// What a newer event replaces may be gone already.
+		if _, replaced := b.newer[string(r.rest)]; !replaced {
 			b.rows++
 		}
 		return errors.Join(r.err(), err)

@@ -201,18 +201,19 @@ func (s *Store) replay(pos seglog.Position, payload []byte) error {
 			s.dedupe.remember(&identity{b.id, e.key()}, known{e.seq, e.keptAt(), w})
 		}
 		s.pending.note(e, b)
-		switch {
-		case e.flags&flagScheduled != 0 || e.seq <= b.last && e.seq != 0:
-			return nil
-		case e.seq != b.last+1:
-			return fmt.Errorf("at %v: bus %q goes on with sequence %d after %d", pos, b.name, e.seq, b.last)
-		}
-		if b.table.Load() != nil {
+		// Its numbers may be ahead of the covered position, its rows are not.
+		if e.flags&flagScheduled == 0 && b.table.Load() != nil {
 			subject, data, err := event.PeekSubject(e.event)
 			if err != nil {
 				return fmt.Errorf("at %v: %w", pos, err)
 			}
 			s.pending.noteRow(b, subject, tableRow{e.seq, pos, uint32(len(e.event)), !data})
+		}
+		switch {
+		case e.flags&flagScheduled != 0 || e.seq <= b.last && e.seq != 0:
+			return nil
+		case e.seq != b.last+1:
+			return fmt.Errorf("at %v: bus %q goes on with sequence %d after %d", pos, b.name, e.seq, b.last)
 		}
 		done, segment := b.account(e.seq, e.record, len(e.event), pos)
 		if segment != 0 {

@@ -15,10 +15,14 @@ import (
 	"github.com/switchyard-dev/switchyard/bus/store/embedded/seglog"
 )
 
-// Trim implements store.Log. It moves the first sequence of each bus up,
+// Trim implements store.Log. Tables that are being made are finished first.
+func (s *Store) Trim(ctx context.Context) error { return s.trim(ctx, true) }
+
+// trim moves the first sequence of each bus up,
 // keeping copies of what is owed, and then removes the segments of the log in
-// which nothing is left.
-func (s *Store) Trim(ctx context.Context) error {
+// which nothing is left. A bus whose table is being made is left as it is, unless
+// that is to be finished.
+func (s *Store) trim(ctx context.Context, finish bool) error {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
@@ -34,8 +38,13 @@ func (s *Store) Trim(ctx context.Context) error {
 	}
 	cuts := map[*bus]cut{}
 	for _, b := range s.allBuses() {
-		if err := s.finishTable(ctx, b); err != nil {
-			return err
+		if finish {
+			if err := s.finishTable(ctx, b); err != nil {
+				return err
+			}
+		}
+		if t := b.table.Load(); t != nil && !t.finished() {
+			continue
 		}
 		c, err := s.plan(ctx, b, now)
 		if err != nil {

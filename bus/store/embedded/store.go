@@ -445,7 +445,7 @@ func (s *Store) trimUntilClosed() error {
 		}
 	})
 	defer cancel()
-	return s.Trim(ctx)
+	return s.trim(ctx, false)
 }
 
 // metaNumber reads a number of the state, 0 when it is not there.

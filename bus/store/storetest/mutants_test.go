@@ -71,7 +71,7 @@ func beyond() []string {
 		"goes on after Close", "lets those wait who wait when it is closed", "fails when it is closed twice",
 		"lets a replay go first", "commits into other buses what a dropped one lacks", "remembers every transaction",
 		"commits scheduled events of a transaction at once",
-		"keeps events without a subject", // but when nothing else is left
+		"keeps events without a subject",                          // but when nothing else is left
 		"does not find by an extension", "scans beyond the range", // scans are few among so many operations
 	}
 }

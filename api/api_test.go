@@ -319,7 +319,7 @@ func TestDeadLettersAndTracesShowWhatHappened(t *testing.T) {
 	}
 	_, body := s.call("GET", "/v1/buses/orders/events/1/trace", "")
 	var trace api.TraceResponse
-	if err := json.Unmarshal([]byte(body), &trace); err != nil || trace.Via != "http" || len(trace.Deliveries) != 1 || trace.Deliveries[0].State != "dead" || trace.Deliveries[0].Rule != "big" || len(trace.Deliveries[0].Attempts) != 1 {
+	if err := json.Unmarshal([]byte(body), &trace); err != nil || trace.Via != "http" || trace.Origin.Kind != "http" || trace.Origin.Principal != "127.0.0.1" || len(trace.Deliveries) != 1 || trace.Deliveries[0].State != "dead" || trace.Deliveries[0].Rule != "big" || len(trace.Deliveries[0].Attempts) != 1 {
 		t.Errorf("trace %s", body)
 	}
 	for rule, want := range map[string]string{"big": `"explained":[{"rule":"big","matched":true,"explanation":{"summary":"event.data.total > 100: total is 150"`, "*": `"explained":[{"rule":"big"`} {

@@ -53,3 +53,30 @@ func TestALimitIsNamedInTheProblem(t *testing.T) {
 		})
 	}
 }
+
+// jumped is a store that does not go by its clock.
+type jumped struct {
+	store.Store
+	by time.Duration
+}
+
+func (j jumped) Stats() store.Stats {
+	return store.Stats{ClockAhead: j.by, ClockHold: time.Hour}
+}
+
+func TestAJumpOfTheClockIsAWarningInReadyz(t *testing.T) {
+	for by, want := range map[time.Duration]string{0: "", time.Hour: "jumped 1h0m0s forward", -time.Minute: "set back by 1m0s"} {
+		s := newServerWith(t, func(o *api.Options) {
+			e, err := bus.New(bus.Options{Store: jumped{o.Engine.Store(), by}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { e.Close() })
+			o.Engine = e
+		})
+		res, body := s.call("GET", "/readyz", "")
+		if res.StatusCode != http.StatusOK || !strings.Contains(body, want) || strings.Contains(body, "warnings") != (want != "") {
+			t.Errorf("after a jump of %v: %d %s", by, res.StatusCode, body)
+		}
+	}
+}

@@ -96,7 +96,7 @@ func (s *Server) publishAcross(c *gin.Context) {
 
 // accept publishes a batch and answers with its results.
 func (s *Server) accept(c *gin.Context, batch []bus.Publication, mode event.Mode) {
-	results, err := s.opts.Engine.Publish(c.Request.Context(), batch, bus.PublishOptions{Via: "http"})
+	results, err := s.opts.Engine.Publish(c.Request.Context(), batch, bus.PublishOptions{Via: s.origins.of(bus.OriginHTTP, c.Request)})
 	if err != nil {
 		var refused *bus.PublicationError
 		if errors.As(err, &refused) && mode != event.ModeBatched {

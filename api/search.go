@@ -117,8 +117,8 @@ func (s *Server) search(c *gin.Context) (q bus.Search, empty bool, err error) {
 	default:
 		return q, false, bad("order=%q is neither newest nor oldest", order)
 	}
-	if data := c.DefaultQuery("data", "false"); data != "true" && data != "false" {
-		return q, false, bad("data=%q is neither true nor false", data)
+	if _, err = boolOf(c, "data"); err != nil {
+		return q, false, err
 	}
 	q.Delivery = bus.DeliveryFilter{Status: c.Query("status"), Rule: c.Query("rule"), Target: c.Query("target")}
 	if st := q.Delivery.Status; st != "" && !slices.Contains(bus.DeliveryStatuses(), st) {
@@ -223,9 +223,7 @@ func (s *Server) searchResults(r *bus.SearchResult, limit int, data bool) (out S
 
 func (s *Server) searchDelivery(d store.DeliveryTrace) SearchDelivery {
 	out := SearchDelivery{Status: strings.ReplaceAll(d.State, " ", ""), Attempts: len(d.Attempts)}
-	if info, err := s.opts.Engine.Store().Subscription(d.ID.Subscription); err == nil {
-		out.Rule, out.Target = bus.SplitSubscription(info.Name)
-	}
+	out.Rule, out.Target = bus.SplitSubscription(d.Subscription)
 	if n := len(d.Attempts); n > 0 {
 		out.LastError = d.Attempts[n-1].Error
 	}

@@ -7,6 +7,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -107,6 +108,12 @@ type Server struct {
 
 	dryRuns  chan struct{} // one for each under way
 	searches chan struct{} // likewise
+<<<<<<< HEAD
+	origins  origins
+=======
+
+	snapshots snapshots
+>>>>>>> f-backup
 }
 
 // New makes the server; it listens on nothing.
@@ -158,11 +165,12 @@ func New(opts Options) (*Server, error) {
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
-// Shutdown ends long answers such as tails, so that an http.Server can drain.
-// It is idempotent.
+// Shutdown ends long answers such as tails, so that an http.Server can drain,
+// and snapshots. It is idempotent.
 func (s *Server) Shutdown() {
 	if s.stopped.CompareAndSwap(false, true) {
 		close(s.stop)
+		s.snapshots.endAll()
 	}
 }
 
@@ -185,7 +193,8 @@ func (s *Server) healthz(c *gin.Context) { c.PureJSON(http.StatusOK, Health{Stat
 
 // Health answers /healthz and /readyz.
 type Health struct {
-	Status string `json:"status" doc:"ok"`
+	Status   string   `json:"status" doc:"ok"`
+	Warnings []string `json:"warnings,omitempty" doc:"what does not keep events from being accepted, but wants to be looked at"`
 }
 
 // readyz says whether events are accepted.
@@ -198,7 +207,14 @@ func (s *Server) readyz(c *gin.Context) {
 		fail(c, problem(http.StatusServiceUnavailable, "not-ready", "%v", err))
 		return
 	}
-	c.PureJSON(http.StatusOK, Health{Status: "ok"})
+	h := Health{Status: "ok"}
+	if st := s.opts.Engine.Store().Stats(); st.ClockAhead > 0 {
+		h.Warnings = append(h.Warnings, fmt.Sprintf("the clock jumped %v forward, or the store was closed for as long: retention by age goes by it in %v; set the clock back if it is wrong",
+			st.ClockAhead.Round(time.Second), st.ClockHold.Round(time.Second)))
+	} else if st.ClockAhead < 0 {
+		h.Warnings = append(h.Warnings, fmt.Sprintf("the clock was set back by %v", -st.ClockAhead.Round(time.Second)))
+	}
+	c.PureJSON(http.StatusOK, h)
 }
 
 // metrics serves Prometheus metrics.

@@ -23,7 +23,7 @@ type Subscription struct {
 	Consumer      string     `json:"consumer,omitempty" doc:"Which consumer of a broadcast it is."`
 	Bus           string     `json:"bus"`
 	State         string     `json:"state" doc:"active, paused or orphaned."`
-	Reason        string     `json:"reason" doc:"Why it is not active, or why an active one waits: the target's breaker is open, or the receiver asked for a pause."`
+	Reason        string     `json:"reason" doc:"Why it is not active, or why an active one waits: a breaker is open, of the target or of an endpoint that the rule asks (enrich), or one of them asked for a pause."`
 	Since         *time.Time `json:"since,omitempty" doc:"When it was paused."`
 	Depth         int64      `json:"depth" doc:"Deliveries not settled: waiting, in flight and to be retried."`
 	InFlight      int64      `json:"inFlight" doc:"Deliveries claimed and not settled."`
@@ -57,7 +57,7 @@ func (s *Server) subscription(info store.SubscriptionInfo) Subscription {
 	case info.Paused:
 		out.State = "paused"
 	default:
-		out.Reason = s.opts.Engine.Waiting(out.Target)
+		out.Reason = s.opts.Engine.Waiting(out.Rule, out.Target)
 	}
 	if !info.Oldest.IsZero() {
 		out.OldestAge = max(0, time.Since(info.Oldest)).Round(time.Millisecond).String()

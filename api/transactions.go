@@ -75,7 +75,7 @@ func (s *Server) beginTransaction(c *gin.Context) {
 		}
 		batch[i] = bus.Publication{Bus: name, Event: ev}
 	}
-	t, err := s.opts.Engine.BeginTransaction(c.Request.Context(), batch, req.CheckURL, bus.PublishOptions{Via: "http"})
+	t, err := s.opts.Engine.BeginTransaction(c.Request.Context(), batch, req.CheckURL, bus.PublishOptions{Via: s.origins.of(bus.OriginTransaction, c.Request)})
 	if err != nil {
 		p := asProblem(err)
 		if p.Status < 500 && len(p.Errors) > 0 {

@@ -55,7 +55,7 @@ const ticks = 100
 
 // cpu is the CPU time that the process has used.
 func (p *process) cpu() (time.Duration, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
 	if err != nil {
 		return 0, err
 	}
@@ -63,7 +63,7 @@ func (p *process) cpu() (time.Duration, error) {
 	// and 13th field.
 	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
 	if len(fields) < 13 {
-		return 0, fmt.Errorf("/proc/%d/stat is too short", p.cmd.Process.Pid)
+		return 0, fmt.Errorf("/proc/%d/stat is too short", p.PID())
 	}
 	sum := 0
 	for _, f := range fields[11:13] {

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/switchyard-dev/switchyard/bench/child"
 )
 
 // Deliveries: batches are published by feeders while fewer than feedAhead
@@ -37,7 +39,7 @@ func deliveryScenario() *scenario {
 			if err != nil {
 				return nil, err
 			}
-			clients, err := newClients(c, server.addr, feeders, feedBatch)
+			clients, err := newClients(c, server.Addr, feeders, feedBatch)
 			if err != nil {
 				return nil, err
 			}
@@ -143,11 +145,11 @@ func (r *receiver) bareClient(ctx context.Context, d time.Duration) (_ measures,
 	if err != nil {
 		return nil, err
 	}
-	for deadline := time.Now().Add(startTime); ; {
+	for deadline := time.Now().Add(child.StartTime); ; {
 		if n, _, _ := r.received(); n > 0 {
 			break
 		}
-		if err := sleep(ctx, pollTime); err != nil || time.Now().After(deadline) {
+		if err := sleep(ctx, child.PollTime); err != nil || time.Now().After(deadline) {
 			return nil, errors.Join(err, errors.New("the bare client does not post"))
 		}
 	}
@@ -178,11 +180,11 @@ func throughScenario() *scenario {
 			if err != nil {
 				return nil, err
 			}
-			ourClients, err := newClients(c, server.addr, throughClients, 1)
+			ourClients, err := newClients(c, server.Addr, throughClients, 1)
 			if err != nil {
 				return nil, err
 			}
-			bareClients, err := newClients(c, relay.addr, throughClients, 1)
+			bareClients, err := newClients(c, relay.Addr, throughClients, 1)
 			if err != nil {
 				return nil, err
 			}
@@ -258,7 +260,7 @@ func rulesScenario() *scenario {
 				if err != nil {
 					return nil, err
 				}
-				clients, err := newClients(c, server.addr, throughClients, 1)
+				clients, err := newClients(c, server.Addr, throughClients, 1)
 				if err != nil {
 					return nil, err
 				}

@@ -54,7 +54,7 @@ func (r *receiver) delivered(ctx context.Context, e *environment, c *closer, nam
 // deliveredBy is delivered for a server that runs.
 func (r *receiver) deliveredBy(e *environment, c *closer, server *process, name string, owed float64, key func() int) (contender, error) {
 	n := max(1, min(feedBatch, int(feedAhead/2/max(owed, 1))))
-	clients, err := newClients(c, server.addr, feeders, n)
+	clients, err := newClients(c, server.Addr, feeders, n)
 	if err != nil {
 		return contender{}, err
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/switchyard-dev/switchyard/bench/child"
 )
 
 // How half and memory/hanging are made.
@@ -35,7 +37,7 @@ func halfScenario() *scenario {
 		},
 		cold: true,
 		open: func(_ context.Context, e *environment, c *closer) ([]contender, error) {
-			refuses, err := freeAddress()
+			refuses, err := child.FreeAddress()
 			if err != nil {
 				return nil, err
 			}
@@ -82,7 +84,7 @@ func (h *halfAlive) run(ctx context.Context, d time.Duration) (_ measures, err e
 	if err != nil {
 		return nil, err
 	}
-	clients, err := newClients(&c, server.addr, 1, feedBatch)
+	clients, err := newClients(&c, server.Addr, 1, feedBatch)
 	if err != nil {
 		return nil, err
 	}
@@ -181,7 +183,7 @@ func hangingScenario() *scenario {
 			if err != nil {
 				return nil, err
 			}
-			clients, err := newClients(c, server.addr, 1, feedBatch)
+			clients, err := newClients(c, server.Addr, 1, feedBatch)
 			if err != nil {
 				return nil, err
 			}
@@ -190,7 +192,7 @@ func hangingScenario() *scenario {
 				if err := sleep(ctx, e.idle); err != nil {
 					return nil, err
 				}
-				mb, err := server.anonymous()
+				mb, err := server.Anonymous()
 				return measures{megabytes: mb}, err
 			}
 			return []contender{{before, memory}, {ours, func(ctx context.Context, d time.Duration) (measures, error) {

@@ -57,7 +57,7 @@ func ingestContenders(ctx context.Context, e *environment, c *closer, clients, e
 	if err != nil {
 		return nil, err
 	}
-	ourClients, err := newClients(c, server.addr, clients, events)
+	ourClients, err := newClients(c, server.Addr, clients, events)
 	if err != nil {
 		return nil, err
 	}
@@ -65,12 +65,12 @@ func ingestContenders(ctx context.Context, e *environment, c *closer, clients, e
 	if err != nil {
 		return nil, err
 	}
-	bareClients, err := newClients(c, bare.addr, clients, events)
+	bareClients, err := newClients(c, bare.Addr, clients, events)
 	if err != nil {
 		return nil, err
 	}
 	ourRun := posting(e, ourClients, func(t *tally, stored float64) (float64, error) {
-		now, err := server.metric("switchyard_store_events_total")
+		now, err := server.Metric("switchyard_store_events_total")
 		if err == nil && now-stored != float64(t.events) {
 			err = fmt.Errorf("%d events were acknowledged, but %v were stored", t.events, now-stored)
 		}

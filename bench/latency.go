@@ -29,11 +29,11 @@ func latencyScenario() *scenario {
 			if err != nil {
 				return nil, err
 			}
-			ourClients, err := newClients(c, server.addr, latencyClients, 1)
+			ourClients, err := newClients(c, server.Addr, latencyClients, 1)
 			if err != nil {
 				return nil, err
 			}
-			bareClients, err := newClients(c, relay.addr, latencyClients, 1)
+			bareClients, err := newClients(c, relay.Addr, latencyClients, 1)
 			if err != nil {
 				return nil, err
 			}

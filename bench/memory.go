@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/switchyard-dev/switchyard/bench/child"
 )
 
 // idleScenario is memory without work.
@@ -34,7 +36,7 @@ func idleScenario() *scenario {
 					if err := sleep(ctx, e.idle); err != nil {
 						return nil, err
 					}
-					mb, err := p.anonymous()
+					mb, err := p.Anonymous()
 					return measures{megabytes: mb}, err
 				}
 			}
@@ -64,7 +66,7 @@ func backlogScenario() *scenario {
 		once:  true,
 		rows:  []row{{measure: megabytes, limit: half, bar: bar{value: 1.25, most: true}}},
 		open: func(ctx context.Context, e *environment, c *closer) ([]contender, error) {
-			dead, err := freeAddress()
+			dead, err := child.FreeAddress()
 			if err != nil {
 				return nil, err
 			}
@@ -76,7 +78,7 @@ func backlogScenario() *scenario {
 			if err != nil {
 				return nil, err
 			}
-			clients, err := newFillers(c, server.addr)
+			clients, err := newFillers(c, server.Addr)
 			if err != nil {
 				return nil, err
 			}
@@ -111,7 +113,7 @@ func (p *process) watchMemory(ctx context.Context) (peak func() (mb float64, err
 	wg.Go(func() {
 		for {
 			var mb float64
-			if mb, failed = p.anonymous(); failed != nil {
+			if mb, failed = p.Anonymous(); failed != nil {
 				return
 			}
 			most = max(most, mb)
@@ -162,7 +164,7 @@ func (p *process) awaitMetric(ctx context.Context, name string, want float64) er
 	ctx, cancel := context.WithTimeout(ctx, arrivalTime)
 	defer cancel()
 	for {
-		got, err := p.metric(name)
+		got, err := p.Metric(name)
 		var refused *net.OpError
 		if err != nil && !errors.As(err, &refused) {
 			return err

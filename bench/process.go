@@ -1,41 +1,19 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
-	"syscall"
-	"time"
+
+	"github.com/switchyard-dev/switchyard/bench/child"
 )
 
 // process is a child process that serves HTTP on loopback.
-type process struct {
-	addr  string
-	ready time.Duration // from its start to the first 200 of /readyz
-
-	cmd    *exec.Cmd
-	stdin  io.Closer
-	stderr *tail
-	ended  chan struct{}
-}
-
-// How long a child may take to start (a million events are replayed at most),
-// how often it is asked whether it is ready, and how long it may take to stop.
-const (
-	startTime = 3 * time.Minute
-	pollTime  = 2 * time.Millisecond
-	stopTime  = 30 * time.Second
-)
+type process struct{ *child.Process }
 
 // The configuration of the benchmarks: one bus, without or with a rule that
 // reads attributes and data and sends what matches to a receiver.
@@ -80,7 +58,7 @@ func startSwitchyard(ctx context.Context, e *environment, c *closer, data, confi
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return nil, err
 	}
-	addr, err := freeAddress()
+	addr, err := child.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +68,7 @@ func startSwitchyard(ctx context.Context, e *environment, c *closer, data, confi
 
 // startBare starts this program in a role that serves.
 func startBare(ctx context.Context, c *closer, role, forward string) (*process, error) {
-	addr, err := freeAddress()
+	addr, err := child.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
@@ -111,154 +89,23 @@ func roleCommand(role, addr, forward string) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// freeAddress is an address on loopback that nobody listens on.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
-}
-
 // launch starts a command and takes care of its end.
 func launch(c *closer, cmd *exec.Cmd) (*process, error) {
-	p := &process{cmd: cmd, stderr: &tail{}, ended: make(chan struct{})}
-	cmd.Stderr = p.stderr
-	stdin, err := cmd.StdinPipe()
+	p, err := child.Launch(cmd)
 	if err != nil {
 		return nil, err
 	}
-	p.stdin = stdin
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	go func() {
-		_ = cmd.Wait()
-		close(p.ended)
-	}()
-	c.add(p.stop)
-	return p, nil
+	c.add(p.Stop)
+	return &process{p}, nil
 }
 
+// start starts a command that serves on addr, waits until it is ready and takes
+// care of its end.
 func start(ctx context.Context, c *closer, cmd *exec.Cmd, addr string) (*process, error) {
-	began := time.Now()
-	p, err := launch(c, cmd)
+	p, err := child.Start(ctx, cmd, addr)
 	if err != nil {
 		return nil, err
 	}
-	p.addr = addr
-	transport := &http.Transport{DisableKeepAlives: true}
-	client := &http.Client{Transport: transport, Timeout: startTime}
-	for {
-		resp, err := client.Get("http://" + addr + "/readyz")
-		if err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				p.ready = time.Since(began)
-				return p, nil
-			}
-		}
-		select {
-		case <-p.ended:
-			return nil, fmt.Errorf("%s ended before it was ready: %s", filepath.Base(cmd.Path), p.stderr)
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(pollTime):
-		}
-		if time.Since(began) > startTime {
-			return nil, fmt.Errorf("%s is not ready after %v: %s", filepath.Base(cmd.Path), startTime, p.stderr)
-		}
-	}
-}
-
-// stop ends the process in order, and is idempotent.
-func (p *process) stop() error {
-	select {
-	case <-p.ended:
-		return nil
-	default:
-	}
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return err
-	}
-	select {
-	case <-p.ended:
-		return nil
-	case <-time.After(stopTime):
-		p.kill()
-		return fmt.Errorf("%s did not stop within %v: %s", filepath.Base(p.cmd.Path), stopTime, p.stderr)
-	}
-}
-
-// kill ends the process as a crash would.
-func (p *process) kill() {
-	_ = p.cmd.Process.Kill()
-	<-p.ended
-}
-
-// anonymous is the process's anonymous memory, RssAnon, in MB.
-func (p *process) anonymous() (float64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, "RssAnon:"); ok {
-			kb, err := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 64)
-			return kb / 1024, err
-		}
-	}
-	return 0, errors.New("/proc has no RssAnon on this system")
-}
-
-// metric sums what /metrics says of one name.
-func (p *process) metric(name string) (float64, error) {
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: answerTime}
-	resp, err := client.Get("http://" + p.addr + "/metrics")
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return 0, err
-	}
-	sum, found := 0.0, false
-	for line := range strings.Lines(string(text)) {
-		rest, ok := strings.CutPrefix(line, name)
-		if !ok || rest[0] != ' ' && rest[0] != '{' {
-			continue
-		}
-		fields := strings.Fields(rest)
-		v, err := strconv.ParseFloat(fields[len(fields)-1], 64)
-		if err != nil {
-			return 0, err
-		}
-		sum, found = sum+v, true
-	}
-	if !found {
-		return 0, fmt.Errorf("/metrics has no %s", name)
-	}
-	return sum, nil
-}
-
-// tail keeps the end of what a process prints.
-type tail struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (t *tail) Write(b []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.buf.Len() > 64<<10 {
-		t.buf.Next(t.buf.Len() / 2)
-	}
-	return t.buf.Write(b)
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return strings.TrimSpace(t.buf.String())
+	c.add(p.Stop)
+	return &process{p}, nil
 }

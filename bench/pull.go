@@ -46,11 +46,11 @@ func pulledBy(ctx context.Context, e *environment, c *closer, workers int, confi
 	if err != nil {
 		return contender{}, err
 	}
-	clients, err := newClients(c, server.addr, feeders, feedBatch)
+	clients, err := newClients(c, server.Addr, feeders, feedBatch)
 	if err != nil {
 		return contender{}, err
 	}
-	worker, err := pullclient.New("http://"+server.addr, "placed", "receiver", pullclient.Options{Wait: time.Second})
+	worker, err := pullclient.New("http://"+server.Addr, "placed", "receiver", pullclient.Options{Wait: time.Second})
 	if err != nil {
 		return contender{}, err
 	}

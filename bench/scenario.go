@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/switchyard-dev/switchyard/bench/child"
 )
 
 // The names of measures; they say the unit.
@@ -203,11 +204,10 @@ func (e *environment) program(ctx context.Context) (string, error) {
 	case e.built != "":
 		return e.built, nil
 	}
-	path := filepath.Join(e.root, "switchyard")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/switchyard-dev/switchyard/cmd/switchyard")
-	if text, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build switchyard: %w\n%s", err, text)
+	built, err := child.Build(ctx, e.root)
+	if err != nil {
+		return "", err
 	}
-	e.built = path
-	return path, nil
+	e.built = built
+	return built, nil
 }

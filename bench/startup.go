@@ -70,12 +70,12 @@ func fillStore(ctx context.Context, e *environment, start func(*closer) (*proces
 	if err != nil {
 		return err
 	}
-	clients, err := newFillers(&c, p.addr)
+	clients, err := newFillers(&c, p.Addr)
 	if err != nil {
 		return err
 	}
 	if _, err = publish(ctx, e, clients, n); err == nil && kill {
-		p.kill()
+		p.Kill()
 	}
 	return err
 }
@@ -89,7 +89,7 @@ func starting(start func(c *closer) (*process, error)) func(context.Context, tim
 		if err != nil {
 			return nil, err
 		}
-		return measures{milliseconds: p.ready.Seconds() * 1e3}, nil
+		return measures{milliseconds: p.Ready.Seconds() * 1e3}, nil
 	}
 }
 

@@ -45,6 +45,12 @@ func (d *deliverer) deliverBatch(s *subscription, spec *subscriptionSpec, b targ
 	if len(all) == 0 {
 		return
 	}
+	if probe := all[0].dl.probe; probe == 0 && t.gate.shut.Load() { // while it was gathered
+		for i := range all {
+			out.release(&all[i].dl.Delivery)
+		}
+		return
+	}
 	started := time.Now()
 	ctx, cancel := context.WithTimeout(d.ctx, t.plan.Timeout)
 	errs := callBatcher(ctx, b, all)
@@ -88,7 +94,7 @@ func (d *deliverer) gather(s *subscription, spec *subscriptionSpec, dl claimed, 
 			}
 		}
 		for {
-			if dl, more, ok = d.take(s, t); ok {
+			if dl, more, ok = d.take(s, t, spec.asks); ok {
 				break
 			}
 			if len(all) == 0 || !d.linger(s, until) {
@@ -147,7 +153,7 @@ func (d *deliverer) observeBatch(t *target, all []batchMember, errs []error, too
 			break
 		}
 	}
-	d.e.keeper.changed(t, t.observe(took, errs[shown], all[shown].td.Answer, probe), errs[shown])
+	d.e.keeper.changed(t.gate, t.observe(took, errs[shown], all[shown].td.Answer, probe), errs[shown])
 }
 
 // refusedWhole reports whether a batch was refused for good as a whole: all

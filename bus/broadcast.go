@@ -290,6 +290,7 @@ func (e *Engine) sweepConsumers(ctx context.Context) {
 
 // sweep is one round of sweepConsumers; noted is when each was noted to be here.
 func (e *Engine) sweep(ctx context.Context, noted map[store.SubscriptionID]time.Time) {
+	jumped := e.store.Stats().ClockAhead > 0 // who was seen long ago may have been seen a moment ago
 	e.consumers.Range(func(_, value any) bool {
 		c := value.(*subscription)
 		p := c.pull.Load()
@@ -297,7 +298,7 @@ func (e *Engine) sweep(ctx context.Context, noted map[store.SubscriptionID]time.
 			return ctx.Err() == nil
 		}
 		seen, here := p.lastSeen()
-		if !here && time.Since(seen) >= ConsumerIdle {
+		if !here && !jumped && time.Since(seen) >= ConsumerIdle {
 			e.removeIdle(ctx, c, seen)
 			delete(noted, c.id)
 			return ctx.Err() == nil

@@ -100,7 +100,7 @@ func TestABreakerGivesATargetThatFailsARest(t *testing.T) {
 			t.Fatalf("%d attempts before the breaker opened, want 10", n)
 		}
 		s := w.status("t")
-		if s.Breaker != "open" || !strings.Contains(s.Reason, "breaker open until") || w.engine.Waiting("t") != s.Reason || s.Failures != 10 {
+		if s.Breaker != "open" || !strings.Contains(s.Reason, "breaker open until") || w.engine.Waiting("all", "t") != s.Reason || s.Failures != 10 {
 			t.Errorf("status: %+v", s)
 		}
 		if info := w.info("all/t"); info.InFlight != 0 || info.Depth != 50 {
@@ -264,8 +264,8 @@ func TestRetryAfterHoldsUpTheWholeTarget(t *testing.T) {
 				}
 				m.becomes(nil)
 				w.after(c.want - time.Second)
-				if n := m.calls(); n != 1 || !strings.Contains(w.engine.Waiting("t"), "Retry-After") {
-					t.Fatalf("%d attempts in the pause; %q", n, w.engine.Waiting("t"))
+				if n := m.calls(); n != 1 || !strings.Contains(w.engine.Waiting("all", "t"), "Retry-After") {
+					t.Fatalf("%d attempts in the pause; %q", n, w.engine.Waiting("all", "t"))
 				}
 				w.after(2 * time.Second)
 				if n := m.calls(); n < 21 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,7 +13,6 @@ import (
 	"github.com/switchyard-dev/switchyard/bus/store"
 	"github.com/switchyard-dev/switchyard/targets"
 	"github.com/switchyard-dev/switchyard/transform"
-	"github.com/switchyard-dev/switchyard/transform/enrich"
 )
 
 // claimMost bounds what one subscription claims at a time.
@@ -45,7 +45,8 @@ type subscription struct {
 // claimed is a delivery with what its runner knows of it.
 type claimed struct {
 	store.Delivery
-	probe  trial // not 0: it tries whether the target is well again
+	probe  trial     // not 0: it tries whether the target is well again
+	asking []trialOf // it tries whether these endpoints are
 	waited store.Wait
 }
 
@@ -54,10 +55,15 @@ type subscriptionSpec struct {
 	rule      string
 	bus       *busState
 	transform *transform.Transform
-	enrich    *enrich.Enricher // nil without enrichments
+	asks      *asked // nil without enrichments
 	target    *target
 	order     store.Order
 	retry     RetryPolicy // the rule's, else the target's
+}
+
+// passes reports whether the deliveries of a subscription go through g.
+func (spec *subscriptionSpec) passes(g *gate) bool {
+	return spec.target != nil && spec.target.gate == g || spec.asks != nil && slices.Contains(spec.asks.needed, g)
 }
 
 // deliverer runs attempts. A subscription with work has runners: goroutines
@@ -76,6 +82,7 @@ type deliverer struct {
 	ctx     context.Context // of the attempts; done when draining took too long
 	cancel  context.CancelFunc
 	targets map[string]*target // guarded by Engine.applying
+	asked   map[string]*asked  // by rule; guarded by Engine.applying
 }
 
 func newDeliverer(e *Engine) *deliverer {
@@ -166,7 +173,7 @@ func (d *deliverer) spawn(s *subscription) {
 		}
 		return
 	}
-	if t.gate.refuses(s) {
+	if t.gate.refuses(s) || spec.asks.refuses(s) {
 		return
 	}
 	// A target's only attempt needs no permit of the engine, so that targets
@@ -194,7 +201,7 @@ func (d *deliverer) spawn(s *subscription) {
 			defer d.freed(d.limit)
 		}
 		defer d.freed(t.limit)
-		d.run(s, t)
+		d.run(s, t, spec.asks)
 	}()
 }
 
@@ -206,16 +213,16 @@ func (d *deliverer) freed(l *limiter) {
 }
 
 // run goes through deliveries of s until there are none to claim.
-func (d *deliverer) run(s *subscription, t *target) {
+func (d *deliverer) run(s *subscription, t *target, asks *asked) {
 	out := settler{d: d}
 	for {
-		dl, more, ok := d.take(s, t)
+		dl, more, ok := d.take(s, t, asks)
 		if !ok {
 			out.flush()
 			return
 		}
 		spec := s.spec.Load()
-		if spec.target != t { // the plan changed
+		if spec.target != t || spec.asks != asks { // the plan changed
 			out.flush()
 			d.untried(t, &dl)
 			s.putBack(dl.Delivery)
@@ -257,13 +264,12 @@ func (s *subscription) putBack(dl store.Delivery) {
 // take returns the next delivery of s, claiming more from the store when there
 // is none left; more says that another runner would find work too.
 // What was claimed before the target's gate shut goes back to the store first.
-func (d *deliverer) take(s *subscription, t *target) (dl claimed, more, ok bool) {
+func (d *deliverer) take(s *subscription, t *target, asks *asked) (dl claimed, more, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
-		if n := len(s.claimed); n > 0 && !t.gate.pass(dl.probe) {
-			d.giveBack(s, t, dl.probe)
-			dl.probe = 0
+		if n := len(s.claimed); n > 0 && (!asks.pass(dl.asking) || !t.gate.pass(dl.probe)) {
+			d.giveBack(s, t, &dl)
 			continue
 		} else if n > 0 {
 			dl.Delivery = s.claimed[0]
@@ -280,10 +286,10 @@ func (d *deliverer) take(s *subscription, t *target) (dl claimed, more, ok bool)
 		s.claiming, s.dirty = true, false
 		buf := s.claimed[:0]
 		s.mu.Unlock()
-		ds, probe, next, err := d.claim(s, t, buf)
+		ds, probe, asking, next, err := d.claim(s, t, asks, buf)
 		s.mu.Lock()
 		s.claiming = false
-		s.claimed, dl.probe = ds, probe
+		s.claimed, dl.probe, dl.asking = ds, probe, asking
 		switch {
 		case err != nil:
 			d.e.log.Error("claiming deliveries failed, trying again", "subscription", s.name, "error", err)
@@ -301,7 +307,7 @@ func (d *deliverer) take(s *subscription, t *target) (dl claimed, more, ok bool)
 }
 
 // giveBack releases what is claimed and not begun; s.mu is held before and after.
-func (d *deliverer) giveBack(s *subscription, t *target, probe trial) {
+func (d *deliverer) giveBack(s *subscription, t *target, dl *claimed) {
 	out := settler{d: d}
 	for i := range s.claimed {
 		out.release(&s.claimed[i])
@@ -309,15 +315,14 @@ func (d *deliverer) giveBack(s *subscription, t *target, probe trial) {
 	s.claimed = nil
 	s.mu.Unlock()
 	out.flush()
-	if probe != 0 {
-		t.gate.leave(probe)
-	}
+	d.untried(t, dl)
 	s.mu.Lock()
 }
 
 // claim asks the store for as many deliveries as the target can begin now;
-// probe says that it is one that tries whether the target is well again.
-func (d *deliverer) claim(s *subscription, t *target, buf []store.Delivery) (ds []store.Delivery, probe trial, next time.Time, err error) {
+// probe and asking say that it is one that tries whether the target, or an
+// endpoint that the rule asks, is well again.
+func (d *deliverer) claim(s *subscription, t *target, asks *asked, buf []store.Delivery) (ds []store.Delivery, probe trial, asking []trialOf, next time.Time, err error) {
 	now := time.Now()
 	want := claimMost
 	if !s.quick(t) {
@@ -326,15 +331,22 @@ func (d *deliverer) claim(s *subscription, t *target, buf []store.Delivery) (ds 
 	if t.batcher() != nil {
 		want = max(want, t.plan.Batch.Events)
 	}
+	if want, asking = asks.enter(s, want); want == 0 {
+		return buf, 0, nil, next, nil
+	}
 	if want, probe = t.gate.enter(s, want); want == 0 {
-		return buf, 0, next, nil
+		leave(asking)
+		return buf, 0, nil, next, nil
 	}
 	ds, next, err = d.e.store.Claim(d.ctx, s.id, now, want, buf)
-	if probe != 0 && len(ds) == 0 {
-		t.gate.leave(probe)
-		probe = 0
+	if len(ds) == 0 {
+		if probe != 0 {
+			t.gate.leave(probe)
+		}
+		leave(asking)
+		probe, asking = 0, nil
 	}
-	return ds, probe, next, err
+	return ds, probe, asking, next, err
 }
 
 // stopSignal is closed when the deliverer stops; nil: it has.
@@ -365,7 +377,7 @@ func (d *deliverer) deliver(s *subscription, spec *subscriptionSpec, dl *claimed
 	if d.cutOff(err) {
 		d.untried(t, dl)
 	} else {
-		d.e.keeper.changed(t, t.observe(took, err, td.Answer, dl.probe), err)
+		d.e.keeper.changed(t.gate, t.observe(took, err, td.Answer, dl.probe), err)
 		if err == nil && td.WantReply && td.Reply != nil {
 			err = d.publishReply(s, spec, &dl.Delivery, &td)
 		}
@@ -387,7 +399,7 @@ func (d *deliverer) prepare(s *subscription, spec *subscriptionSpec, dl *claimed
 		return td, false
 	}
 	dl.waited = d.waited(spec, dl, now)
-	ev, err := d.eventFor(spec, &dl.Delivery)
+	ev, err := d.eventFor(spec, dl)
 	if d.cutOff(err) {
 		d.untried(t, dl)
 		out.release(&dl.Delivery)
@@ -398,7 +410,7 @@ func (d *deliverer) prepare(s *subscription, spec *subscriptionSpec, dl *claimed
 		out.settle(s, spec, dl, attemptResult{started: now, took: time.Since(now), err: err})
 		return td, false
 	}
-	if spec.enrich != nil && expired(dl.Record.Event, time.Now()) { // meanwhile
+	if spec.asks != nil && expired(dl.Record.Event, time.Now()) { // meanwhile
 		d.untried(t, dl)
 		out.expired(s, spec, &dl.Delivery)
 		return td, false
@@ -411,11 +423,14 @@ func (d *deliverer) prepare(s *subscription, spec *subscriptionSpec, dl *claimed
 	}, true
 }
 
-// untried gives a trial of the target back that was not made with dl.
+// untried gives trials back that were not made with dl, of the target and of
+// what is asked before.
 func (d *deliverer) untried(t *target, dl *claimed) {
+	leave(dl.asking)
 	if dl.probe != 0 {
 		t.gate.leave(dl.probe)
 	}
+	dl.asking, dl.probe = nil, 0
 }
 
 // cutOff reports whether an attempt failed because of our own shutdown. It does

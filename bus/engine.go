@@ -79,9 +79,13 @@ type state struct {
 	subs  map[store.SubscriptionID]*subscription
 	named map[string]*subscription // RULE/TARGET
 
+	versions map[string]uint64    // of the rules; nil before the first plan
+	gone     map[string]time.Time // rules that were removed and are remembered, and when
+
 	consumers []*subscription // of broadcasts, as they were in the store
 
 	targets map[string]*target
+	asked   map[string]*asked // by rule
 }
 
 // New makes an engine on a store. It becomes the store's watcher.
@@ -147,6 +151,18 @@ func (e *Engine) loadInstance() error {
 	return nil
 }
 
+// Renew gives a store that was restored from a copy a new identity, so that its
+// delivery ids are not those of deliveries that the original has made since. No
+// engine may run on the store; deliveries that it owes get new ids, too.
+func Renew(ctx context.Context, st store.Store) error {
+	var instance [instanceSize]byte
+	_, _ = rand.Read(instance[:]) // never fails
+	if _, err := st.PutObject(ctx, "system", "instance", instance[:], store.AnyVersion); err != nil {
+		return fmt.Errorf("bus: identity of the store: %w", err)
+	}
+	return nil
+}
+
 // Run routes and delivers until ctx is done. Then it stops taking up new
 // deliveries, waits up to Options.DrainTimeout for those under way, cancels
 // the rest (they are owed and come again) and returns nil. Publishing works
@@ -197,6 +213,9 @@ func (e *Engine) Close() error {
 	for _, t := range e.deliverer.targets {
 		t.gate.retire()
 		errs = append(errs, t.close())
+	}
+	for _, a := range e.deliverer.asked {
+		a.retire()
 	}
 	closeEnrichers(e.state.Load().plan)
 	return errors.Join(errs...)

@@ -14,15 +14,17 @@ import (
 // MaxHold bounds for how long one Retry-After holds up a whole target.
 const MaxHold = time.Hour
 
-// gate decides when deliveries may go to a target: its breaker, a pause that
+// gate decides when deliveries may go to a target, or ask an endpoint for what
+// their transform needs: its breaker, a pause that
 // the destination asked for and its rate. Subscriptions that find it shut
 // stand in line, and cost nothing until it opens: then they are called, in
 // their order.
 type gate struct {
-	call func(*subscription) // starts one that may go on; called without the lock
-	rate *rate.Limiter       // nil is unlimited
-	shut atomic.Bool         // by the breaker or the destination; the rate does not count
-	was  atomic.Bool         // shut ever, or the rate had nothing
+	whose gateOwner
+	call  func(*subscription) // starts one that may go on; called without the lock
+	rate  *rate.Limiter       // nil is unlimited
+	shut  atomic.Bool         // by the breaker or the destination; the rate does not count
+	was   atomic.Bool         // shut ever, or the rate had nothing
 
 	mu      sync.Mutex
 	breaker breaker
@@ -37,22 +39,50 @@ type gate struct {
 	retired bool
 }
 
+// gateOwner is what a gate stands before: a target, or an endpoint that a rule
+// asks for its transform.
+type gateOwner struct {
+	target     *target // nil for an endpoint
+	rule, call string  // of an endpoint: the rule, and the name of the enrichment
+	settings   string  // its fingerprint; "" never is the same again
+}
+
+// name is the gate's name in the catalogue. No target's name has a slash.
+func (o *gateOwner) name() string {
+	if o.target != nil {
+		return o.target.name
+	}
+	return o.rule + "/" + o.call
+}
+
+// keys are the stable keys of log lines about the gate.
+func (o *gateOwner) keys() []any {
+	if o.target != nil {
+		return []any{"target", o.target.name}
+	}
+	return []any{"rule", o.rule, "enrich", o.call}
+}
+
 // rest is a time in which a gate was shut.
 type rest struct {
 	why      store.Wait
 	from, to time.Time // to is zero while it lasts
 }
 
-func newGate(plan TargetPlan, call func(*subscription)) *gate {
-	g := &gate{call: call, inLine: map[*subscription]struct{}{}, breaker: breaker{policy: plan.Breaker}}
-	if plan.Rate > 0 {
-		burst := plan.Burst
-		if burst <= 0 {
-			burst = max(1, int(plan.Rate/10))
-		}
-		g.rate = rate.NewLimiter(rate.Limit(plan.Rate), burst)
+func newGate(whose gateOwner, policy BreakerPolicy, call func(*subscription)) *gate {
+	return &gate{whose: whose, call: call, inLine: map[*subscription]struct{}{}, breaker: breaker{policy: policy}}
+}
+
+// limitRate bounds the attempts a second; 0 does not, and a burst of 0 is what
+// a tenth of a second brings.
+func (g *gate) limitRate(perSecond float64, burst int) {
+	if perSecond <= 0 {
+		return
 	}
-	return g
+	if burst <= 0 {
+		burst = max(1, int(perSecond/10))
+	}
+	g.rate = rate.NewLimiter(rate.Limit(perSecond), burst)
 }
 
 // refuses puts s in line if there is no use in asking for deliveries now.
@@ -144,14 +174,34 @@ func (g *gate) stand(s *subscription) {
 	}
 }
 
-// next takes up to n subscriptions from the line that still are this target's.
+// admits is for what has no line to stand in: it says whether one attempt may
+// begin now. probe not 0 says that it is the trial of a half-open breaker.
+func (g *gate) admits() (ok bool, probe trial) {
+	if !g.shut.Load() {
+		return true, 0
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now()
+	switch {
+	case now.Before(g.hold), g.breaker.state(now) == breakerOpen:
+		return false, 0
+	case g.breaker.state(now) == breakerHalfOpen:
+		probe = g.breaker.probe(now)
+		return probe != 0, probe
+	}
+	g.open(now) // the hold has ended
+	return true, 0
+}
+
+// next takes up to n subscriptions from the line that still pass this gate.
 func (g *gate) next(n int) (out []*subscription) {
 	for len(g.line) > 0 && len(out) < n {
 		s := g.line[0]
 		g.line[0] = nil
 		g.line = g.line[1:]
 		delete(g.inLine, s)
-		if spec := s.spec.Load(); spec != nil && spec.target != nil && spec.target.gate == g {
+		if spec := s.spec.Load(); spec != nil && spec.passes(g) {
 			out = append(out, s)
 		}
 	}
@@ -343,9 +393,17 @@ func (g *gate) reasonLocked(now time.Time) (string, time.Time) {
 	case state == breakerOpen && !g.hold.After(g.breaker.until):
 		return fmt.Sprintf("breaker open until %s, after %d failures in a row", shownTime(g.breaker.until), g.breaker.failures), g.breaker.until
 	case now.Before(g.hold):
-		return fmt.Sprintf("the receiver asked for a pause until %s (Retry-After)", shownTime(g.hold)), g.hold
+		what := "receiver"
+		if g.whose.target == nil {
+			what = "endpoint"
+		}
+		return fmt.Sprintf("the %s asked for a pause until %s (Retry-After)", what, shownTime(g.hold)), g.hold
 	case state == breakerHalfOpen:
-		return fmt.Sprintf("breaker half-open since %s: one delivery at a time tries the target", shownTime(g.breaker.until)), time.Time{}
+		what := "target"
+		if g.whose.target == nil {
+			what = "endpoint"
+		}
+		return fmt.Sprintf("breaker half-open since %s: one delivery at a time tries the %s", shownTime(g.breaker.until), what), time.Time{}
 	}
 	return "", time.Time{}
 }

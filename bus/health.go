@@ -88,7 +88,7 @@ func verdictOf(err error, answer targets.Answer) (v verdict, after time.Duration
 }
 
 // saved is what is kept of a gate over a restart, in the catalogue. It counts
-// only for a target with the same settings.
+// only for a target or an endpoint with the same settings.
 type saved struct {
 	Settings  string    `json:"settings"`
 	Failures  int       `json:"failures,omitempty"`
@@ -158,7 +158,7 @@ type keeper struct {
 	signal chan struct{}
 
 	mu     sync.Mutex
-	dirty  map[*target]struct{}
+	dirty  map[*gate]struct{}
 	gone   map[string]struct{}
 	pauses map[*target]healthChange
 	events []systemEvent
@@ -169,7 +169,7 @@ type keeper struct {
 const keepPause = 100 * time.Millisecond
 
 func newKeeper(e *Engine) (*keeper, error) {
-	k := &keeper{e: e, signal: make(chan struct{}, 1), dirty: map[*target]struct{}{}, gone: map[string]struct{}{},
+	k := &keeper{e: e, signal: make(chan struct{}, 1), dirty: map[*gate]struct{}{}, gone: map[string]struct{}{},
 		pauses: map[*target]healthChange{}, kept: map[string]saved{}}
 	objects, err := e.store.ListObjects(context.Background(), healthKind)
 	if err != nil {
@@ -186,49 +186,57 @@ func newKeeper(e *Engine) (*keeper, error) {
 	return k, nil
 }
 
-// state is what was kept of a target with these settings.
-func (k *keeper) state(name, fingerprint string) (saved, bool) {
+// restore puts a gate that is not used yet into the state that was kept of one
+// with the same settings, if there is one.
+func (k *keeper) restore(g *gate) {
 	k.mu.Lock()
-	defer k.mu.Unlock()
-	s, ok := k.kept[name]
-	return s, ok && fingerprint != "" && s.Settings == settingsHash(fingerprint)
+	s, ok := k.kept[g.whose.name()]
+	k.mu.Unlock()
+	if ok && g.whose.settings != "" && s.Settings == settingsHash(g.whose.settings) {
+		g.restore(s)
+	}
 }
 
 // changed notes what an attempt changed.
-func (k *keeper) changed(t *target, c change, cause error) {
+func (k *keeper) changed(g *gate, c change, cause error) {
 	keep := c.opened || c.reopened || c.closed || c.held || c.health.failing || c.health.recovered
 	pause := !c.health.pauseSince.IsZero()
 	if !keep && !pause {
 		return
 	}
 	k.mu.Lock()
-	k.dirty[t] = struct{}{}
-	if pause {
+	k.dirty[g] = struct{}{}
+	if t := g.whose.target; t != nil && pause {
 		k.pauses[t] = c.health
 	}
 	k.mu.Unlock()
 	switch {
 	case c.opened:
-		k.e.metrics.breakerOpened(t.name)
-		k.e.log.Warn("breaker opened: the target is given a rest", "target", t.name, "failures", c.failures, "until", c.until, "error", cause)
-		k.announce(systemEvent{kind: TypeBreakerOpened, target: t.name,
-			data: systemData{Failures: c.failures, Until: timePointer(c.until), LastError: errorText(cause)}})
+		k.e.metrics.breakerOpened(&g.whose)
+		k.e.log.Warn("breaker opened: what fails is given a rest", append(g.whose.keys(), "failures", c.failures, "until", c.until, "error", cause)...)
+		k.announce(g.whose.event(TypeBreakerOpened, TypeEnrichBreakerOpened,
+			systemData{Failures: c.failures, Until: timePointer(c.until), LastError: errorText(cause)}))
 	case c.closed:
-		k.e.log.Info("breaker closed: the target answers again", "target", t.name)
-		k.announce(systemEvent{kind: TypeBreakerClosed, target: t.name})
+		k.e.log.Info("breaker closed: it answers again", g.whose.keys()...)
+		k.announce(g.whose.event(TypeBreakerClosed, TypeEnrichBreakerClosed, systemData{}))
 	}
 	k.wake()
 }
 
-// replaced notes targets whose state is to be written anew, and names that the
-// plan has no more.
-func (k *keeper) replaced(fresh map[string]*target, plans map[string]TargetPlan) {
-	k.mu.Lock()
-	for _, t := range fresh {
-		k.dirty[t] = struct{}{}
+// event is news of a target, or of an endpoint.
+func (o *gateOwner) event(ofTarget, ofEndpoint string, data systemData) systemEvent {
+	if o.target != nil {
+		return systemEvent{kind: ofTarget, target: o.target.name, data: data}
 	}
+	data.Rule, data.Enrichment = o.rule, o.call
+	return systemEvent{kind: ofEndpoint, rule: o.rule, data: data}
+}
+
+// forget notes that nothing is to be kept of what is not in force.
+func (k *keeper) forget(inForce func(name string) bool) {
+	k.mu.Lock()
 	for name := range k.kept {
-		if _, ok := plans[name]; !ok {
+		if !inForce(name) {
 			k.gone[name] = struct{}{}
 		}
 	}
@@ -236,10 +244,10 @@ func (k *keeper) replaced(fresh map[string]*target, plans map[string]TargetPlan)
 	k.wake()
 }
 
-// mark notes that the state of t is to be written.
-func (k *keeper) mark(t *target) {
+// mark notes that the state of g is to be written.
+func (k *keeper) mark(g *gate) {
 	k.mu.Lock()
-	k.dirty[t] = struct{}{}
+	k.dirty[g] = struct{}{}
 	k.mu.Unlock()
 	k.wake()
 }
@@ -273,7 +281,7 @@ func (k *keeper) run(ctx context.Context) {
 func (k *keeper) flush(ctx context.Context) {
 	k.mu.Lock()
 	dirty, gone, pauses := k.dirty, k.gone, k.pauses
-	k.dirty, k.gone, k.pauses = map[*target]struct{}{}, map[string]struct{}{}, map[*target]healthChange{}
+	k.dirty, k.gone, k.pauses = map[*gate]struct{}{}, map[string]struct{}{}, map[*target]healthChange{}
 	k.mu.Unlock()
 	for t, c := range pauses {
 		if err := k.pause(ctx, t, c); err != nil {
@@ -289,11 +297,11 @@ func (k *keeper) flush(ctx context.Context) {
 			k.e.log.Error("the kept state of a target was not removed", "target", name, "error", err)
 		}
 	}
-	for t := range dirty {
-		if err := k.keep(ctx, t); err != nil {
-			k.e.log.Error("the state of a target was not kept, trying again", "target", t.name, "error", err)
+	for g := range dirty {
+		if err := k.keep(ctx, g); err != nil {
+			k.e.log.Error("the state of a breaker was not kept, trying again", append(g.whose.keys(), "error", err)...)
 			k.mu.Lock()
-			k.dirty[t] = struct{}{}
+			k.dirty[g] = struct{}{}
 			k.mu.Unlock()
 			time.AfterFunc(routePause, k.wake)
 		}
@@ -305,22 +313,23 @@ func (k *keeper) flush(ctx context.Context) {
 	k.e.publishSystem(ctx, events)
 }
 
-// keep writes the state of t, if it is not the one that is written.
-func (k *keeper) keep(ctx context.Context, t *target) error {
-	s, empty := t.gate.save()
-	if t.gate.isRetired() {
+// keep writes the state of g, if it is not the one that is written.
+func (k *keeper) keep(ctx context.Context, g *gate) error {
+	s, empty := g.save()
+	if g.isRetired() {
 		return nil // its successor is written
 	}
+	name := g.whose.name()
 	k.mu.Lock()
-	was, ok := k.kept[t.name]
+	was, ok := k.kept[name]
 	k.mu.Unlock()
 	switch {
 	case empty && !ok:
 		return nil
 	case empty:
-		return k.drop(ctx, t.name)
+		return k.drop(ctx, name)
 	}
-	s.Settings = settingsHash(t.plan.Fingerprint)
+	s.Settings = settingsHash(g.whose.settings)
 	if ok && was == s {
 		return nil
 	}
@@ -328,11 +337,11 @@ func (k *keeper) keep(ctx context.Context, t *target) error {
 	if err != nil {
 		return err
 	}
-	if _, err := k.e.store.PutObject(ctx, healthKind, t.name, value, store.AnyVersion); err != nil {
+	if _, err := k.e.store.PutObject(ctx, healthKind, name, value, store.AnyVersion); err != nil {
 		return err
 	}
 	k.mu.Lock()
-	k.kept[t.name] = s
+	k.kept[name] = s
 	k.mu.Unlock()
 	return nil
 }

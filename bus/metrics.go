@@ -41,7 +41,7 @@ type metrics struct {
 	breakers, held, concurrency                               *prometheus.Desc
 	transactionsOpen, transactionsParked                      *prometheus.Desc
 	pullWaiting, replays                                      *prometheus.Desc
-	limitUsed, limitBound, pending                            *prometheus.Desc
+	limitUsed, limitBound, pending, clockAhead                *prometheus.Desc
 	events, disk, owed, queued, waiting, up                   *prometheus.Desc
 
 	mu     sync.Mutex
@@ -96,6 +96,7 @@ func newMetrics(e *Engine) *metrics {
 			Help: "Batches refused because a limit was reached, by the first bus of the batch that it holds for."}, []string{"bus", "limit"}),
 		limitUsed:          desc("limit_used", "What a limit on publishing is on, as measured: bytes, deliveries or seconds; bus is empty for a limit of the server.", "bus", "limit"),
 		limitBound:         desc("limit_bound", "The limit that is set; publishing is refused from there on.", "bus", "limit"),
+		clockAhead:         desc("store_clock_ahead_seconds", "By how much the clock jumped forward (negative: back) while retention by age does not go by it yet; 0 as a rule."),
 		pending:            desc("store_waiting_bytes", "Events that wait for the log to be synced."),
 		publishFailed:      counter("publish_failed_total", "Batches that the store did not take."),
 		routeErrors:        counter("route_errors_total", "Routing steps that failed and were tried again."),
@@ -217,8 +218,12 @@ func (m *metrics) retried(spec *subscriptionSpec) { m.target(spec.target.name).r
 func (m *metrics) dead(spec *subscriptionSpec)    { m.target(spec.target.name).dead.Inc() }
 func (m *metrics) expired(spec *subscriptionSpec) { m.target(spec.target.name).expired.Inc() }
 
-func (m *metrics) breakerOpened(target string) {
-	m.openedTotal.WithLabelValues(m.shown("target", target)).Inc()
+func (m *metrics) breakerOpened(whose *gateOwner) {
+	if whose.target == nil {
+		m.enrich.opened.WithLabelValues(m.shown("rule", whose.rule)).Inc()
+		return
+	}
+	m.openedTotal.WithLabelValues(m.shown("target", whose.target.name)).Inc()
 }
 
 // What became of leases, as the metric says it.
@@ -241,13 +246,13 @@ func (m *metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{m.received, m.receivedBytes, m.duplicates, m.scheduled, m.routedEvents, m.matchedTotal,
 		m.deliveredTotal, m.retriedTotal, m.deadTotal, m.expiredTotal, m.openedTotal, m.pullLeases, m.attemptSeconds, m.endToEnd,
 		m.publishFailed, m.refused, m.routeErrors, m.replayScanned, m.replayQueued,
-		m.enrich.calls, m.enrich.hits, m.enrich.failures, m.enrich.seconds}
+		m.enrich.calls, m.enrich.hits, m.enrich.failures, m.enrich.seconds, m.enrich.opened}
 }
 
 func (m *metrics) descs() []*prometheus.Desc {
 	return []*prometheus.Desc{m.depth, m.inFlight, m.deadLetters, m.oldest, m.pullWaiting, m.replays, m.transactionsOpen, m.transactionsParked, m.filterErrors, m.rules,
 		m.breakers, m.held, m.concurrency, m.events, m.disk, m.owed, m.queued, m.waiting, m.up,
-		m.limitUsed, m.limitBound, m.pending}
+		m.limitUsed, m.limitBound, m.pending, m.clockAhead, m.enrich.open, m.enrich.held}
 }
 
 // Describe implements prometheus.Collector.
@@ -270,6 +275,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	m.collectQueues(gauge)
 	m.collectTargets(gauge)
+	m.collectAsked(gauge)
 	m.collectPulls(gauge)
 	m.collectFilters(ch, gauge)
 	stats := m.e.store.Stats()
@@ -279,6 +285,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	gauge(m.queued, float64(stats.QueuedRecords))
 	gauge(m.waiting, float64(stats.Scheduled))
 	gauge(m.pending, float64(stats.WaitingBytes))
+	gauge(m.clockAhead, stats.ClockAhead.Seconds())
 	m.e.pressure.collect(gauge)
 	available := 1.0
 	if m.e.store.Err() != nil {

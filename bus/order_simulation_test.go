@@ -24,8 +24,9 @@ import (
 
 // TestOrderHoldsInTheHistoryOfAllReceivers sends events to receivers with order
 // key and strict that are pushed to, one by one and in batches, and pulled from,
-// and that fail, refuse, hang, lose leases; dead letters are redriven and the
-// engine is restarted meanwhile. The history of all attempts is then held
+// and that fail, refuse, hang, lose leases; dead letters are redriven, all is
+// replayed, and the engine is restarted meanwhile, on the embedded store also
+// after crashes that lose what was not synced. The history of all attempts is then held
 // against the promise of order.
 func TestOrderHoldsInTheHistoryOfAllReceivers(t *testing.T) {
 	seeds := []uint64{1, 2}
@@ -44,14 +45,12 @@ func TestOrderHoldsInTheHistoryOfAllReceivers(t *testing.T) {
 		})
 		t.Run(fmt.Sprintf("seed %d on the embedded store", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				st, err := embedded.Open(embedded.Options{FS: vfs.NewMem(), Dir: "data", DiskReserve: -1})
-				if err != nil {
-					t.Fatal(err)
-				}
 				w := &world{t: t, env: (*world)(nil).envOf(t)}
-				simulated(w, st)
+				o := &orderly{world: w, history: newHistory(), random: rand.New(rand.NewPCG(seed, 9)), disk: vfs.NewCrashableMem()}
+				o.openStore()
+				o.run()
 				w.stop()
-				if err := errors.Join(w.engine.Close(), st.Close()); err != nil {
+				if err := errors.Join(w.engine.Close(), o.st.Close()); err != nil {
 					t.Error(err)
 				}
 			})
@@ -71,6 +70,7 @@ type orderly struct {
 	*world
 	st      store.Store
 	history *history
+	disk    *vfs.MemFS // nil: it does not crash
 
 	mu     sync.Mutex
 	random *rand.Rand
@@ -78,6 +78,7 @@ type orderly struct {
 
 	rules   []string // named as their targets
 	redrive int
+	replays map[uint32]string // by run, as they are marked
 	workers sync.WaitGroup
 	quit    context.CancelFunc
 }
@@ -120,15 +121,17 @@ func key(name string, ev *event.Event) string {
 }
 
 // seen notes an attempt that ends now.
-func (o *orderly) seen(name string, ev *event.Event, sequence uint64, attempt int, began time.Time, err error) {
-	o.history.add(try{sub: name, key: key(name, ev), sequence: sequence, began: began, ended: time.Now(),
+func (o *orderly) seen(epoch int, name string, ev *event.Event, sequence uint64, redriven bool, attempt int, began time.Time, err error) {
+	lane, _ := ev.Extension("replayname")
+	o.history.add(try{sub: name, key: key(name, ev), lane: lane.Text(), sequence: sequence, epoch: epoch, marked: redriven, began: began, ended: time.Now(),
 		taken: err == nil, dead: err != nil && (targets.IsPermanent(err) || attempt >= orderlyAttempts)})
 }
 
 // pushed is a receiver that is pushed to.
 type pushed struct {
-	o    *orderly
-	name string
+	o     *orderly
+	name  string
+	epoch int
 }
 
 func (*pushed) Start(context.Context) error { return nil }
@@ -148,7 +151,7 @@ func (p *pushed) deliver(_ context.Context, ds []*targets.Delivery) []error {
 	}
 	time.Sleep(longest)
 	for i, d := range ds {
-		p.o.seen(p.name, d.Event, d.Sequence, d.Attempt, began, errs[i])
+		p.o.seen(p.epoch, p.name, d.Event, d.Sequence, d.Redriven, d.Attempt, began, errs[i])
 	}
 	return errs
 }
@@ -178,7 +181,10 @@ func (o *orderly) work(ctx context.Context, e *bus.Engine, name string) {
 // workOn works on what a worker leased, and acknowledges it, gives it back,
 // extends the lease first or loses it.
 func (o *orderly) workOn(ctx context.Context, e *bus.Engine, name string, l bus.Leased) {
-	began := time.Now()
+	began, epoch := time.Now(), o.history.epoch()
+	if ctx.Err() != nil {
+		return // perhaps in a crash
+	}
 	takes, outcome := o.outcome()
 	sequence := o.sequenceOf(l.Event)
 	switch {
@@ -187,7 +193,7 @@ func (o *orderly) workOn(ctx context.Context, e *bus.Engine, name string, l bus.
 		if ctx.Err() != nil {
 			return // the engine was stopped meanwhile, and the lease ended without counting
 		}
-		o.seen(name, l.Event, sequence, l.Attempt, began, outcome)
+		o.seen(epoch, name, l.Event, sequence, l.Redriven, l.Attempt, began, outcome)
 		time.Sleep(takes)
 		if answer, err := e.Ack(ctx, name, name, []string{l.Lease}); err == nil && len(answer.Valid) > 0 {
 			o.t.Errorf("%s: a lease was valid after its end", name)
@@ -213,7 +219,7 @@ func (o *orderly) workOn(ctx context.Context, e *bus.Engine, name string, l bus.
 		answer, err = e.Nack(ctx, name, name, []string{l.Lease}, bus.Nack{Delay: &delay})
 	}
 	if err == nil && len(answer.Valid) == 1 {
-		o.seen(name, l.Event, sequence, attempt, began, outcome)
+		o.seen(epoch, name, l.Event, sequence, l.Redriven, attempt, began, outcome)
 	}
 }
 
@@ -235,9 +241,9 @@ func (o *orderly) plan() bus.Plan {
 				Retry: bus.RetryPolicy{Attempts: orderlyAttempts, Initial: time.Second, Max: 5 * time.Second}}
 			switch kind {
 			case "push":
-				to.Target = &pushed{o, name}
+				to.Target = &pushed{o, name, o.history.epoch()}
 			case "batch":
-				to.Target = &batched{pushed{o, name}}
+				to.Target = &batched{pushed{o, name, o.history.epoch()}}
 				to.Batch = bus.BatchPolicy{Events: 8, Wait: 20 * time.Millisecond}
 			case "pull":
 				config := pull.NewConfig()
@@ -281,19 +287,59 @@ func (o *orderly) close() {
 	}
 }
 
+func (o *orderly) openStore() {
+	var err error
+	if o.st, err = embedded.Open(embedded.Options{FS: o.disk, Dir: "data", DiskReserve: -1}); err != nil {
+		o.t.Fatal(err)
+	}
+}
+
+// crash goes on with what a power cut leaves of the disk.
+func (o *orderly) crash() {
+	left := o.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: o.chance(101), RNG: rand.New(rand.NewPCG(uint64(o.chance(1<<30)), 3))})
+	o.history.crashed(time.Now())
+	o.close()
+	if err := o.st.Close(); err != nil {
+		o.t.Fatal(err)
+	}
+	o.disk = left
+	o.openStore()
+	o.open()
+}
+
+// replayAll replays everything to some rules.
+func (o *orderly) replayAll() {
+	name := fmt.Sprint("again-", len(o.replays)+1)
+	var names []string
+	for _, rule := range o.rules {
+		if o.chance(2) == 0 {
+			names = append(names, rule)
+			o.history.replays(rule, name)
+		}
+	}
+	if len(names) == 0 {
+		return
+	}
+	r, err := o.engine.StartReplay(context.Background(), bus.ReplayRequest{Bus: "orders", Rules: names, Name: name})
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	o.replays[r.Run] = name
+}
+
 // redriveAll brings the dead letters of all back.
 func (o *orderly) redriveAll() (n int) {
 	o.redrive++
 	for _, name := range o.rules {
 		info := o.info(name + "/" + name)
-		letters, _, err := o.st.ListDead(context.Background(), info.ID, "", orderlyEvents)
+		letters, _, err := o.st.ListDead(context.Background(), info.ID, "", 10*orderlyEvents)
 		if err != nil {
 			o.t.Fatal(err)
 		}
 		ids := make([]store.DeliveryID, len(letters))
 		for i := range letters {
 			ids[i] = letters[i].ID
-			o.history.redrives(name, letters[i].Record.Sequence, o.redrive)
+			o.history.redrives(name, o.replays[letters[i].ID.Run], letters[i].Record.Sequence, o.redrive)
 		}
 		if len(ids) == 0 {
 			continue
@@ -308,8 +354,9 @@ func (o *orderly) redriveAll() (n int) {
 }
 
 func (o *orderly) run() {
+	o.replays = map[uint32]string{}
 	o.open()
-	redriven := 0
+	redriven, crashes := 0, 0
 	for i := 1; i <= orderlyEvents; i++ {
 		to, subject := "/", fmt.Sprint("key", o.chance(orderlyKeys))
 		for _, name := range o.rules {
@@ -332,6 +379,11 @@ func (o *orderly) run() {
 		case n == 61 && o.chance(8) == 0:
 			o.close()
 			o.open()
+		case n == 62 && o.chance(3) == 0:
+			o.replayAll()
+		case n == 63 && o.disk != nil && o.chance(2) == 0:
+			crashes++
+			o.crash()
 		}
 	}
 	o.after(8 * time.Hour)
@@ -351,8 +403,8 @@ func (o *orderly) run() {
 	}
 	o.quit()
 	o.workers.Wait()
-	o.t.Logf("%d attempts, %d redriven", len(o.history.tries), redriven)
-	if redriven < 50 {
-		o.t.Errorf("only %d dead letters were redriven", redriven)
+	o.t.Logf("%d attempts, %d redriven, %d replays, %d crashes", len(o.history.tries), redriven, len(o.replays), crashes)
+	if redriven < 50 || len(o.replays) == 0 || o.disk != nil && crashes == 0 {
+		o.t.Errorf("%d dead letters were redriven, %d replays, %d crashes: too few to tell", redriven, len(o.replays), crashes)
 	}
 }

@@ -47,8 +47,15 @@ type RulePlan struct {
 	// Enrich asks for what the transform reads beside the event; nil asks
 	// nothing. One that the plan in force has goes on, with its cache; another
 	// takes its place.
-	Enrich            *enrich.Enricher
-	EnrichFingerprint string // for whoever makes plans, to tell settings apart
+	Enrich *enrich.Enricher
+	// EnrichFingerprint tells settings apart, for whoever makes plans; with the
+	// same one, breakers of the endpoints are over a restart as they were. ""
+	// keeps none.
+	EnrichFingerprint string
+	// Definition is the rule as people see it, as JSON without secrets. The
+	// engine keeps what it was before, to tell which version matched an event;
+	// empty keeps nothing.
+	Definition []byte
 }
 
 // TargetPlan is one target, built but not started, with its delivery policy.
@@ -241,8 +248,13 @@ func (e *Engine) swap(ctx context.Context, next *state, fresh map[string]*target
 			return nil, fmt.Errorf("bus: checkpoint before the change: %w", err)
 		}
 	}
+	if err := e.recordVersions(ctx, next); err != nil {
+		return nil, err
+	}
 	e.deliverer.adopt(next.plan.Targets, fresh)
-	next.targets = e.deliverer.targets
+	e.deliverer.adoptAsked(next.plan.Rules)
+	e.keeper.forget(e.deliverer.inForce)
+	next.targets, next.asked = e.deliverer.targets, e.deliverer.asked
 	next.named = make(map[string]*subscription, len(next.subs))
 	for _, s := range next.subs {
 		next.named[s.name] = s
@@ -256,7 +268,7 @@ func (e *Engine) swap(ctx context.Context, next *state, fresh map[string]*target
 		for _, target := range r.Targets {
 			s := next.named[name+"/"+target]
 			spec := &subscriptionSpec{
-				rule: name, bus: next.buses[r.Bus], transform: r.Transform, enrich: r.Enrich,
+				rule: name, bus: next.buses[r.Bus], transform: r.Transform, asks: e.deliverer.asked[name],
 				target: e.deliverer.targets[target], order: next.plan.Targets[target].Order,
 			}
 			spec.retry = spec.target.plan.Retry

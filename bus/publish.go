@@ -26,7 +26,7 @@ type Publication struct {
 
 // PublishOptions say where publications come from.
 type PublishOptions struct {
-	// Via is kept with the events, for their trace: "http", "source/NAME".
+	// Via is kept with the events, for their trace; see Origin.
 	Via string
 	// Dedupe is the dedupe window; 0 is each bus's own.
 	Dedupe time.Duration
@@ -195,7 +195,7 @@ func (e *Engine) PublishDelivery(ctx context.Context, bus string, d *targets.Del
 	if err := e.pressure.holds(bus); err != nil {
 		return err
 	}
-	return e.publishOwn(ctx, bus, store.Entry{Event: d.Event}, "delivery/"+d.ID, d)
+	return e.publishOwn(ctx, bus, store.Entry{Event: d.Event, Via: originOf("subscription", d.Subscription, d.ID)}, "delivery/"+d.ID, d)
 }
 
 // publishReply publishes what a destination replied to a delivery, once for
@@ -212,11 +212,11 @@ func (e *Engine) publishReply(ctx context.Context, bus string, d *targets.Delive
 	if err := e.pressure.holds(bus); err != nil {
 		return err
 	}
-	return e.publishOwn(ctx, bus, store.Entry{Event: d.Reply, Due: due}, "reply/"+d.ID, d)
+	return e.publishOwn(ctx, bus, store.Entry{Event: d.Reply, Due: due, Via: originOf(OriginReply, d.Subscription, d.ID)}, "reply/"+d.ID, d)
 }
 
 // publishOwn publishes what Switchyard itself makes of a delivery,
-// deduplicated on identity: entry has the event, and when it is due. What was
+// deduplicated on identity: entry has the event, its origin, and when it is due. What was
 // chained too often to go on to another bus is refused. Limits are not looked
 // at, for a dead letter is published to its bus once or never.
 func (e *Engine) publishOwn(ctx context.Context, bus string, entry store.Entry, identity string, d *targets.Delivery) error {
@@ -227,7 +227,7 @@ func (e *Engine) publishOwn(ctx context.Context, bus string, entry store.Entry, 
 	if err != nil {
 		return &targets.Permanent{Err: err}
 	}
-	entry.Bus, entry.Via, entry.Hops = b.id, "subscription/"+d.Subscription, d.Hops+1
+	entry.Bus, entry.Hops = b.id, d.Hops+1
 	entry.Dedupe, entry.Window = event.DedupeKey("switchyard:"+bus, identity), max(b.plan.Dedupe, ownDedupe)
 	results, err := e.store.Append(ctx, []store.Entry{entry})
 	if err != nil {
@@ -241,10 +241,10 @@ func (e *Engine) publishOwn(ctx context.Context, bus string, entry store.Entry, 
 // than a crash makes a delivery repeat.
 const ownDedupe = 10 * time.Minute
 
-// Sink is where a source called name publishes to: one bus, with a dedupe
-// window and a limit on events of its own (0: the bus's).
-func (e *Engine) Sink(name, bus string, dedupe time.Duration, maxEventSize int) sources.Sink {
-	return &sink{e: e, bus: bus, opts: PublishOptions{Via: "source/" + name, Dedupe: dedupe, MaxEventSize: maxEventSize}}
+// Sink is where a source called name, of a kind such as webhook, publishes to:
+// one bus, with a dedupe window and a limit on events of its own (0: the bus's).
+func (e *Engine) Sink(name, kind, bus string, dedupe time.Duration, maxEventSize int) sources.Sink {
+	return &sink{e: e, bus: bus, opts: PublishOptions{Via: "source/" + name + "/" + kind, Dedupe: dedupe, MaxEventSize: maxEventSize}}
 }
 
 type sink struct {

@@ -230,7 +230,7 @@ func (p *pulls) serve(ctx context.Context, w *poll, r Receive) (Received, error)
 	}
 	defer p.d.runners.Done()
 	spec := p.s.spec.Load()
-	ds, err := p.claim(ctx, spec.target, min(max(r.Max, 1), MaxReceive))
+	ds, asking, err := p.claim(ctx, spec, min(max(r.Max, 1), MaxReceive))
 	p.mu.Lock()
 	p.out += len(ds)
 	p.claiming = false
@@ -245,7 +245,7 @@ func (p *pulls) serve(ctx context.Context, w *poll, r Receive) (Received, error)
 	if len(ds) == 0 {
 		return Received{}, err
 	}
-	got := Received{Lease: spec.target.leaseTime(), Deliveries: p.handOut(ctx, spec, ds, r.Consumer)}
+	got := Received{Lease: spec.target.leaseTime(), Deliveries: p.handOut(ctx, spec, ds, asking, r.Consumer)}
 	if len(got.Deliveries) == 0 {
 		if err := ctx.Err(); err != nil {
 			return got, err
@@ -256,15 +256,19 @@ func (p *pulls) serve(ctx context.Context, w *poll, r Receive) (Received, error)
 }
 
 // claim takes up to most deliveries from the store, as far as the leases, the
-// rate and the bounds of an answer allow.
-func (p *pulls) claim(ctx context.Context, t *target, most int) ([]store.Delivery, error) {
+// rate, the endpoints that the rule asks and the bounds of an answer allow.
+// asking says that the first tries whether these endpoints are well again.
+func (p *pulls) claim(ctx context.Context, spec *subscriptionSpec, most int) (ds []store.Delivery, asking []trialOf, err error) {
+	t := spec.target
 	p.mu.Lock()
 	most = min(most, t.plan.Concurrency-p.out)
 	p.mu.Unlock()
 	s, ctx := p.s, context.WithoutCancel(ctx)
-	ds := s.takeBack(most)
+	if most, asking = spec.asks.enter(s, most); most == 0 {
+		return nil, nil, nil
+	}
+	ds = s.takeBack(most)
 	var next time.Time
-	var err error
 	for size := 0; len(ds) < most && size < receiveBytes && err == nil; {
 		now, start := time.Now(), len(ds)
 		allowed, wait := t.tokens(now, min(most-start, claimMost))
@@ -291,7 +295,11 @@ func (p *pulls) claim(ctx context.Context, t *target, most int) ([]store.Deliver
 	if !next.IsZero() {
 		p.d.wakes.at(s, next)
 	}
-	return ds, err
+	if len(ds) == 0 {
+		leave(asking)
+		asking = nil
+	}
+	return ds, asking, err
 }
 
 // takeBack takes what a runner claimed before the target became one to pull
@@ -308,29 +316,36 @@ func (s *subscription) takeBack(n int) []store.Delivery {
 // handOut makes leases of claimed deliveries. Those whose expirytime has passed
 // and those whose transform fails are settled instead; what is too much for one
 // answer, or for a client that is gone, goes back.
-func (p *pulls) handOut(ctx context.Context, spec *subscriptionSpec, ds []store.Delivery, consumer string) []Leased {
+func (p *pulls) handOut(ctx context.Context, spec *subscriptionSpec, ds []store.Delivery, asking []trialOf, consumer string) []Leased {
 	out := settler{d: p.d}
 	leased := make([]Leased, 0, len(ds))
 	kept := make([]*lease, 0, len(ds))
 	size := 0
 	for i := range ds {
 		dl := &ds[i]
+		c := claimed{Delivery: *dl}
+		if i == 0 {
+			c.asking = asking
+		}
 		now := time.Now()
+		c.waited = spec.asks.waited(dl.Due, c.asking)
 		if ctx.Err() != nil || size >= receiveBytes {
+			leave(c.asking)
 			out.release(dl)
 			continue
 		}
 		if expired(dl.Record.Event, now) {
+			leave(c.asking)
 			out.expired(p.s, spec, dl)
 			continue
 		}
-		ev, err := p.d.eventFor(spec, dl)
+		ev, err := p.d.eventFor(spec, &c)
 		if p.d.cutOff(err) {
 			out.release(dl)
 			continue
 		}
 		if err != nil {
-			out.settle(p.s, spec, &claimed{Delivery: *dl}, attemptResult{started: now, took: time.Since(now), err: err})
+			out.settle(p.s, spec, &c, attemptResult{started: now, took: time.Since(now), err: err})
 			continue
 		}
 		if size > 0 && size+ev.Size() > receiveBytes {

@@ -168,6 +168,16 @@ func (e *Engine) Replays() []Replay {
 // Replay finds one by its id. store.ErrNotFound.
 func (e *Engine) Replay(id string) (Replay, error) { return e.replays.get(id) }
 
+// ReplayOf is the replay of deliveries with this store.DeliveryID.Run; of one that
+// is forgotten, its ID and Run only.
+func (e *Engine) ReplayOf(run uint32) Replay {
+	r, err := e.replays.get(replayID(run))
+	if err != nil {
+		r = Replay{ID: replayID(run), Run: run}
+	}
+	return r
+}
+
 // CancelReplay ends a replay: nothing more is queued, and what was queued and is
 // not settled is dropped. Of a seek, what was queued stays owed. It is durable
 // when it returns. One that has ended is left as it is. store.ErrNotFound.

@@ -87,7 +87,7 @@ func TestAReplyIsPublishedOnceForEachDelivery(t *testing.T) {
 			}
 		}
 		got := w.on("replies")
-		if len(got) != 2 || got[0].Event.ID() != "reply" || got[0].Hops != 1 || got[0].Via != "subscription/all/t" {
+		if len(got) != 2 || got[0].Event.ID() != "reply" || got[0].Hops != 1 || !strings.HasPrefix(got[0].Via, "reply/all/t/dlv_") {
 			t.Errorf("the bus has %+v", got)
 		}
 	})
@@ -106,7 +106,7 @@ func TestARepeatedDeliveryDoesNotRepeatItsReply(t *testing.T) {
 		// counts as failed and its reply is there all the same.
 		lost := true
 		st.broken = func(batch []store.Entry) bool {
-			if strings.HasPrefix(batch[0].Via, "subscription/") && lost {
+			if strings.HasPrefix(batch[0].Via, "reply/") && lost {
 				lost = false
 				if _, err := st.Model.Append(context.Background(), batch); err != nil {
 					t.Error(err)
@@ -129,7 +129,7 @@ func TestAReplyThatTheStoreRefusesIsTriedAgainWithItsDelivery(t *testing.T) {
 	within(t, func(w *world) {
 		refusals := 2
 		st := &flaky{Model: w.store, broken: func(batch []store.Entry) bool {
-			refuse := strings.HasPrefix(batch[0].Via, "subscription/") && refusals > 0
+			refuse := strings.HasPrefix(batch[0].Via, "reply/") && refusals > 0
 			if refuse {
 				refusals--
 			}

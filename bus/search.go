@@ -307,11 +307,7 @@ func (s *search) delivery(d store.DeliveryTrace) bool {
 	if f.Rule == "" && f.Target == "" {
 		return true
 	}
-	info, err := s.e.store.Subscription(d.ID.Subscription)
-	if err != nil {
-		return false
-	}
-	return f.names(info.Name)
+	return f.names(d.Subscription)
 }
 
 // names reports whether a subscription called so is meant.

@@ -176,7 +176,7 @@ func (w *settler) copyToDeadLetterBus(s *subscription, spec *subscriptionSpec, d
 		if ev, err = b.Build(); err == nil {
 			id := e.DeliveryID(dl.ID)
 			td := &targets.Delivery{ID: id, Subscription: s.name, Hops: dl.Record.Hops, Event: ev}
-			err = e.publishOwn(w.d.ctx, bus, store.Entry{Event: ev}, "dead/"+id, td)
+			err = e.publishOwn(w.d.ctx, bus, store.Entry{Event: ev, Via: originOf(OriginDeadLetter, s.name, id)}, "dead/"+id, td)
 		}
 	}
 	if err != nil {

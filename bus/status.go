@@ -29,19 +29,58 @@ func (e *Engine) TargetStatus(name string) (TargetStatus, bool) {
 	return t.status(time.Now()), true
 }
 
-// Waiting says why the deliveries to a target wait at present, "" if they do
-// not: its breaker, or a pause that it asked for.
-func (e *Engine) Waiting(target string) string {
-	t := e.state.Load().targets[target]
-	if t == nil || !t.gate.shut.Load() {
-		return ""
+// Waiting says why the deliveries of a rule to a target wait at present, "" if
+// they do not: a breaker, of the target or of an endpoint that the rule asks, or
+// a pause that one of them asked for.
+func (e *Engine) Waiting(rule, target string) string {
+	st, now := e.state.Load(), time.Now()
+	if t := st.targets[target]; t != nil && t.gate.shut.Load() {
+		if reason, _ := t.gate.reason(now); reason != "" {
+			return reason
+		}
 	}
-	reason, _ := t.gate.reason(time.Now())
-	return reason
+	return st.asked[rule].reason(now)
+}
+
+// EnrichStatus is how an endpoint does that a rule asks.
+type EnrichStatus struct {
+	Name string `json:"name"`
+	// Breaker is "closed", "open", "half-open", or "off".
+	Breaker string `json:"breaker"`
+	// Reason says why deliveries wait, or get null, "" if they do not, and Until
+	// for how long.
+	Reason string     `json:"reason,omitempty"`
+	Until  *time.Time `json:"until,omitempty"`
+	// Failures is how many calls in a row did not succeed, for whatever reason,
+	// since FailingSince.
+	Failures     int        `json:"failures"`
+	FailingSince *time.Time `json:"failingSince,omitempty"`
+	LastError    string     `json:"lastError,omitempty"`
+}
+
+// EnrichStatus says how the endpoints do that a rule of the plan in force asks,
+// in order of their names.
+func (e *Engine) EnrichStatus(rule string) []EnrichStatus {
+	a := e.state.Load().asked[rule]
+	if a == nil {
+		return nil
+	}
+	now, all := time.Now(), make([]EnrichStatus, 0, len(a.gates))
+	for _, g := range a.gates {
+		s := g.status(now)
+		all = append(all, EnrichStatus{Name: g.whose.call, Breaker: s.Breaker, Reason: s.Reason, Until: s.Until,
+			Failures: s.Failures, FailingSince: s.FailingSince, LastError: s.LastError})
+	}
+	return all
 }
 
 func (t *target) status(now time.Time) TargetStatus {
-	g := t.gate
+	s := t.gate.status(now)
+	s.Concurrency, s.InFlight = t.limit.now()
+	return s
+}
+
+func (g *gate) status(now time.Time) TargetStatus {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s := TargetStatus{Breaker: g.breaker.state(now).String(), Failures: g.health.failures,
@@ -51,7 +90,6 @@ func (t *target) status(now time.Time) TargetStatus {
 	}
 	reason, until := g.reasonLocked(now)
 	s.Reason, s.Until = reason, timePointer(until)
-	s.Concurrency, s.InFlight = t.limit.now()
 	return s
 }
 

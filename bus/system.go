@@ -29,8 +29,16 @@ const (
 	TypeTargetResumed = "com.switchyard.target.resumed"
 )
 
+// The types of system events about endpoints of enrichments. Their subject is
+// the rule's name.
+const (
+	TypeEnrichBreakerOpened = "com.switchyard.enrich.breaker.opened"
+	TypeEnrichBreakerClosed = "com.switchyard.enrich.breaker.closed"
+)
+
 const (
 	systemSource      = "/switchyard/targets"
+	enrichSource      = "/switchyard/rules"
 	transactionSource = "/switchyard/transactions"
 	systemMost        = 10_000 // events that wait for the store
 	systemNames       = 100    // subscriptions that one event names
@@ -40,6 +48,7 @@ const (
 type systemEvent struct {
 	kind        string
 	target      string
+	rule        string // it is about, in place of a target
 	transaction string // it is about, in place of a target
 	at          time.Time
 	data        systemData
@@ -48,6 +57,9 @@ type systemEvent struct {
 // systemData is the data of system events.
 type systemData struct {
 	Target string `json:"target,omitempty"`
+	// Rule and Enrichment name an endpoint that a rule asks.
+	Rule       string `json:"rule,omitempty"`
+	Enrichment string `json:"enrichment,omitempty"`
 	// Transaction is the id of one that was parked.
 	Transaction string `json:"transaction,omitempty"`
 	// Subscriptions were paused or resumed; at most the first 100 are named.
@@ -92,7 +104,7 @@ func (e *Engine) publishSystem(ctx context.Context, events []systemEvent) {
 		for _, s := range page {
 			ev, err := s.build()
 			if err != nil {
-				e.log.Error("a system event cannot be built", "type", s.kind, "target", s.target, "error", err)
+				e.log.Error("a system event cannot be built", "type", s.kind, "target", s.target, "rule", s.rule, "error", err)
 				continue
 			}
 			bytes += ev.Size()
@@ -111,8 +123,11 @@ func (e *Engine) publishSystem(ctx context.Context, events []systemEvent) {
 func (s systemEvent) build() (*event.Event, error) {
 	s.data.Target = s.target
 	source, subject := systemSource, s.target
-	if s.transaction != "" {
+	switch {
+	case s.transaction != "":
 		source, subject = transactionSource, s.transaction
+	case s.rule != "":
+		source, subject = enrichSource, s.rule
 	}
 	data, err := json.Marshal(s.data)
 	if err != nil {
@@ -148,7 +163,7 @@ func (e *Engine) Resume(ctx context.Context, id store.SubscriptionID) error {
 	}
 	if t != nil && info.Paused {
 		t.gate.reset()
-		e.keeper.mark(t)
+		e.keeper.mark(t.gate)
 	}
 	if err := e.store.Resume(ctx, id); err != nil {
 		return err

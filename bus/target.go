@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,11 +36,10 @@ func newTarget(name string, plan TargetPlan, call func(*subscription)) *target {
 	if plan.Timeout <= 0 {
 		plan.Timeout = DefaultAttemptTimeout
 	}
-	return &target{
-		name: name, plan: plan, pull: pull,
-		limit: newLimiter(firstLimit, float64(plan.Concurrency)),
-		gate:  newGate(plan, call),
-	}
+	t := &target{name: name, plan: plan, pull: pull, limit: newLimiter(firstLimit, float64(plan.Concurrency))}
+	t.gate = newGate(gateOwner{target: t, settings: plan.Fingerprint}, plan.Breaker, call)
+	t.gate.limitRate(plan.Rate, plan.Burst)
+	return t
 }
 
 // observe learns from an attempt how fast the target is, how much of it can be
@@ -93,9 +93,7 @@ func (d *deliverer) startTargets(ctx context.Context, plans map[string]TargetPla
 			continue
 		}
 		t := newTarget(name, p, d.wake)
-		if s, ok := d.e.keeper.state(name, p.Fingerprint); ok {
-			t.gate.restore(s)
-		}
+		d.e.keeper.restore(t.gate)
 		if err := p.Target.Start(ctx); err != nil {
 			errs := []error{err, t.close()}
 			for _, f := range fresh {
@@ -129,10 +127,20 @@ func (d *deliverer) adopt(plans map[string]TargetPlan, fresh map[string]*target)
 		}
 	}
 	d.targets = next
-	d.e.keeper.replaced(fresh, plans)
+	for _, t := range fresh {
+		d.e.keeper.mark(t.gate)
+	}
 	for _, t := range gone {
 		d.retire(t)
 	}
+}
+
+// inForce reports whether a gate of this name is.
+func (d *deliverer) inForce(gate string) bool {
+	if rule, call, ok := strings.Cut(gate, "/"); ok {
+		return d.asked[rule].has(call)
+	}
+	return d.targets[gate] != nil
 }
 
 // retire closes a target once no attempt uses it.

@@ -43,10 +43,16 @@ func newTransactionChecker(e *Engine) (*transactionChecker, error) {
 		if t.State == store.TransactionParked {
 			c.parked[t.ID] = struct{}{}
 		} else {
-			c.next[t.ID] = t.Check.Next
+			c.next[t.ID] = checkTime(t.Check.Next)
 		}
 	}
 	return c, err
+}
+
+// checkTime is next, but not beyond what the next check may take: the clock may
+// have been set back since it was written.
+func checkTime(next time.Time) time.Time {
+	return sameTime(earlier(next, time.Now().Add(max(FirstCheck, CheckInterval))))
 }
 
 // reserve makes room for one more, unless there are too many.
@@ -69,7 +75,7 @@ func (c *transactionChecker) release() {
 // watch sees to a transaction that was begun.
 func (c *transactionChecker) watch(t store.Transaction) {
 	c.mu.Lock()
-	c.next[t.ID] = t.Check.Next
+	c.next[t.ID] = checkTime(t.Check.Next)
 	c.mu.Unlock()
 	select {
 	case c.wake <- struct{}{}:
@@ -122,7 +128,7 @@ func (c *transactionChecker) serve(ctx context.Context) {
 			asking.Go(func() {
 				defer func() { <-slots }()
 				if err := c.ask(ctx, id); err != nil && ctx.Err() == nil {
-					c.e.log.Error("checking a transaction failed; it is tried again", "transaction", transactionName(id), "error", err)
+					c.e.log.Error("checking a transaction failed; it is tried again", "transaction", TransactionName(id), "error", err)
 					c.later(id, time.Now().Add(time.Second))
 				}
 			})
@@ -155,7 +161,7 @@ func (c *transactionChecker) later(id uint64, next time.Time) {
 
 // ask asks about one transaction and does what the answer says.
 func (c *transactionChecker) ask(ctx context.Context, id uint64) error {
-	name := transactionName(id)
+	name := TransactionName(id)
 	t, events, err := c.e.Transaction(ctx, name)
 	if errors.Is(err, store.ErrNotFound) || err == nil && t.State.Finished() {
 		c.ended(id)

@@ -71,13 +71,13 @@ type Transaction struct {
 	Name string // its id as users have it
 }
 
-// transactionName is the id as users have it; it orders as the number does.
-func transactionName(id uint64) string { return fmt.Sprintf("tx-%012d", id) }
+// TransactionName is the id as users have it; it orders as the number does.
+func TransactionName(id uint64) string { return fmt.Sprintf("tx-%012d", id) }
 
 // TransactionID reads an id as users have it. store.ErrNotFound if it is none.
 func TransactionID(name string) (uint64, error) {
 	if len(name) > 3 && name[:3] == "tx-" {
-		if id, err := strconv.ParseUint(name[3:], 10, 64); err == nil && transactionName(id) == name {
+		if id, err := strconv.ParseUint(name[3:], 10, 64); err == nil && TransactionName(id) == name {
 			return id, nil
 		}
 	}
@@ -123,7 +123,7 @@ func (e *Engine) BeginTransaction(ctx context.Context, batch []Publication, chec
 		return Transaction{}, fmt.Errorf("begin a transaction: %w", err)
 	}
 	e.transactions.watch(t)
-	return Transaction{t, transactionName(t.ID)}, nil
+	return Transaction{t, TransactionName(t.ID)}, nil
 }
 
 // CommitTransaction records the events of a transaction, all at once, durably.
@@ -174,7 +174,7 @@ func (e *Engine) Transactions(ctx context.Context) ([]Transaction, error) {
 	all, err := e.store.ListTransactions(ctx, 0, MaxOpenTransactions+store.KeptTransactions)
 	out := make([]Transaction, len(all))
 	for i, t := range all {
-		out[i] = Transaction{t, transactionName(t.ID)}
+		out[i] = Transaction{t, TransactionName(t.ID)}
 	}
 	return out, err
 }

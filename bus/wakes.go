@@ -35,6 +35,7 @@ func (w *wakes) at(s *subscription, t time.Time) {
 	if w.stopped {
 		return
 	}
+	t = sameTime(t)
 	item := w.index[s]
 	switch {
 	case item == nil:
@@ -50,6 +51,13 @@ func (w *wakes) at(s *subscription, t time.Time) {
 	if item.pos == 0 {
 		w.arm()
 	}
+}
+
+// sameTime is t with what the monotonic clock will say then, so that it comes
+// after the same wait when the clock is set meanwhile.
+func sameTime(t time.Time) time.Time {
+	now := time.Now()
+	return now.Add(t.Sub(now))
 }
 
 // arm sets the timer to the earliest item.

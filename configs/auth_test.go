@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/switchyard-dev/switchyard/bus/component"
 	"github.com/switchyard-dev/switchyard/targets/auth"
@@ -47,7 +48,18 @@ targets:
 	if err := os.WriteFile(filepath.Join(dir, "a.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cfg, diags := realLoader(t, nil).LoadPath(dir)
+	cert, key := certificate(t, "any", time.Now().Add(-time.Hour), time.Now().Add(100*24*time.Hour))
+	l := realLoader(t, nil)
+	l.ReadFile = func(path string) ([]byte, error) {
+		switch filepath.Base(path) {
+		case "a.yaml":
+			return []byte(text), nil
+		case "cert.pem", "c.pem", "ca.pem":
+			return cert, nil
+		}
+		return key, nil
+	}
+	cfg, diags := l.LoadPath(dir)
 	if len(diags) > 0 {
 		t.Fatal(diags)
 	}

@@ -25,10 +25,16 @@ type enrichMap map[string]enrichSettings
 
 // enrichSettings is one enrichment of a rule as it is written.
 type enrichSettings struct {
-	HTTP     enrichHTTP  `yaml:"http" doc:"The endpoint that is asked, once for each attempt to deliver, before the transform." required:"true"`
-	Cache    enrichCache `yaml:"cache" doc:"Keeps answers in memory, for this rule; absent, none are kept. Calls of one key are made one at a time."`
-	OnError  string      `yaml:"onError" enum:"fail,null" doc:"What a call that fails makes of the attempt: fail (the default: it is tried again by the target's policy, or given up if that cannot help) or null (it goes on, and the answer is null)."`
-	NotFound string      `yaml:"notFound" enum:"fail,null" doc:"The same for the answers 404 and 410 alone; they are final failures by default, and null with onError: null."`
+	HTTP     enrichHTTP    `yaml:"http" doc:"The endpoint that is asked, once for each attempt to deliver, before the transform." required:"true"`
+	Cache    enrichCache   `yaml:"cache" doc:"Keeps answers in memory, for this rule; absent, none are kept. Calls of one key are made one at a time."`
+	Breaker  enrichBreaker `yaml:"breaker" doc:"When an endpoint that fails is given a rest: it is not asked, and deliveries wait without using up attempts; with onError: null the answer is null meanwhile."`
+	OnError  string        `yaml:"onError" enum:"fail,null" doc:"What a call that fails makes of the attempt: fail (the default: it is tried again by the target's policy, or given up if that cannot help) or null (it goes on, and the answer is null)."`
+	NotFound string        `yaml:"notFound" enum:"fail,null" doc:"The same for the answers 404 and 410 alone; they are final failures by default, and null with onError: null."`
+}
+
+type enrichBreaker struct {
+	Failures int                `yaml:"failures" doc:"How many failures in a row (no connection, timeouts, 5xx) open the breaker; 10 by default, 0 is no breaker."`
+	Open     component.Duration `yaml:"open" doc:"How long it stays open before one delivery asks again, 30s by default; it doubles with each that fails, up to 10m, or to this if it is longer."`
 }
 
 type enrichHTTP struct {
@@ -49,6 +55,7 @@ const (
 	maxEnrichments   = 8
 	maxEnrichTimeout = 30 * time.Second
 	fallbackNull     = "null"
+	enrichFailures   = 10 // open the breaker by default
 )
 
 // enrich compiles the enrichments of a rule.
@@ -118,7 +125,22 @@ func (d *document) enrichCall(o *object, n *yaml.Node, path keyPath, w enrichSet
 		}
 	}
 	d.enrichCache(n, path, &c, w.Cache)
+	d.enrichBreaker(n, path, &c, w.Breaker)
 	return c, len(d.diags.Errors()) == before
+}
+
+func (d *document) enrichBreaker(n *yaml.Node, path keyPath, c *enrich.Call, w enrichBreaker) {
+	c.Breaker = enrich.Breaker{Failures: enrichFailures, Open: w.Open.Std()}
+	_, settings := child(n, "breaker")
+	if _, failures := child(settings, "failures"); !isNull(failures) {
+		c.Breaker.Failures = w.Failures
+	}
+	if c.Breaker.Failures < 0 {
+		d.reportBelow(n, path, "it cannot be negative; 0 is no breaker", "breaker", "failures")
+	}
+	if _, open := child(settings, "open"); !isNull(open) && w.Open <= 0 {
+		d.reportBelow(n, path, "it must be more than 0, such as 30s; failures: 0 is no breaker", "breaker", "open")
+	}
 }
 
 func (d *document) enrichCache(n *yaml.Node, path keyPath, c *enrich.Call, w enrichCache) {

@@ -79,6 +79,27 @@ targets: {t: {log: {}}}
 	}
 }
 
+func TestBreakersOfEnrichmentsHaveDefaults(t *testing.T) {
+	for text, want := range map[string]enrich.Breaker{
+		"":                                   {Failures: 10},
+		", breaker: {failures: 0}":           {},
+		", breaker: {failures: 3, open: 5s}": {Failures: 3, Open: 5 * time.Second},
+	} {
+		cfg, found := realLoader(t, nil).LoadBytes("x.yaml", []byte(`version: 1
+buses: {a: {}}
+rules:
+  r: {bus: a, targets: [t], transform: {data: "${{ enriched.x }}"}, enrich: {x: {http: {url: "https://e.example/x"}`+text+`}}}
+targets: {t: {log: {}}}
+`))
+		if found.HasErrors() {
+			t.Fatal(found)
+		}
+		if got := cfg.Rules["r"].Enrich[0].Breaker; got != want {
+			t.Errorf("%q: %+v, want %+v", text, got, want)
+		}
+	}
+}
+
 func TestSchemaOfEnrichmentsAgreesWithTheLoader(t *testing.T) {
 	s := compileSchema(t, realKinds())
 	for text, valid := range map[string]bool{

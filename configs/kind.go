@@ -63,6 +63,11 @@ func (p *componentPart) decode(n *yaml.Node, path keyPath) {
 	before := len(d.diags)
 	d.decode(settings, reflect.ValueOf(p.config), path, placeOther)
 	p.validate(settings, path, d.diags[before:])
+	if checker, ok := p.config.(component.FileChecker); ok && !d.api() && !d.diags[before:].HasErrors() {
+		var problems component.Problems
+		checker.CheckFiles(&problems, d.loader.readFile, d.loader.now())
+		p.report(settings, path, problems.All, nil)
+	}
 	sum := sha256.Sum256(d.appendJSON([]byte(p.kind+" "), settings, nil))
 	p.fingerprint = hex.EncodeToString(sum[:])
 }
@@ -76,7 +81,12 @@ func (p *componentPart) validate(settings *yaml.Node, path keyPath, decoding Dia
 	for _, x := range decoding {
 		failed[x.Path] = true
 	}
-	for _, x := range problems.All {
+	p.report(settings, path, problems.All, failed)
+}
+
+// report reports problems, but not those of fields that have failed.
+func (p *componentPart) report(settings *yaml.Node, path keyPath, problems []component.Problem, failed map[string]bool) {
+	for _, x := range problems {
 		at, where := p.doc.descend(settings, path, x.Path)
 		if failed[where.String()] {
 			continue
@@ -86,6 +96,6 @@ func (p *componentPart) validate(settings *yaml.Node, path keyPath, decoding Dia
 			line, column = p.doc.inside(at, x.Line, x.Column)
 		}
 		message := scrub(p.doc.mask(at, x.Message), p.doc.taint(settings))
-		p.doc.addAt(line, column, where, message, x.Warning)
+		p.doc.addAt(line, column, where, message, x.Warning || x.Dated && p.doc.loader.Serving)
 	}
 }

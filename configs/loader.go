@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"gopkg.in/yaml.v3"
 
@@ -46,6 +47,11 @@ type Loader struct {
 	// it take its matchers over, with their counts, instead of compiling them
 	// again. nil is none.
 	Current *Config
+	// Serving says that a server loads, which warns of what only time has made
+	// wrong, such as a client certificate that has expired.
+	Serving bool
+	// Now is the time that certificates are held against; nil is time.Now.
+	Now func() time.Time
 	// Prepare is called by LoadPath and LoadBytes once the server's settings are
 	// known, before any filter is compiled; nil does nothing.
 	Prepare func(Server)
@@ -56,6 +62,13 @@ func (l *Loader) lookupEnv(name string) (string, bool) {
 		return l.Env(name)
 	}
 	return os.LookupEnv(name)
+}
+
+func (l *Loader) now() time.Time {
+	if l.Now != nil {
+		return l.Now()
+	}
+	return time.Now()
 }
 
 func (l *Loader) readFile(path string) ([]byte, error) {

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"gopkg.in/yaml.v3"
 )
@@ -21,6 +22,15 @@ type Config interface {
 	// Validate reports every problem of the settings to p. It starts nothing
 	// and opens nothing.
 	Validate(p *Problems)
+}
+
+// FileChecker is a Config whose settings name files that can be looked at before
+// anything uses them.
+type FileChecker interface {
+	// CheckFiles reports every problem of the files to p. It is called after a
+	// Validate that found no errors. read gives a file as a whole, now is the
+	// time to hold them against.
+	CheckFiles(p *Problems, read func(path string) ([]byte, error), now time.Time)
 }
 
 // Spec describes a kind of component.
@@ -35,8 +45,11 @@ type Problem struct {
 	Path    []string // from the component's settings down: yaml keys and indexes
 	Message string   // what is wrong and what to do
 	Warning bool     // it does not stop the settings from being used
-	Line    int      // inside a text value such as an expression, from 1; 0 if not known
-	Column  int      // likewise
+	// Dated says of an error that time brings it, not a change. A server only
+	// warns of it, for one component should not keep it from starting.
+	Dated  bool
+	Line   int // inside a text value such as an expression, from 1; 0 if not known
+	Column int // likewise
 }
 
 // Problems collects what Validate finds. The zero value is ready to use.

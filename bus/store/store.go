@@ -91,6 +91,10 @@ type Buses interface {
 	DropBus(ctx context.Context, bus BusID) error
 	// Bounds says what the bus holds. ErrNotFound if there is no such bus.
 	Bounds(bus BusID) (Bounds, error)
+	// Release lets retention remove events of a bus with BusOptions.Hold up to
+	// and including upTo. Releases are forgotten when the engine closes; one
+	// below another changes nothing. ErrNotFound if there is no such bus.
+	Release(bus BusID, upTo uint64) error
 }
 
 // BusOptions are what an engine must know of a bus.
@@ -98,6 +102,9 @@ type BusOptions struct {
 	MaxAge   time.Duration // retention by age; 0 keeps events for ever
 	MaxBytes int64         // retention by size; 0 is unlimited
 	Table    bool          // the bus is compacted: retention spares the newest event of each subject; see Tables
+	// Hold keeps retention from removing any event that Release has not let go,
+	// for it is to be kept elsewhere first. It outlives a restart.
+	Hold bool
 }
 
 // Bounds says which sequences a bus holds. In an empty bus First is Last+1.
@@ -113,7 +120,7 @@ type Record struct {
 	Bus      BusID
 	Sequence uint64    // per bus, from 1, without gaps
 	Recorded time.Time // when it was recorded; never decreases in a bus
-	Via      string    // who brought it: "http", "source/NAME", "subscription/RULE/TARGET"; at most 200 bytes
+	Via      string    // who brought it, see bus.Origin; at most 200 bytes
 	Hops     uint8     // how many buses it was chained through before this one
 	Event    *event.Event
 }
@@ -285,7 +292,8 @@ const (
 	// WaitNone means that the attempt was made when it was due, or waited for
 	// its turn only.
 	WaitNone Wait = iota
-	// WaitBreaker means that the target's circuit breaker was open.
+	// WaitBreaker means that the circuit breaker of the target, or of an endpoint
+	// that the rule asks, was open.
 	WaitBreaker
 	// WaitRetryAfter means that the destination had asked for a pause in its
 	// answer to another delivery.
@@ -476,12 +484,16 @@ type Scheduled struct {
 // Schedule keeps the events that wait for their time. The engine records them
 // by itself when they are due.
 type Schedule interface {
-	// ListScheduled lists what waits on bus in order of due time, only the
-	// event with source and id when they are not "", at most limit, after the
-	// cursor of a call before ("" to begin); next is "" at the end.
+	// ListScheduled lists what waits on bus in order of due time, only events
+	// with source and id when they are not "", at most limit, after the cursor
+	// of a call before ("" to begin); next is "" at the end. One call does a
+	// bounded amount of work: with only one of source and id it may end early,
+	// even without an event.
 	ListScheduled(ctx context.Context, bus BusID, source, id, after string, limit int) (items []Scheduled, next string, err error)
-	// CancelScheduled drops waiting events with this source and id, durably;
-	// ErrNotFound when none waits.
+	// CancelScheduled drops all waiting events with this source and id,
+	// durably, and forgets them, so that they can be published again. What is
+	// due may be on its way into the bus and then does not wait any more;
+	// ErrNotFound when none waits. The work does not grow with what else waits.
 	CancelScheduled(ctx context.Context, bus BusID, source, id string) error
 }
 
@@ -503,6 +515,9 @@ type Catalog interface {
 	// is the version that must be the present one (0: must not exist), or
 	// AnyVersion; else ErrConflict.
 	PutObject(ctx context.Context, kind, name string, value []byte, expect uint64) (uint64, error)
+	// PutObjects writes many objects, whatever their versions are, durably;
+	// those before one that fails may be written. Version is not looked at.
+	PutObjects(ctx context.Context, objects []Object) error
 	// DeleteObject removes an object durably; ErrNotFound, ErrConflict.
 	DeleteObject(ctx context.Context, kind, name string, expect uint64) error
 }
@@ -510,9 +525,20 @@ type Catalog interface {
 // AnyVersion lets PutObject and DeleteObject pass whatever the version is.
 const AnyVersion = ^uint64(0)
 
+// Receipt says how an event came in, beside what its record has.
+type Receipt struct {
+	Accepted    time.Time // when it was acknowledged; its Recorded unless it was scheduled
+	Due         time.Time // for when it was scheduled; zero if it was not
+	Transaction uint64    // whose commit recorded it; 0 if none
+}
+
 // DeliveryTrace is what happened to one delivery of an event.
 type DeliveryTrace struct {
-	ID       DeliveryID
+	ID DeliveryID
+	// Subscription is the name of the subscription, also of one that was
+	// removed since; "" if it is not known any more.
+	Subscription string
+
 	Queued   time.Time
 	Attempts []Attempt
 	State    string    // "queued", "in flight", "retrying", "delivered", "dead", "expired"
@@ -526,6 +552,13 @@ type DeliveryTrace struct {
 type Trace interface {
 	// TraceOf returns the deliveries of one event in order of subscription.
 	TraceOf(ctx context.Context, bus BusID, sequence uint64) ([]DeliveryTrace, error)
+	// Former has the names of the subscriptions that were removed, as long as
+	// traces may name them.
+	Former(ctx context.Context) (map[SubscriptionID]string, error)
+	// ReceiptOf says how an event came in. Engines may lose it, but for
+	// Accepted, when they move what is owed beyond retention. ErrNotFound and
+	// ErrTrimmed as of Get.
+	ReceiptOf(ctx context.Context, bus BusID, sequence uint64) (Receipt, error)
 }
 
 // Stats is a snapshot of an engine.
@@ -540,4 +573,9 @@ type Stats struct {
 	QueuedRecords int64 // deliveries in durable queues
 	WindowBytes   int64 // bodies held in memory for deliveries
 	WaitingBytes  int64 // events that wait for the log to be synced
+
+	// ClockAhead is by how much the clock jumped forward (negative: back) if
+	// retention by age does not go by it yet, and ClockHold for how much longer
+	// it waits. Both are 0 as a rule.
+	ClockAhead, ClockHold time.Duration
 }

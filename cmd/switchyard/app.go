@@ -65,7 +65,7 @@ func newApp(ctx context.Context, f serveFlags, log *slog.Logger, out, errOut io.
 		return nil, err
 	}
 	compiled := &compiledFilters{env: env, log: log, flag: f.data}
-	loader := &configs.Loader{Kinds: components(), Rules: env, Listen: f.listen, Prepare: compiled.load, MostLinted: lintedAtStart}
+	loader := &configs.Loader{Kinds: components(), Rules: env, Listen: f.listen, Prepare: compiled.load, Serving: true, MostLinted: lintedAtStart}
 	content := contentOf(f.config)
 	file, err := loadFile(loader, f.config, errOut)
 	if err != nil {

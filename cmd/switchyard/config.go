@@ -174,6 +174,9 @@ func (m *manager) plan(cfg *configs.Config) (bus.Plan, error) {
 			retry := retryPolicy(*r.Retry)
 			p.Retry = &retry
 		}
+		if o, ok := cfg.Object(configs.Rules, name); ok {
+			p.Definition = o.View()
+		}
 		plan.Rules[name] = p
 	}
 	var errs []error
@@ -370,6 +373,7 @@ func (m *manager) etag(o configs.Object) string {
 
 // ruleStatus is what a rule has done since it was compiled.
 type ruleStatus struct {
+	Version   uint64 `json:"version"` // as traces name it
 	Evaluated uint64 `json:"evaluated"`
 	Matched   uint64 `json:"matched"`
 	Errors    uint64 `json:"errors"`
@@ -378,6 +382,8 @@ type ruleStatus struct {
 	// How the events that the filter matches are found, and of one rule why.
 	Class       string `json:"class"`
 	ClassReason string `json:"classReason,omitempty"`
+	// How the endpoints do that the rule asks.
+	Enrich []bus.EnrichStatus `json:"enrich,omitempty"`
 }
 
 // sourceStatus is what a source has refused since it was built.
@@ -433,9 +439,10 @@ func (m *manager) status(kind, name string) any {
 		return m.busStatus(name)
 	case configs.Rules:
 		matcher := m.current.Rules[name].Matcher
-		var s ruleStatus
+		s := ruleStatus{Version: m.engine.RuleVersion(name)}
 		s.Evaluated, s.Matched, s.Errors, s.LastError, s.Suspended = matcher.Stats()
 		s.Class = matcher.IndexClass().String()
+		s.Enrich = m.engine.EnrichStatus(name)
 		return s
 	case configs.Targets:
 		if s, ok := m.engine.TargetStatus(name); ok {

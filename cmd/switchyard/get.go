@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -15,6 +16,7 @@ import (
 
 func newGet() *cobra.Command {
 	var c client
+	var versions bool
 	kinds := []string{"buses", "sources", "rules", "targets", "subscriptions"}
 	cmd := &cobra.Command{
 		Use:       "get " + strings.Join(kinds, "|") + " [NAME]",
@@ -32,6 +34,12 @@ func newGet() *cobra.Command {
 			return fmt.Errorf("%q is not one of %s", args[0], strings.Join(kinds, ", "))
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if versions {
+				if len(args) != 2 || args[0] != "rules" {
+					return &usageError{errors.New("--versions goes with one rule: get rules NAME --versions")}
+				}
+				return getVersions(cmd, &c, args[1])
+			}
 			if len(args) == 2 {
 				if args[0] == "subscriptions" {
 					if _, err := subscriptionPath(args[1]); err != nil {
@@ -47,7 +55,31 @@ func newGet() *cobra.Command {
 		},
 	}
 	c.flags(cmd)
+	cmd.Flags().BoolVar(&versions, "versions", false, "show what a rule was, the newest version first; also of one that was removed, for 90 days")
 	return cmd
+}
+
+// getVersions lists what a rule was.
+func getVersions(cmd *cobra.Command, c *client, rule string) error {
+	items, err := collect[api.RuleVersion](cmd.Context(), c, "/v1/rules/"+url.PathEscape(rule)+"/versions", everything)
+	if err != nil {
+		return err
+	}
+	if c.out.json() {
+		return printJSON(cmd, items)
+	}
+	var rows [][]string
+	for _, v := range items {
+		state := ""
+		switch {
+		case v.Current:
+			state = "in force"
+		case v.Removed:
+			state = "removed"
+		}
+		rows = append(rows, []string{strconv.FormatUint(v.Version, 10), v.Since.Local().Format(clockTime), state, v.Bus, string(v.Definition)})
+	}
+	return table(cmd, "VERSION\tSINCE\tSTATE\tBUS\tRULE", rows)
 }
 
 // getOne shows one object as JSON, which both forms of output are.
@@ -121,7 +153,7 @@ func targetKind(raw json.RawMessage) string {
 // statusText is an object's status in a few words.
 func statusText(status map[string]any) string {
 	var words []string
-	for _, k := range []string{"first", "last", "routed", "bytes", "evaluated", "matched", "errors", "lastError", "suspended", "class", "url"} {
+	for _, k := range []string{"version", "first", "last", "routed", "bytes", "evaluated", "matched", "errors", "lastError", "suspended", "class", "url"} {
 		switch v := status[k].(type) {
 		case float64:
 			words = append(words, k+"="+strconv.FormatFloat(v, 'f', -1, 64))

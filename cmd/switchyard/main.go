@@ -75,7 +75,7 @@ func newRoot() *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newServe(), newStore(), newVersion())
+	root.AddCommand(newServe(), newBackup(), newRestore(), newStore(), newVersion())
 	root.AddCommand(clientCommands()...)
 	usage(root)
 	return root

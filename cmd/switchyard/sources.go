@@ -73,7 +73,7 @@ func (s *sourceSet) build(cfg *configs.Config, dedupe map[string]time.Duration) 
 		r := &runningSource{name: name, fingerprint: fingerprint}
 		src, err := c.Config.Build(sources.Env{
 			Name: name, Bus: c.Bus, Logger: s.log,
-			Sink: s.engine.Sink(name, c.Bus, window, eventLimit(c.Config)), State: sourceState{s.engine.Store(), name}, Rejected: s.counter(r),
+			Sink: s.engine.Sink(name, c.Kind, c.Bus, window, eventLimit(c.Config)), State: sourceState{s.engine.Store(), name}, Rejected: s.counter(r),
 		})
 		if err != nil {
 			errs = append(errs, err)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,11 +13,11 @@ import (
 func newStore() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "store",
-		Short: "Look at a data folder that no server has open",
+		Short: "Look at and repair a data folder that no server has open",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newStoreCheck(), newStoreStats())
+	cmd.AddCommand(newStoreCheck(), newStoreRepair(), newStoreStats())
 	return cmd
 }
 
@@ -36,13 +37,17 @@ const progressEvery = 2 * time.Second
 
 // read reads the whole store, with progress on standard error.
 func (o *offline) read(cmd *cobra.Command) (embedded.Report, error) {
+	return embedded.Check(cmd.Context(), o.options(cmd))
+}
+
+func (o *offline) options(cmd *cobra.Command) embedded.CheckOptions {
 	said := time.Now()
-	return embedded.Check(cmd.Context(), embedded.CheckOptions{Dir: o.data, Progress: func(part string, done, of int) {
+	return embedded.CheckOptions{Dir: o.data, Progress: func(part string, done, of int) {
 		if time.Since(said) >= progressEvery {
 			said = time.Now()
 			fmt.Fprintf(cmd.ErrOrStderr(), "%s: %d of %d read\n", part, done, of)
 		}
-	}})
+	}}
 }
 
 func newStoreCheck() *cobra.Command {
@@ -74,14 +79,18 @@ func newStoreCheck() *cobra.Command {
 	return cmd
 }
 
-func showProblems(cmd *cobra.Command, r embedded.Report) {
-	w := cmd.OutOrStdout()
-	for _, p := range r.Problems {
+func listProblems(w io.Writer, problems []embedded.Problem, found int) {
+	for _, p := range problems {
 		fmt.Fprintf(w, "%s: %s\n", p.Where, p.What)
 	}
-	if more := r.Found - len(r.Problems); more > 0 {
+	if more := found - len(problems); more > 0 {
 		fmt.Fprintf(w, "and %d more\n", more)
 	}
+}
+
+func showProblems(cmd *cobra.Command, r embedded.Report) {
+	w := cmd.OutOrStdout()
+	listProblems(w, r.Problems, r.Found)
 	var rows int64
 	for _, k := range r.State {
 		rows += k.Rows

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -17,11 +19,13 @@ import (
 func newTrace() *cobra.Command {
 	var c client
 	var explain string
+	var rules, transforms bool
 	cmd := &cobra.Command{
 		Use:   "trace BUS SEQUENCE",
 		Short: "Show what happened to an event",
 		Example: "  switchyard trace orders 17\n" +
-			"  switchyard trace orders 17 --explain large-eu-orders",
+			"  switchyard trace orders 17 --explain large-eu-orders\n" +
+			"  switchyard trace orders 17 --rules --transforms",
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if n, err := strconv.ParseUint(args[1], 10, 64); err != nil || n == 0 {
@@ -29,8 +33,18 @@ func newTrace() *cobra.Command {
 			}
 			var t api.TraceResponse
 			path := "/v1/buses/" + url.PathEscape(args[0]) + "/events/" + url.PathEscape(args[1]) + "/trace"
+			v := url.Values{}
 			if explain != "" {
-				path += "?explain=" + url.QueryEscape(explain)
+				v.Set("explain", explain)
+			}
+			if rules {
+				v.Set("rules", "true")
+			}
+			if transforms {
+				v.Set("transforms", "true")
+			}
+			if len(v) > 0 {
+				path += "?" + v.Encode()
 			}
 			if _, err := c.call(cmd.Context(), http.MethodGet, path, nil, nil, &t); err != nil {
 				return err
@@ -44,6 +58,8 @@ func newTrace() *cobra.Command {
 	}
 	c.flags(cmd)
 	cmd.Flags().StringVar(&explain, "explain", "", "say why this rule, as it is now, matches the event or does not; '*' is every rule of the bus")
+	cmd.Flags().BoolVar(&rules, "rules", false, "show the rules that matched, as they were")
+	cmd.Flags().BoolVar(&transforms, "transforms", false, "show the event before and after the transform of each rule that matched")
 	return cmd
 }
 
@@ -53,23 +69,44 @@ const clockTime = "2006-01-02 15:04:05.000"
 func showTrace(cmd *cobra.Command, t api.TraceResponse) {
 	w := cmd.OutOrStdout()
 	fmt.Fprintf(w, "%s #%d  %s  id %s  source %s\n", t.Bus, t.Sequence, t.Type, t.ID, t.Source)
-	fmt.Fprintf(w, "  %s  received via %s\n", t.Received.Local().Format(clockTime), t.Via)
+	fmt.Fprintf(w, "  %s  received %s\n", t.Received.Local().Format(clockTime), cameFrom(&t))
 	switch {
 	case !t.Routed:
 		fmt.Fprintln(w, "  not routed yet")
 	case len(t.Deliveries) == 0:
 		fmt.Fprintln(w, "  no rule matched, or what it matched was purged")
 	}
+	if len(t.Event) > 0 {
+		fmt.Fprintf(w, "  event %s\n", t.Event)
+	}
 	for _, d := range t.Deliveries {
-		fmt.Fprintf(w, "  rule %s → target %s: %s", d.Rule, d.Target, d.State)
+		fmt.Fprintf(w, "  rule %s → target %s: %s", matchedBy(&d), d.Target, d.State)
 		if d.Reason != "" {
 			fmt.Fprintf(w, " (%s)", d.Reason)
 		}
 		if d.NextAt != nil && time.Until(*d.NextAt) > 0 { // else it waits for something else, such as a pause
 			fmt.Fprintf(w, ", next attempt in %s", time.Until(*d.NextAt).Round(time.Second))
 		}
+		if d.Replay != nil {
+			what := "replay"
+			if d.Replay.Seek {
+				what = "a seek, "
+			}
+			fmt.Fprintf(w, ", queued by %s %s", what, d.Replay.ID)
+			if d.Replay.Name != "" && d.Replay.Name != d.Replay.ID {
+				fmt.Fprintf(w, " (%s)", d.Replay.Name)
+			}
+		}
 		fmt.Fprintln(w)
+		showTransformed(w, d.Transformed)
 		showAttempts(cmd, "    ", d.Attempts)
+	}
+	for _, r := range t.Rules {
+		inForce := ""
+		if r.Current {
+			inForce = ", in force"
+		}
+		fmt.Fprintf(w, "  rule %s version %d, since %s%s: %s\n", r.Rule, r.Version, r.Since.Local().Format(clockTime), inForce, r.Definition)
 	}
 	for _, f := range t.Failed {
 		if slices.ContainsFunc(t.Explained, func(r api.ExplainedRule) bool { return r.Rule == f.Rule }) {
@@ -87,6 +124,56 @@ func showTrace(cmd *cobra.Command, t api.TraceResponse) {
 	}
 }
 
+// matchedBy names the rule of a delivery, with its version if that is known.
+func matchedBy(d *api.DeliveryTrace) string {
+	name := cmp.Or(d.Rule, "(not known any more)")
+	if d.RuleVersion == 0 {
+		return name
+	}
+	name += fmt.Sprintf(" (version %d", d.RuleVersion)
+	if d.RuleChanged {
+		name += ", changed since"
+	}
+	return name + ")"
+}
+
+// showTransformed prints what a transform makes of an event.
+func showTransformed(w io.Writer, t *api.TracedTransform) {
+	switch {
+	case t == nil:
+		return
+	case t.Error != "":
+		fmt.Fprintf(w, "    the transform fails: %s\n", t.Error)
+	case len(t.Event) > 0:
+		fmt.Fprintf(w, "    becomes %s\n", t.Event)
+	}
+	if t.Note != "" {
+		fmt.Fprintf(w, "    %s\n", t.Note)
+	}
+}
+
+// cameFrom says who brought an event, and how.
+func cameFrom(t *api.TraceResponse) string {
+	o := &t.Origin
+	text := "via " + t.Via
+	switch {
+	case o.Source != "":
+		text += " (" + o.Source + ")"
+	case o.Principal != "" && "source/"+o.Principal != t.Via:
+		text += " from " + o.Principal
+	}
+	if o.From != nil {
+		text += fmt.Sprintf(", made of %s #%d (%s)", cmp.Or(o.From.Bus, "a bus that is gone"), o.From.Sequence, o.Delivery)
+	}
+	if o.Transaction != "" {
+		text += ", committed with " + o.Transaction
+	}
+	if o.Due != nil && o.Accepted != nil {
+		text += fmt.Sprintf(", scheduled at %s for %s", o.Accepted.Local().Format(clockTime), o.Due.Local().Format(clockTime))
+	}
+	return text
+}
+
 // showAttempts prints attempt records, one a line.
 func showAttempts(cmd *cobra.Command, indent string, attempts []api.AttemptTrace) {
 	for _, a := range attempts {
@@ -98,6 +185,9 @@ func showAttempts(cmd *cobra.Command, indent string, attempts []api.AttemptTrace
 			result += fmt.Sprintf(" (%d)", a.Status)
 		}
 		trigger := a.Trigger
+		if a.RuleVersion != 0 {
+			trigger += fmt.Sprintf(", rule version %d", a.RuleVersion)
+		}
 		if a.Waited != "" {
 			trigger += ", waited for " + a.Waited
 		}

@@ -54,7 +54,10 @@ const Doc = "`auth` has one kind. With `oauth2`, an access token is got from `to
 	"again, whatever the reason, a wrong secret included: it should not cost events. The token server is then left alone for " +
 	"2 seconds, or 15 after a refusal (longer if it says so in `Retry-After`). It is reached by the same network rules as " +
 	"the target; redirects are not followed.\n\n" +
-	"`mtls` names files, so it works in configuration files only. They are read again when they have changed, for new " +
+	"`mtls` names files, so it works in configuration files only. `switchyard validate` reads them: files that cannot be read or " +
+	"do not belong together, and certificates that have expired or are not valid yet, are errors, and one that expires within " +
+	"30 days is a warning. A server does the same when it loads a configuration, but only warns of a certificate whose time is over " +
+	"or has not come. The files are read again when they have changed, for new " +
 	"connections; what cannot be used leaves the certificate before in use, with a warning in the log. With `sigv4`, the " +
 	"body and all headers are signed but those that change on the way (`User-Agent`, `traceparent`, …). What authenticates a " +
 	"request is taken out of answers that repeat it, before they are kept in the record of an attempt."
@@ -111,6 +114,14 @@ func (c *Config) Validate(p *component.Problems, path ...string) {
 	}
 	if c.SigV4 != nil {
 		c.SigV4.validate(p, at("sigv4"))
+	}
+}
+
+// CheckFiles reports what is wrong with the files that the settings name, which
+// stand at path; see component.FileChecker. A nil Config names none.
+func (c *Config) CheckFiles(p *component.Problems, read func(string) ([]byte, error), now time.Time, path ...string) {
+	if c != nil && c.MTLS != nil {
+		c.MTLS.check(p, read, now, append(path[:len(path):len(path)], "mtls"))
 	}
 }
 

@@ -248,3 +248,8 @@ func (c *Config) Build(env targets.Env) (targets.Target, error) {
 	}
 	return h.BuildVariant(env, k.variant)
 }
+
+// CheckFiles implements component.FileChecker.
+func (c *Config) CheckFiles(p *component.Problems, read func(string) ([]byte, error), now time.Time) {
+	c.Auth.CheckFiles(p, read, now, "auth")
+}

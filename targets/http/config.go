@@ -210,3 +210,8 @@ func sortedNames(headers map[string]component.Secret) []string {
 	slices.Sort(names)
 	return names
 }
+
+// CheckFiles implements component.FileChecker.
+func (c *Config) CheckFiles(p *component.Problems, read func(string) ([]byte, error), now time.Time) {
+	c.Auth.CheckFiles(p, read, now, "auth")
+}

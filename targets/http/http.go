@@ -42,10 +42,11 @@ type target struct {
 	// configured are the headers of the settings; their values are secrets.
 	configured map[string]string
 	names      SignatureHeaders
-	signer     *signer    // nil without a secret
-	auth       *auth.Auth // nil without
-	transport  *nethttp.Transport
-	handshake  *handshake // nil without one
+	signer     *signer            // nil without a secret
+	auth       *auth.Auth         // nil without
+	plain      *plain             // nil if the receiver is not for it
+	transport  *nethttp.Transport // for TLS, large bodies and everything else
+	handshake  *handshake         // nil without one
 	variant    Variant
 	log        *slog.Logger
 	end        context.CancelFunc // ends dials and connections
@@ -95,6 +96,7 @@ func (c *Config) build(env targets.Env) (*target, error) {
 	if t.auth.Mutual() {
 		secureWith(t.transport, t.auth, c.Timeout)
 	}
+	t.plain = newPlain(t)
 	return t, nil
 }
 
@@ -149,6 +151,7 @@ func (t *target) Start(context.Context) error { return nil }
 // Close implements targets.Target.
 func (t *target) Close() error {
 	t.transport.CloseIdleConnections()
+	t.plain.close()
 	t.end()
 	t.auth.Close()
 	return nil

@@ -38,10 +38,11 @@ func (c *clock) end(step, from *atomic.Int64) {
 	}
 }
 
-// trace has the transport report to the clock, and the address to d.
-func (c *clock) trace(ctx context.Context, d *targets.Delivery) context.Context {
+// trace has the transport, or a dial, report to the clock, and the address to
+// note.
+func (c *clock) trace(ctx context.Context, note *targets.Answer) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn:              func(info httptrace.GotConnInfo) { d.Answer.Address = remote(info.Conn) },
+		GotConn:              func(info httptrace.GotConnInfo) { note.Address = remote(info.Conn) },
 		DNSStart:             func(httptrace.DNSStartInfo) { c.dnsFrom.CompareAndSwap(0, c.since()) },
 		DNSDone:              func(httptrace.DNSDoneInfo) { c.end(&c.dns, &c.dnsFrom) },
 		ConnectStart:         func(string, string) { c.connectFrom.CompareAndSwap(0, c.since()) },

@@ -59,6 +59,14 @@ type Call struct {
 	Entries  int                  // how many answers are kept; 0 is DefaultEntries
 	OnError  Fallback             // what any failure of the call becomes
 	NotFound Fallback             // what 404 and 410 become
+	Breaker  Breaker              // when the endpoint is given a rest
+}
+
+// Breaker says when an endpoint that fails is given a rest, by whoever makes the
+// calls.
+type Breaker struct {
+	Failures int           // calls that fail in a row; 0 never does
+	Open     time.Duration // how long; 0 is as long as for a target
 }
 
 // Fallback is what a failure becomes.
@@ -112,6 +120,15 @@ func New(calls []Call, o Options) *Enricher {
 	return e
 }
 
+// Calls are the calls, in the order of their reports.
+func (e *Enricher) Calls() []Call {
+	calls := make([]Call, len(e.endpoints))
+	for i, p := range e.endpoints {
+		calls[i] = p.Call
+	}
+	return calls
+}
+
 // Retire is for an Enricher that is no longer in force: calls under way go on,
 // and their connections end with them.
 func (e *Enricher) Retire() {
@@ -142,16 +159,24 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Report says what came of one enrichment.
 type Report struct {
-	Name  string
-	Calls int   // requests that were sent
-	Hit   bool  // the answer came from the cache, or from a call that another delivery made
-	Err   error // of the call, also when it became null
-	Took  time.Duration
+	Name   string
+	Calls  int   // requests that were sent
+	Status int   // of the last answer, 0 without one
+	Hit    bool  // the answer came from the cache, or from a call that another delivery made
+	Err    error // of the call, also when it became null
+	Took   time.Duration
 }
 
+// errResting is the failure of a call that is not made.
+var errResting = errors.New("the endpoint is given a rest, and was not asked")
+
 // Enrich asks for all answers and makes one object of them, by name. A failure
-// that is not to become null is a *Error. The reports are there in any case.
-func (e *Enricher) Enrich(ctx context.Context, c transform.Context, ev *event.Event) (*event.Tree, []Report, error) {
+// that is not to become null is a *Error. The reports are there unless a request
+// could not be made. Before a call whose answer is not kept, admit says whether
+// it may be made, by its place in Calls; it may be called by several goroutines
+// at the same time, for different places. One that may not is a failure. nil
+// admits all.
+func (e *Enricher) Enrich(ctx context.Context, c transform.Context, ev *event.Event, admit func(call int) bool) (*event.Tree, []Report, error) {
 	requests := make([]request, len(e.endpoints))
 	for i, p := range e.endpoints {
 		var err error
@@ -165,7 +190,9 @@ func (e *Enricher) Enrich(ctx context.Context, c transform.Context, ev *event.Ev
 	reports := make([]Report, len(e.endpoints))
 	var all sync.WaitGroup
 	for i, p := range e.endpoints {
-		ask := func() { answers[i], failures[i] = p.answer(ctx, requests[i], &reports[i]) }
+		ask := func() {
+			answers[i], failures[i] = p.answer(ctx, requests[i], &reports[i], func() bool { return admit == nil || admit(i) })
+		}
 		if i == len(e.endpoints)-1 {
 			ask() // this goroutine has nothing else to do
 			break
@@ -191,11 +218,14 @@ func (e *Enricher) Enrich(ctx context.Context, c transform.Context, ev *event.Ev
 }
 
 // answer is the answer to a request as JSON.
-func (p *endpoint) answer(ctx context.Context, q request, r *Report) (answer []byte, err error) {
+func (p *endpoint) answer(ctx context.Context, q request, r *Report, admit func() bool) (answer []byte, err error) {
 	begun := time.Now()
 	r.Name = p.Name
 	found := true
 	call := func() (text []byte, keep bool, err error) {
+		if !admit() {
+			return nil, false, errResting
+		}
 		text, found, err = p.call(ctx, q, r)
 		return text, found, err
 	}
@@ -224,6 +254,7 @@ func (p *endpoint) call(ctx context.Context, q request, r *Report) (answer []byt
 		r.Calls++
 		var got http.Fetched
 		got, err = p.fetcher.Fetch(limited, q.FetchRequest)
+		r.Status = got.Status
 		if err == nil {
 			answer, err = asJSON(got)
 			return answer, true, err

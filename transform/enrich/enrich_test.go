@@ -67,7 +67,7 @@ func enricher(t *testing.T, c Call) *Enricher {
 
 func enrich(t *testing.T, e *Enricher, ev *event.Event) (string, []Report, error) {
 	t.Helper()
-	tree, reports, err := e.Enrich(t.Context(), transform.Context{}, ev)
+	tree, reports, err := e.Enrich(t.Context(), transform.Context{}, ev, nil)
 	if tree == nil {
 		return "", reports, err
 	}
@@ -303,7 +303,7 @@ func TestAnEndedAttemptIsNoNull(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	e := enricher(t, Call{URL: mustURL(t, address), OnError: Null, Timeout: time.Minute, For: time.Minute})
-	if tree, _, err := e.Enrich(ctx, transform.Context{}, orderOf(t, "1")); err == nil || targets.IsPermanent(err) {
+	if tree, _, err := e.Enrich(ctx, transform.Context{}, orderOf(t, "1"), nil); err == nil || targets.IsPermanent(err) {
 		t.Errorf("%v, %v", tree, err)
 	}
 }

@@ -143,8 +143,12 @@ func (s *Store) prepare(c *appendCall) error {
 	return nil
 }
 
-// reserve refuses a group while the disk is nearly full or the state failed.
+// reserve refuses a group while the data folder is gone, the disk is nearly
+// full or the state failed.
 func (s *Store) reserve() error {
+	if err := s.home.check(); err != nil {
+		return err
+	}
 	if err := s.state.err(); err != nil {
 		return err
 	}
@@ -155,8 +159,8 @@ func (s *Store) reserve() error {
 // log; it runs in the appender. What of a stale batch is looked up in the state
 // meanwhile keeps the applier waiting, but nobody else.
 func (s *Store) seal(g *seglog.Group) error {
-	now := nanos(s.opts.Clock())
-	s.sealed.Store(now)
+	now := s.clock.now()
+	s.sealed.Store(now.steady)
 	s.dedupe.mu.Lock()
 	defer s.dedupe.mu.Unlock()
 	for _, e := range g.Entries {
@@ -186,7 +190,7 @@ func (c *appendCall) allVoid() bool {
 	return true
 }
 
-func (s *Store) sealCall(c *appendCall, now int64) error {
+func (s *Store) sealCall(c *appendCall, now reading) error {
 	for _, b := range c.buses {
 		if b.dropped.Load() {
 			return fmt.Errorf("bus %d: %w", b.id, store.ErrNotFound)
@@ -200,7 +204,7 @@ func (s *Store) sealCall(c *appendCall, now int64) error {
 				continue
 			}
 			var err error
-			if c.found[i], c.dup[i], err = s.lookup(identity{e.Bus, e.Dedupe}, now); err != nil {
+			if c.found[i], c.dup[i], err = s.lookup(identity{e.Bus, e.Dedupe}, now.steady); err != nil {
 				return err
 			}
 		}
@@ -222,14 +226,14 @@ func (s *Store) sealCall(c *appendCall, now int64) error {
 	}
 }
 
-func (s *Store) sealEntry(c *appendCall, i int, e *entry, now int64) {
+func (s *Store) sealEntry(c *appendCall, i int, e *entry, now reading) {
 	b, window := c.buses[i], int64(e.window())
 	id := identity{e.bus, e.key()}
 	isFired := e.flags&flagFired != 0
 	if window > 0 && !isFired {
-		k, dup := s.dedupe.find(&id, now)
+		k, dup := s.dedupe.find(&id, now.steady)
 		if !dup && c.dup[i] {
-			k, dup = c.found[i], c.found[i].fresh(now)
+			k, dup = c.found[i], c.found[i].fresh(now.steady)
 		}
 		if dup {
 			e.setFlag(flagVoid)
@@ -240,17 +244,17 @@ func (s *Store) sealEntry(c *appendCall, i int, e *entry, now int64) {
 			return
 		}
 	}
-	at := now
+	at := now.steady
 	switch {
-	case e.hasDue() && !isFired && e.due() > now:
+	case e.hasDue() && !isFired && e.due() > now.wall:
 		e.setFlag(flagScheduled)
 		s.lastSchedule++
 		e.setID(s.lastSchedule)
-		e.setAccepted(now)
+		e.setAccepted(at)
 		c.results[i] = store.Result{Scheduled: true}
 	default:
 		b.assigned++
-		b.assignedTime = max(b.assignedTime, now)
+		b.assignedTime = max(b.assignedTime, now.wall)
 		e.setSeq(b.assigned)
 		e.setRecorded(b.assignedTime)
 		c.results[i] = store.Result{Sequence: b.assigned}
@@ -313,7 +317,7 @@ func (s *Store) committed(g *seglog.Group) {
 		}
 		pos := ge.Position()
 		s.pending.pos = pos
-		s.pending.noteCommit(c.buf, nanos(s.opts.Clock()))
+		s.pending.noteCommit(c.buf, s.clock.now().wall)
 		i := -1
 		_ = walkAll(c.buf, func(e *entry) error {
 			i++
@@ -330,7 +334,7 @@ func (s *Store) committed(g *seglog.Group) {
 		})
 	}
 	s.pending.mark, s.pending.schedule = s.dedupe.mark(), s.lastSchedule
-	full := s.pending.size() >= maxPending
+	full := s.pending.full(1)
 	s.pendingMu.Unlock()
 	for _, b := range touched {
 		b.mu.Lock()
@@ -371,8 +375,11 @@ func walkAll(payload []byte, f func(e *entry) error) error {
 
 // commitEntry takes note of one durable entry; s.pendingMu is held.
 func (s *Store) commitEntry(b *bus, from *store.Entry, e *entry, pos seglog.Position) {
-	s.pending.note(e, b)
+	s.pending.note(e, b, s.sealed.Load())
 	if e.flags&flagScheduled != 0 {
+		if e.due()-s.clock.now().wall < int64(scheduleUrgent) && !s.schedule.urgent.Swap(true) {
+			poke(s.schedule.wake)
+		}
 		return
 	}
 	size := len(e.event)

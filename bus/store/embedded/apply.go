@@ -20,6 +20,7 @@ type pending struct {
 	segments []segmentDone
 	known    []knownRow
 	sched    []schedNote
+	bytes    int // of the events in sched
 	commits  []commitNote
 	rows     []rowNote
 	subjects []byte // of rows
@@ -33,15 +34,19 @@ type segmentDone struct {
 
 // schedNote is a scheduled event to be kept, or one to be removed.
 type schedNote struct {
-	due int64
-	id  uint64
-	bus store.BusID
-	raw []byte // nil: remove
+	due  int64
+	id   uint64
+	bus  store.BusID
+	name [16]byte // its source and id, as event.DedupeKey
+	raw  []byte   // nil: remove
 }
 
-// maxPending is how far the state may be behind the log, in rows; the appender
-// then waits for it.
-const maxPending = 1 << 16
+// How far the state may be behind the log, in rows and in bytes of scheduled
+// events; the appender then waits for it.
+const (
+	maxPending      = 1 << 16
+	maxPendingBytes = 4 << 20
+)
 
 // applyDelay lets groups gather before they are applied together.
 const applyDelay = 20 * time.Millisecond
@@ -50,16 +55,24 @@ func (p *pending) size() int {
 	return len(p.known) + len(p.sched) + len(p.buses) + len(p.commits) + len(p.rows)
 }
 
-// note takes what the state must know of an entry besides its bus's numbers.
-func (p *pending) note(e *entry, b *bus) {
+// full reports whether the state has to catch up, when it may be behind by a
+// share of what it may be.
+func (p *pending) full(share int) bool {
+	return p.size() >= maxPending/share || p.bytes >= maxPendingBytes/share
+}
+
+// note takes what the state must know of an entry besides its bus's numbers. at
+// is the steady time when it was recorded.
+func (p *pending) note(e *entry, b *bus, at int64) {
 	if w := int64(e.window()); w > 0 {
-		p.known = append(p.known, knownRow{identity{b.id, e.key()}, known{e.seq, e.keptAt(), w}})
+		p.known = append(p.known, knownRow{identity{b.id, e.key()}, known{e.seq, e.keptAt(at), w}})
 	}
 	switch {
 	case e.flags&flagScheduled != 0:
-		p.sched = append(p.sched, schedNote{e.due(), e.id(), b.id, slices.Clone(e.raw)})
+		p.sched = append(p.sched, schedNote{e.due(), e.id(), b.id, e.name(), slices.Clone(e.raw)})
+		p.bytes += len(e.raw)
 	case e.flags&flagFired != 0:
-		p.sched = append(p.sched, schedNote{e.due(), e.id(), b.id, nil})
+		p.sched = append(p.sched, schedNote{e.due(), e.id(), b.id, e.name(), nil})
 	}
 }
 
@@ -125,7 +138,7 @@ func (s *Store) apply() error {
 		b.writeRows(batch, key, value)
 		b.mu.Unlock()
 	}
-	next := s.applyScheduled(batch, p.sched)
+	s.applyScheduled(batch, p.sched)
 	if err := s.applyCommits(batch, p.commits); err != nil {
 		s.state.fail(err) // what was taken from pending is not known any more
 		return errors.Join(s.state.err(), batch.Close())
@@ -143,8 +156,8 @@ func (s *Store) apply() error {
 		}
 		b.mu.Unlock()
 	}
+	s.scheduleApplied(p.sched)
 	full := s.dedupe.wrote(p.mark)
-	s.scheduleChanged(next)
 	s.spare = p.emptied()
 	if full {
 		return s.sortKnown(false)
@@ -154,7 +167,7 @@ func (s *Store) apply() error {
 
 // emptied keeps the memory of p for the next one, unless it is much.
 func (p *pending) emptied() pending {
-	if cap(p.known) > 1<<14 || cap(p.buses) > 1<<12 || cap(p.rows) > 1<<14 || cap(p.subjects) > 1<<20 {
+	if cap(p.known) > 1<<14 || cap(p.buses) > 1<<12 || cap(p.sched) > 1<<13 || cap(p.rows) > 1<<14 || cap(p.subjects) > 1<<20 {
 		return pending{}
 	}
 	clear(p.buses)

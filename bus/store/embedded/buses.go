@@ -35,6 +35,7 @@ type bus struct {
 	appended int64         // bytes of all events ever appended
 	first    uint64        // lowest that retention has left
 	removed  int64         // bytes of the events before first
+	released uint64        // events up to it may go although opts.Hold is set
 	trimming atomic.Uint64 // bodies below it are kept as owed rows; at least first
 	seg      segmentRow
 	segment  uint64          // that seg is about
@@ -180,7 +181,27 @@ func (s *Store) newBus(name string, opts store.BusOptions, batch *pebble.Batch) 
 }
 
 func busRow(name string, opts store.BusOptions) []byte {
-	return be64(be64(appendText(nil, name), uint64(opts.MaxAge)), uint64(opts.MaxBytes))
+	row := be64(be64(appendText(nil, name), uint64(opts.MaxAge)), uint64(opts.MaxBytes))
+	if opts.Hold {
+		row = append(row, 1)
+	}
+	return row
+}
+
+// Release implements store.Buses.
+func (s *Store) Release(id store.BusID, upTo uint64) error {
+	if err := s.enter(context.Background()); err != nil {
+		return err
+	}
+	defer s.leave()
+	b, err := s.bus(id)
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.released = max(b.released, upTo)
+	return nil
 }
 
 func (s *Store) addBus(b *bus) {
@@ -195,6 +216,9 @@ func parseBusRow(id store.BusID, v []byte) (*bus, error) {
 	b := &bus{id: id, name: r.text(), first: 1}
 	b.opts.MaxAge = time.Duration(r.i64())
 	b.opts.MaxBytes = r.i64()
+	if !r.bad && len(r.rest) > 0 {
+		b.opts.Hold = r.rest[0] == 1
+	}
 	return b, r.err()
 }
 
@@ -222,6 +246,7 @@ func (s *Store) DropBus(ctx context.Context, id store.BusID) error {
 	b.mu.Unlock()
 	if err := s.dropBus(b); err != nil {
 		b.dropped.Store(false)
+		s.schedule.again() // what came due meanwhile was passed over
 		return fmt.Errorf("drop bus %q: %w", b.name, err)
 	}
 	return nil
@@ -249,7 +274,7 @@ func (s *Store) dropBus(b *bus) error {
 	}
 	batch := s.state.db.NewBatch()
 	putTable(batch, b.id, nil)
-	for _, prefix := range []byte{prefixIndex, prefixBlock, prefixSummary} {
+	for _, prefix := range []byte{prefixIndex, prefixBlock, prefixSummary, prefixLost} {
 		key := idKey(nil, prefix, uint32(b.id))
 		_ = batch.DeleteRange(key, successor(key), nil)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/switchyard-dev/switchyard/bus/store"
 )
@@ -86,6 +87,48 @@ func (s *Store) PutObject(ctx context.Context, kind, name string, value []byte, 
 		return 0, fmt.Errorf("%s %q: %w", kind, name, err)
 	}
 	return version, nil
+}
+
+// objectsBatch bounds the bytes of one write of PutObjects, about.
+const objectsBatch = 4 << 20
+
+// PutObjects implements store.Catalog.
+func (s *Store) PutObjects(ctx context.Context, objects []store.Object) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.leave()
+	s.catalogMu.Lock()
+	defer s.catalogMu.Unlock()
+	if len(objects) == 0 {
+		return nil
+	}
+	version, err := s.metaNumber("version")
+	if err != nil {
+		return err
+	}
+	batch := s.state.db.NewBatch()
+	for _, o := range objects {
+		if strings.IndexByte(o.Kind, 0) >= 0 {
+			_ = batch.Close()
+			return fmt.Errorf("kind %q has a zero byte", o.Kind)
+		}
+		version++
+		_ = batch.Set(objectKey(o.Kind, o.Name), append(be64(nil, version), o.Value...), nil)
+		if batch.Len() < objectsBatch {
+			continue
+		}
+		_ = batch.Set(metaKey("version"), be64(nil, version), nil)
+		if err := s.state.commit(batch); err != nil {
+			return fmt.Errorf("write %d objects: %w", len(objects), err)
+		}
+		batch = s.state.db.NewBatch()
+	}
+	_ = batch.Set(metaKey("version"), be64(nil, version), nil)
+	if err := s.state.commitSynced(batch); err != nil { // and so all before
+		return fmt.Errorf("write %d objects: %w", len(objects), err)
+	}
+	return nil
 }
 
 // DeleteObject implements store.Catalog.

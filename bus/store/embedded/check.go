@@ -91,8 +91,7 @@ func Check(ctx context.Context, opts CheckOptions) (_ Report, err error) {
 	if opts.Progress == nil {
 		opts.Progress = func(string, int, int) {}
 	}
-	c := &checker{opts: opts, buses: map[store.BusID]*checkedBus{}}
-	c.report.Problems, c.report.Buses, c.report.State = []Problem{}, []BusStats{}, []RowStats{}
+	c := newChecker(opts)
 	if err := c.mustBeStore(); err != nil {
 		return c.report, err
 	}
@@ -102,28 +101,52 @@ func Check(ctx context.Context, opts CheckOptions) (_ Report, err error) {
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
 	if c.report.Format, err = readFormat(opts.FS, opts.Dir); err != nil {
+		if errors.Is(err, errBadFormat) {
+			err = fmt.Errorf("%w (switchyard store repair writes a new one)", err)
+		}
 		return c.report, err
 	}
-	st, err := openState(opts.FS, c.path("state"), slog.New(slog.DiscardHandler), true)
+	err = c.read(ctx)
+	return c.report, err
+}
+
+func newChecker(opts CheckOptions) *checker {
+	c := &checker{opts: opts, buses: map[store.BusID]*checkedBus{}}
+	c.report.Problems, c.report.Buses, c.report.State = []Problem{}, []BusStats{}, []RowStats{}
+	return c
+}
+
+// read opens the state, without writing to it, and runs the check. Afterwards
+// the state is closed, but not nil if it could be opened.
+func (c *checker) read(ctx context.Context) (err error) {
+	st, err := openState(c.opts.FS, c.path("state"), slog.New(slog.DiscardHandler), true)
 	if err != nil {
 		// The log is read all the same, so that one learns what is left.
+		c.damaged = true
 		c.problem("state", "it cannot be opened, and so the server does not start: %v", err)
 	} else {
 		c.state = st
 		defer func() { err = errors.Join(err, st.db.Close()) }()
 	}
-	err = c.run(ctx)
-	return c.report, err
+	return c.run(ctx)
 }
 
 // checker is one Check.
 type checker struct {
 	opts    CheckOptions
 	state   *state // nil if it cannot be opened
+	named   bool   // it has the rows that find scheduled events by their names
 	report  Report
 	buses   map[store.BusID]*checkedBus
 	covered seglog.Position   // up to which the state has what the log has
 	places  []seglog.Position // where index rows point, sorted; those below are passed
+	end     seglog.Position   // of the newest record
+
+	empty      bool // the state is
+	unreadable bool // some rows of the state cannot be read
+	damaged    bool // the log is, or what the state knows of it
+	recount    bool // counts are not those of the rows
+	repair     *repair
 }
 
 // checkedBus is what is known of a bus: from the state, then from the log.
@@ -131,6 +154,7 @@ type checkedBus struct {
 	name     string // "" if the state has no such bus
 	first    uint64 // that retention has left
 	last     uint64 // that the state covers
+	before   int64  // when that was recorded
 	recorded int64
 	seen     uint64 // the newest sequence in the log
 	stats    BusStats
@@ -140,16 +164,23 @@ type checkedBus struct {
 	rows     int64               // of the table, below first, without tombstones
 	found    int64               // events in the log that are such rows
 	newer    map[string]struct{} // subjects of events that the state does not cover yet
+	given    []gap               // of them, those that a repair gave up
 }
 
 // gap is sequences that are missing, both ends included.
 type gap struct{ from, to uint64 }
 
+func parseGap(key, value []byte) (gap, error) {
+	k, v := rowReader{rest: key}, rowReader{rest: value}
+	k.take(5)
+	return gap{k.u64(), v.u64()}, errors.Join(k.err(), v.err())
+}
+
 func (c *checker) path(name string) string { return c.opts.FS.PathJoin(c.opts.Dir, name) }
 
 // mustBeStore refuses a folder that is none, before a lock file is made there.
 func (c *checker) mustBeStore() error {
-	if _, err := c.opts.FS.Stat(c.path("FORMAT")); err != nil {
+	if _, err := c.opts.FS.Stat(c.path(formatFile)); err != nil {
 		return fmt.Errorf("%q is not a data folder of Switchyard; name the one that the server was started with (--data, or server.data): %w", c.opts.Dir, err)
 	}
 	return nil
@@ -163,8 +194,12 @@ func (c *checker) problem(where, what string, args ...any) {
 }
 
 func (c *checker) run(ctx context.Context) error {
+	if err := unfinished(c.opts.FS, c.opts.Dir); err != nil && (c.repair == nil || !c.repair.applying) {
+		c.problem(repairMark, "%v", err)
+	}
 	if c.state != nil {
 		if ok, err := c.state.has(metaKey("opened")); err == nil && !ok {
+			c.empty = true
 			c.problem("state", "it is empty: which buses, subscriptions and objects there were is not known any more")
 		}
 		c.readBuses()
@@ -187,6 +222,7 @@ func (c *checker) checkLog(ctx context.Context) error {
 		Record: c.frame,
 		Damaged: func(d seglog.Damage) {
 			l.Damaged++
+			c.damaged = true
 			c.problem(damagedPlace("log", d), "%s; events in it are lost", d.Reason)
 		},
 		Segment: func(done, of int) { c.opts.Progress("log", done, of) },
@@ -196,6 +232,13 @@ func (c *checker) checkLog(ctx context.Context) error {
 	}
 	l.Segments, l.Bytes, l.Records, l.Torn = sum.Segments, sum.Bytes, sum.Records, sum.Torn
 	c.misplaced(seglog.Position{Segment: forever})
+	if c.state != nil {
+		covered, _, err := coveredRow(c.state)
+		if err == nil && sum.End.Less(covered) {
+			c.damaged = true
+			c.problem("log", "it ends at %v, before %v, up to where the state knows it; the server does not start", sum.End, covered)
+		}
+	}
 	for _, id := range slices.Sorted(maps.Keys(c.buses)) {
 		b := c.buses[id]
 		if b.name == "" {
@@ -222,6 +265,7 @@ func damagedPlace(dir string, d seglog.Damage) string {
 
 // frame takes note of one record of the log.
 func (c *checker) frame(pos seglog.Position, payload []byte) error {
+	c.end = pos
 	c.misplaced(pos)
 	where := fmt.Sprintf("log, position %v", pos)
 	err := walkPayload(payload, func(e *entry) error {
@@ -271,6 +315,7 @@ func (c *checker) entry(b *checkedBus, e *entry, pos seglog.Position, where stri
 	}
 	for len(b.index) > 0 && b.index[0].seq <= e.seq {
 		if i := b.index[0]; pos.Less(i.pos) {
+			c.damaged = true
 			c.problem(fmt.Sprintf("state, index of bus %q", b.name), "sequence %d is said to stand at %v, but it stands before, at %v; it cannot be read", i.seq, i.pos, pos)
 		}
 		b.index = b.index[1:]
@@ -312,6 +357,10 @@ func (c *checker) countRow(b *checkedBus, e *entry, where string) {
 
 func (c *checker) lose(b *checkedBus, from, to uint64, where string) {
 	b.lost = append(b.lost, gap{from, to})
+	if slices.ContainsFunc(b.given, func(g gap) bool { return g.from <= from && to <= g.to }) {
+		return
+	}
+	c.damaged = true
 	c.problem(where, "bus %q: the sequences %d to %d are missing", b.name, from, to)
 }
 
@@ -319,6 +368,7 @@ func (c *checker) lose(b *checkedBus, from, to uint64, where string) {
 func (c *checker) misplaced(pos seglog.Position) {
 	for len(c.places) > 0 && !pos.Less(c.places[0]) {
 		if p := c.places[0]; p != pos {
+			c.damaged = true
 			c.problem("state, index", "a row points at %v, where no record stands; events after it may not be found", p)
 		}
 		c.places = c.places[1:]
@@ -335,7 +385,7 @@ func (c *checker) checkTrace(ctx context.Context) error {
 	sum, err := seglog.Check(ctx, c.opts.FS, c.path("trace"), seglog.Visitor{
 		Record:  func(seglog.Position, []byte) error { return nil },
 		Damaged: func(seglog.Damage) { t.Damaged++ },
-		Segment: func(done, of int) { c.opts.Progress("trace", done, of) },
+		Segment: func(done, of int) { c.opts.Progress("trace", done, of) }, Unsynced: true,
 	})
 	if err != nil {
 		return fmt.Errorf("read the traces: %w", err)

@@ -136,7 +136,7 @@ func (s *Store) checkpoint(age time.Duration) error {
 	s.activeMu.Unlock()
 	before := int64(forever)
 	if age > 0 {
-		before = nanos(s.opts.Clock()) - int64(age)
+		before = s.clock.now().steady - int64(age)
 	}
 	tight := s.windowItems.Load() > maxWindowItems/2
 	for i, sub := range active {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/switchyard-dev/switchyard/bus/event"
 	"github.com/switchyard-dev/switchyard/bus/store"
 	"github.com/switchyard-dev/switchyard/bus/store/embedded/seglog"
 )
@@ -22,10 +23,10 @@ var rowKinds = [...]struct {
 	{prefixSub, "subscriptions"}, {prefixCounts, "counts"}, {prefixError, "last errors"},
 	{prefixQueue, "queue"}, {prefixTimed, "queue by time"}, {prefixBlocked, "lines"}, {prefixParked, "queue in lines"},
 	{prefixAttempt, "attempts"}, {prefixDead, "dead letters"}, {prefixDeadID, "dead letters by delivery"},
-	{prefixSched, "scheduled"}, {prefixSchedBus, "scheduled by bus"}, {prefixOwed, "owed"}, {prefixOwedBy, "owed by"},
+	{prefixSched, "scheduled"}, {prefixSchedBus, "scheduled by bus"}, {prefixSchedID, "scheduled by name"}, {prefixOwed, "owed"}, {prefixOwedBy, "owed by"},
 	{prefixObject, "catalogue"}, {prefixLane, "replays"}, {prefixBlock, "trace index"}, {prefixBlocks, "trace segments"},
 	{prefixTx, "transactions"}, {prefixTxEvents, "events of transactions"}, {prefixTxResult, "results of transactions"},
-	{prefixSummary, "summaries"}, {prefixTable, "tables"}, {prefixRow, "rows of tables"},
+	{prefixSummary, "summaries"}, {prefixLost, "lost events"}, {prefixFormer, "removed subscriptions"}, {prefixTable, "tables"}, {prefixRow, "rows of tables"},
 }
 
 // readBuses takes what the state says of each bus before the log is read.
@@ -68,7 +69,7 @@ func (c *checker) readBuses() {
 	byBus(prefixLast, 5, func(b *checkedBus, _, value []byte) error {
 		var row bus
 		err := row.readLastRow(value)
-		b.last = row.last
+		b.last, b.before = row.last, row.recorded
 		return err
 	})
 	byBus(prefixIndex, 13, func(b *checkedBus, key, value []byte) error {
@@ -77,6 +78,11 @@ func (c *checker) readBuses() {
 			b.index = append(b.index, e)
 			c.places = append(c.places, e.pos)
 		}
+		return err
+	})
+	byBus(prefixLost, 13, func(b *checkedBus, key, value []byte) error {
+		g, err := parseGap(key, value)
+		b.given = append(b.given, g)
 		return err
 	})
 	slices.SortFunc(c.places, seglog.Position.Compare)
@@ -93,11 +99,20 @@ func (c *checker) rows(prefix byte, size int, f func(key, value []byte) error) {
 		}
 		if err != nil {
 			c.problem(c.kind(prefix), "row %q: %v", key, err)
+			c.faulty(prefix, key, value, err)
 		}
 		return true, nil
 	})
 	if err != nil {
 		c.problem(c.kind(prefix), "it cannot be read to its end: %v", err)
+		c.unreadable = true
+	}
+}
+
+// faulty hands a row to a repair, if this is one.
+func (c *checker) faulty(prefix byte, key, value []byte, err error) {
+	if c.repair != nil {
+		c.repair.row(prefix, key, value, err)
 	}
 }
 
@@ -121,6 +136,7 @@ func (c *checker) checkState(ctx context.Context) error {
 		left[k.u32()] = n
 		return err
 	})
+	c.named, _ = c.state.has(metaKey("scheduled"))
 	for i, kind := range rowKinds {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -143,8 +159,13 @@ func (c *checker) checkState(ctx context.Context) error {
 	}
 	for id, n := range left {
 		if n.records != 0 || n.dead != 0 {
+			c.recount = true
 			c.problem(c.kind(prefixCounts), "queue %d counts %d deliveries and %d dead letters more than it has", id, n.records, n.dead)
 		}
+	}
+	if err := c.countScheduled(); err != nil {
+		c.recount = true
+		c.problem(c.kind(prefixMeta), "%v", err)
 	}
 	var owed counts
 	_, err := c.state.get(metaKey("owed"), func(v []byte) (err error) {
@@ -152,9 +173,24 @@ func (c *checker) checkState(ctx context.Context) error {
 		return err
 	})
 	if err != nil || owed.records != c.report.OwedBytes {
+		c.recount = true
 		c.problem(c.kind(prefixMeta), "the bytes that are owed are counted as %d, but are %d (%v)", owed.records, c.report.OwedBytes, err)
 	}
 	return nil
+}
+
+// countScheduled holds the count of scheduled events against them. A store of a
+// release before there was one is given it when it is opened.
+func (c *checker) countScheduled() error {
+	counted := counts{records: c.report.Scheduled}
+	_, err := c.state.get(metaKey("scheduled"), func(v []byte) (err error) {
+		counted, err = parseCounts(v)
+		return err
+	})
+	if err == nil && counted.records != c.report.Scheduled {
+		err = fmt.Errorf("%d scheduled events are counted, but %d wait", counted.records, c.report.Scheduled)
+	}
+	return err
 }
 
 // row looks at one row.
@@ -163,6 +199,9 @@ func (c *checker) row(prefix byte, key, value []byte, left map[uint32]counts) er
 	switch prefix {
 	case prefixSub:
 		_, err := parseSubRow(store.SubscriptionID(r.u32()), value)
+		return err
+	case prefixFormer:
+		_, err := parseFormer(value)
 		return err
 	case prefixQueue:
 		id := r.u32()
@@ -188,7 +227,7 @@ func (c *checker) row(prefix byte, key, value []byte, left map[uint32]counts) er
 		if _, err := parseDead(p, d, value); err != nil {
 			return err
 		}
-		if err := c.needs(queueKey(nil, prefixDeadID, store.SubscriptionID(id), p), "it cannot be found by its delivery"); err != nil {
+		if err := c.needs(queueKey(nil, prefixDeadID, store.SubscriptionID(id), p), errNotFoundByDelivery); err != nil {
 			return err
 		}
 		return c.body(id, p)
@@ -208,7 +247,7 @@ func (c *checker) row(prefix byte, key, value []byte, left map[uint32]counts) er
 		if !ok {
 			return errBadRow
 		}
-		return c.needs(queueKey(nil, prefixQueue, store.SubscriptionID(id), p), "it names a delivery that is not queued")
+		return c.needs(queueKey(nil, prefixQueue, store.SubscriptionID(id), p), errors.New("it names a delivery that is not queued"))
 	case prefixOwed:
 		c.report.Owed++
 		c.report.OwedBytes += owedSize(value)
@@ -234,20 +273,41 @@ func (c *checker) row(prefix byte, key, value []byte, left map[uint32]counts) er
 		c.report.Scheduled++
 		due, id := r.i64(), r.u64()
 		bus := store.BusID(r.u32())
-		if err := c.needs(schedBusKey(nil, bus, due, id), "it is missing in its bus's list"); err != nil {
+		if err := c.needs(schedBusKey(nil, bus, due, id), errNotListed); err != nil {
 			return err
 		}
-		_, _, err := decodeScheduled(value)
-		return err
+		e, _, err := decodeScheduled(value)
+		if err != nil || !c.named {
+			return err
+		}
+		return c.needs(schedIDKey(nil, bus, event.DedupeKey(e.Event.Source(), e.Event.ID()), due, id), errNotNamed)
+	case prefixSchedBus:
+		bus, due, id := store.BusID(r.u32()), r.i64(), r.u64()
+		return c.needs(schedKey(nil, due, id, bus), errNotWaiting)
+	case prefixSchedID:
+		bus := store.BusID(r.u32())
+		r.take(16)
+		due, id := r.i64(), r.u64()
+		return c.needs(schedKey(nil, due, id, bus), errNotWaiting)
 	}
 	return nil
 }
 
-// needs is an error that says what if there is no row called key.
-func (c *checker) needs(key []byte, what string) error {
+// What a row lacks that a repair writes anew.
+var (
+	errNotFoundByDelivery = errors.New("it cannot be found by its delivery")
+	errNotListed          = errors.New("it is missing in its bus's list")
+	errNotNamed           = errors.New("it cannot be found by its source and id")
+)
+
+// errNotWaiting says that a row finds a scheduled event that is not there.
+var errNotWaiting = errors.New("it names an event that does not wait")
+
+// needs is the error lacking if there is no row called key.
+func (c *checker) needs(key []byte, lacking error) error {
 	ok, err := c.state.has(key)
 	if err == nil && !ok {
-		err = errors.New(what)
+		err = lacking
 	}
 	return err
 }
@@ -260,5 +320,5 @@ func (c *checker) body(sub uint32, p place) error {
 		return nil
 	}
 	return c.needs(seqKey(nil, prefixOwed, p.bus, p.seq),
-		fmt.Sprintf("the event of bus %d, sequence %d, that subscription %d owes is not there", p.bus, p.seq, sub))
+		fmt.Errorf("the event of bus %d, sequence %d, that subscription %d owes is not there", p.bus, p.seq, sub))
 }

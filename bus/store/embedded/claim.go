@@ -24,16 +24,20 @@ func (s *Store) Claim(ctx context.Context, id store.SubscriptionID, now time.Tim
 	if sub == nil {
 		return dst, next, fmt.Errorf("subscription %d: %w", id, store.ErrNotFound)
 	}
-	t := nanos(now)
+	at := s.clock.now()
 	start := len(dst)
 	sub.mu.Lock()
 	if sub.gone || sub.paused || sub.orphan {
 		sub.mu.Unlock()
 		return dst, next, nil
 	}
-	dst, due, err := s.pickFair(sub, t, max, dst)
+	dst, due, err := s.pickFair(sub, at.toSteady(now), max, dst)
+	for i := range dst[start:] {
+		d := &dst[start+i]
+		d.Due = at.toWall(nanos(d.Due))
+	}
 	if due != 0 {
-		next = fromNanos(due)
+		next = at.toWall(due)
 	}
 	sub.mu.Unlock()
 	if len(dst) > start {

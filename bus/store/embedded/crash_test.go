@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -59,7 +60,8 @@ type ledger struct {
 	order     store.Order
 	ids       map[string]store.BusID // acknowledged, by event id
 	due       map[string]time.Time   // acknowledged as scheduled
-	maybe     map[string]bool        // published, not acknowledged
+	maybe     map[string]bool        // published, or cancelled, and not acknowledged
+	cancelled map[string]bool        // acknowledged as cancelled
 	delivered map[string][]delivered // by subscription and event id: successes
 	dead      map[string]bool
 	next      int
@@ -144,9 +146,11 @@ func (l *ledger) live(s *Store, fs *vfs.MemFS, buses []store.BusID, subs []store
 	ctx := context.Background()
 	var held []store.Delivery
 	for range 20 + l.r.IntN(400) {
-		switch l.r.IntN(16) {
+		switch l.r.IntN(17) {
 		case 0, 1, 2, 3:
 			l.publish(s, buses)
+		case 16:
+			l.cancel(s)
 		case 4, 5, 6:
 			l.route(s, buses[l.r.IntN(len(buses))], buses, subs, 1+l.r.IntN(8))
 		case 7, 8, 9:
@@ -192,6 +196,13 @@ func (l *ledger) live(s *Store, fs *vfs.MemFS, buses []store.BusID, subs []store
 			_, _ = s.Append(ctx, []store.Entry{{Bus: buses[0], Event: small(l.t, id)}})
 		})
 	}
+	// Or of a cancellation.
+	if id := l.scheduled(); id != "" {
+		bus := l.ids[id]
+		delete(l.ids, id)
+		l.maybe[id] = true
+		wg.Go(func() { _ = s.CancelScheduled(ctx, bus, "/s", id) })
+	}
 	clone := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: l.r.IntN(101), RNG: l.r})
 	wg.Wait()
 	return clone
@@ -202,6 +213,40 @@ func (l *ledger) must(err error) {
 	if err != nil {
 		l.t.Fatal(err)
 	}
+}
+
+// scheduled picks an event that must still wait, "" if there is none.
+func (l *ledger) scheduled() string {
+	var ids []string
+	for id, due := range l.due {
+		if l.ids[id] != 0 && due.After(l.clock.Now()) {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		return ""
+	}
+	slices.Sort(ids)
+	return ids[l.r.IntN(len(ids))]
+}
+
+// cancel cancels an event that waits; its identity is free again.
+func (l *ledger) cancel(s *Store) {
+	id := l.scheduled()
+	if id == "" {
+		return
+	}
+	ctx, bus := context.Background(), l.ids[id]
+	l.must(s.CancelScheduled(ctx, bus, "/s", id))
+	if err := s.CancelScheduled(ctx, bus, "/s", id); !errors.Is(err, store.ErrNotFound) {
+		l.t.Errorf("cancelling %s again: %v", id, err)
+	}
+	delete(l.ids, id)
+	delete(l.due, id)
+	if l.cancelled == nil {
+		l.cancelled = map[string]bool{}
+	}
+	l.cancelled[id] = true
 }
 
 func (l *ledger) newID() string {
@@ -261,6 +306,9 @@ func (l *ledger) settle(s *Store, ds []store.Delivery, epoch int, intn func(int)
 		switch n := intn(10); {
 		case n < 6:
 			l.inOrder(d, epoch)
+			if id := d.Record.Event.ID(); l.cancelled[id] {
+				l.t.Errorf("%s was cancelled and is delivered", id)
+			}
 			l.delivered[name] = append(l.delivered[name], delivered{d.ID.Sequence, epoch})
 		case n < 8:
 			o.Kind, o.RetryAt = store.Retry, l.clock.Now().Add(time.Duration(intn(2000))*time.Millisecond)
@@ -330,6 +378,9 @@ func (l *ledger) check(s *Store, buses []store.BusID) {
 				l.t.Fatalf("bus %d: record %d is %d at %v after %v", bus, i, r.Sequence, r.Recorded, at)
 			}
 			at = r.Recorded
+			if id := r.Event.ID(); l.cancelled[id] {
+				l.t.Errorf("%s was cancelled and is recorded as %d", id, r.Sequence)
+			}
 		}
 		if p := s.Position(bus); p > bounds.Last || p+1 < bounds.First {
 			l.t.Fatalf("bus %d: position %d in %+v", bus, p, bounds)
@@ -395,7 +446,7 @@ func (l *ledger) finish(s *Store, buses []store.BusID, subs []store.Subscription
 	if n, err := s.countRows(prefixOwedBy); err != nil || s.Stats().OwedBytes > 0 != (n > 0) {
 		l.t.Errorf("%d owed rows, %d owed bytes, %v", n, s.Stats().OwedBytes, err)
 	}
-	for _, prefix := range []byte{prefixQueue, prefixTimed, prefixParked, prefixBlocked, prefixSched, prefixSchedBus} {
+	for _, prefix := range []byte{prefixQueue, prefixTimed, prefixParked, prefixBlocked, prefixSched, prefixSchedBus, prefixSchedID} {
 		if n, err := s.countRows(prefix); err != nil || n != 0 {
 			l.t.Errorf("%d rows under %c are left, %v", n, prefix, err)
 		}

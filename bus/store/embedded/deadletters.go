@@ -154,7 +154,7 @@ func (s *Store) Redrive(ctx context.Context, id store.SubscriptionID, ids []stor
 	if err != nil {
 		return 0, err
 	}
-	now := nanos(s.opts.Clock())
+	now := s.clock.now().steady
 	for _, p := range places(id, ids) {
 		l, ok, e := s.findDead(sub, p)
 		if err = e; err != nil {
@@ -257,11 +257,12 @@ func (s *Store) bury(sub *subscription, letters []deadLetter) error {
 	if err := s.commitFor(sub, batch, change); err != nil {
 		return err
 	}
+	now := s.clock.now()
 	for i := range letters {
 		l := &letters[i]
 		s.trace.add(outcome{
 			bus: l.bus, seq: l.seq, sub: sub.id, run: l.run,
-			queued: l.row.queued, settled: l.died, state: outcomeDead, reason: l.reason,
+			queued: nanos(now.toWall(l.row.queued)), settled: l.died, state: outcomeDead, reason: l.reason,
 		})
 	}
 	return nil

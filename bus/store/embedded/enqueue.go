@@ -29,6 +29,11 @@ func (s *Store) Enqueue(ctx context.Context, id store.BusID, position uint64, ev
 		return err
 	}
 	defer s.leave()
+	// The router comes again and again with what a failed state did not take
+	// whole. What was taken in memory would be delivered each time.
+	if err := s.state.err(); err != nil {
+		return err
+	}
 	b, err := s.bus(id)
 	if err != nil {
 		return err
@@ -65,7 +70,7 @@ func (s *Store) Enqueue(ctx context.Context, id store.BusID, position uint64, ev
 		}
 		return cmp.Compare(x.at, y.at)
 	})
-	now := nanos(s.opts.Clock())
+	now := s.clock.now().steady
 	for start := 0; start < len(r.refs); {
 		end := start + 1
 		for end < len(r.refs) && r.refs[end].sub == r.refs[start].sub {

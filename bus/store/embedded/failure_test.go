@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
@@ -205,14 +208,106 @@ func TestANewerFormatIsRefusedInWords(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	f, err := mem.Create("data/FORMAT", vfs.WriteCategoryUnspecified)
+	writeText(t, mem, "data/FORMAT", fmt.Sprintf("switchyard store %d\n", formatVersion+1))
+	want := fmt.Sprintf("newer release (format %d; this one knows up to %d)", formatVersion+1, formatVersion)
+	if _, err := Open(Options{FS: mem, Dir: "data", NoBackground: true}); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := Check(t.Context(), CheckOptions{FS: mem, Dir: "data"}); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("a check says %v", err)
+	}
+}
+
+func writeText(t *testing.T, fs vfs.FS, path, text string) {
+	t.Helper()
+	f, err := fs.Create(path, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		t.Fatal(err)
 	}
-	fmt.Fprintf(f, "switchyard store %d\n", formatVersion+1)
-	f.Close()
-	if _, err := Open(Options{FS: mem, Dir: "data", NoBackground: true}); err == nil || !strings.Contains(err.Error(), "newer release") {
-		t.Errorf("got %v", err)
+	_, err = f.Write([]byte(text))
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func readText(t *testing.T, fs vfs.FS, path string) string {
+	t.Helper()
+	f, err := fs.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// TestAnEarlierFormatIsUpgraded opens a folder of format 1, and cuts the power
+// before each operation on its format file: what is left opens, and says either
+// version, never none.
+func TestAnEarlierFormatIsUpgraded(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	opts := Options{FS: mem, Dir: "data", NoBackground: true}
+	s, err := Open(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bus, err := s.OpenBus(t.Context(), "a", store.BusOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Append(t.Context(), []store.Entry{{Bus: bus, Event: small(t, "1")}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	old, now := "switchyard store 1\n", fmt.Sprintf("switchyard store %d\n", formatVersion)
+	writeText(t, mem, "data/FORMAT", old)
+	if r, err := Check(t.Context(), CheckOptions{FS: mem, Dir: "data"}); err != nil || r.Format != 1 || r.Found != 0 {
+		t.Fatal(r, err)
+	}
+	var crashed []*vfs.MemFS
+	wrote := false // to the log or the state while the format said 1
+	opts.FS = errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind.ReadOrWrite() != errorfs.OpIsWrite {
+			return nil
+		}
+		if strings.Contains(op.Path, "FORMAT") || op.Path == "data" {
+			crashed = append(crashed, mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rand.New(rand.NewPCG(1, 1))}))
+		} else if strings.Contains(op.Path, "log") || strings.Contains(op.Path, "state") {
+			wrote = wrote || readText(t, mem, "data/FORMAT") == old
+		}
+		return nil
+	}))
+	if s, err = Open(opts); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := readText(t, mem, "data/FORMAT"); got != now || wrote {
+		t.Errorf("the folder says %q; something was written before: %v", got, wrote)
+	}
+	if len(crashed) < 3 {
+		t.Fatal("the crashes do not run")
+	}
+	for i, fs := range crashed {
+		if got := readText(t, fs, "data/FORMAT"); got != old && got != now {
+			t.Errorf("crash %d leaves %q", i, got)
+		}
+		opts.FS = fs
+		s, err := Open(opts)
+		if err != nil {
+			t.Fatal(i, err)
+		}
+		if records, err := s.Read(t.Context(), bus, 1, 10, 1<<20, nil); err != nil || len(records) != 1 {
+			t.Errorf("crash %d: %d events, %v", i, len(records), err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -233,5 +328,98 @@ func TestAFormatThatCannotBeReadIsNotWrittenOver(t *testing.T) {
 	}))
 	if _, err := Open(Options{FS: broken, Dir: "data", NoBackground: true}); !errors.Is(err, syscall.EMFILE) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Pebble panics when it is told that its log cannot be written. Commits that are
+// not synced find out at any time.
+func TestAStateThatCannotBeWrittenIsAnErrorAndNoPanic(t *testing.T) {
+	writes := []errorfs.OpKind{errorfs.OpFileWrite, errorfs.OpFileWriteAt, errorfs.OpCreate, errorfs.OpReuseForWrite, errorfs.OpFilePreallocate}
+	for _, kinds := range [][]errorfs.OpKind{writes, syncs, append(slices.Clone(writes), syncs...)} {
+		s, on, mem := failing(t, "state", kinds, syscall.ENOSPC)
+		value := make([]byte, 64<<10)
+		if err := s.state.db.Set([]byte("kept"), value, pebble.Sync); err != nil {
+			t.Fatal(err)
+		}
+		on.Store(true)
+		var err error
+		for i := 0; i < 2000 && err == nil; i++ { // more than a file of the log holds
+			batch := s.state.db.NewBatch()
+			_ = batch.Set(fmt.Appendf(nil, "lost%d", i), value, nil)
+			if err = s.state.commit(batch); err == nil && i%100 == 99 {
+				err = s.state.flush()
+			}
+		}
+		if !errors.Is(err, store.ErrUnavailable) || !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("commits end with %v", err)
+		}
+		if err := s.Err(); !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("Err is %v", err)
+		}
+		clone := mem.CrashClone(vfs.CrashCloneCfg{})
+		on.Store(false)
+		_ = s.Close()
+		if s, err = Open(Options{FS: clone, Dir: "data", NoBackground: true}); err != nil {
+			t.Fatal(err)
+		}
+		if there, err := s.state.has([]byte("kept")); err != nil || !there {
+			t.Errorf("what was synced before is there: %v, %v", there, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// The router hands over again and again what could not be queued for all. A
+// state that has failed for good must not have the others get it each time.
+func TestAFailedStateDoesNotMakeDeliveriesRepeat(t *testing.T) {
+	ctx := context.Background()
+	s, on, _ := failing(t, "state", syncs, errInjected)
+	defer s.Close()
+	bus, err := s.OpenBus(ctx, "a", store.BusOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var subs []store.SubscriptionID
+	for _, name := range []string{"r/fast", "r/waits"} {
+		info, err := store.OpenSubscription(ctx, s, store.SubscriptionOptions{Name: name, Bus: bus})
+		if err != nil {
+			t.Fatal(err)
+		}
+		subs = append(subs, info.ID)
+	}
+	results, err := s.Append(ctx, []store.Entry{{Bus: bus, Event: small(t, "1")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec, err := s.Get(ctx, bus, results[0].Sequence)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.sub(subs[1]).backlog = true // so that it needs a row
+	on.Store(true)
+	if _, err := s.PutObject(ctx, "k", "n", nil, store.AnyVersion); !errors.Is(err, store.ErrUnavailable) {
+		t.Fatal(err)
+	}
+	delivered := 0
+	for range 3 {
+		err := s.Enqueue(ctx, bus, rec.Sequence, []store.RoutedEvent{{Record: rec, Matches: []store.Routed{{Subscription: subs[0]}, {Subscription: subs[1]}}}})
+		if !errors.Is(err, store.ErrUnavailable) {
+			t.Fatalf("a failed state takes deliveries: %v", err)
+		}
+		ds, _, err := s.Claim(ctx, subs[0], time.Now(), 10, nil)
+		if err != nil && !errors.Is(err, store.ErrUnavailable) {
+			t.Fatal(err)
+		}
+		for _, d := range ds {
+			delivered++
+			if err := s.Settle(ctx, []store.Settlement{{ID: d.ID, Kind: store.Done}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if delivered > 1 {
+		t.Errorf("it was delivered %d times", delivered)
 	}
 }

@@ -129,6 +129,16 @@ func (e *entry) due() int64      { return int64(binary.LittleEndian.Uint64(e.raw
 func (e *entry) id() uint64      { return binary.LittleEndian.Uint64(e.raw[60:]) }
 func (e *entry) accepted() int64 { return int64(binary.LittleEndian.Uint64(e.raw[68:])) }
 
+// name is the identity by which a user knows the event: its source and id. What
+// Switchyard publishes itself is deduplicated on something else.
+func (e *entry) name() [16]byte {
+	ev, err := event.Decode(e.event)
+	if err != nil {
+		return [16]byte{} // whoever reads the event will say so
+	}
+	return event.DedupeKey(ev.Source(), ev.ID())
+}
+
 func (e *entry) setFlag(f uint8) { e.flags |= f; e.raw[0] = e.flags }
 func (e *entry) setSeq(seq uint64) {
 	e.seq = seq
@@ -206,10 +216,11 @@ func (es *entries) next(e *entry) (ok bool, err error) {
 
 func fromNanos(ns int64) time.Time { return time.Unix(0, ns).UTC() }
 
-// keptAt is when the event was first kept, from which on its identity is known.
-func (e *entry) keptAt() int64 {
+// keptAt is the steady time when the event was first kept, from which on its
+// identity is known. It was recorded at.
+func (e *entry) keptAt(at int64) int64 {
 	if e.hasDue() && e.flags&(flagFired|flagScheduled) != 0 {
 		return e.accepted()
 	}
-	return e.record
+	return at
 }

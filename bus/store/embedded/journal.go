@@ -19,7 +19,7 @@ type journalRow struct {
 const (
 	pageEntrySize  = 36 // identity, sequence, time
 	journalEntry   = pageEntrySize + 8
-	journalRowSize = 4096 // identities in one row, at most
+	journalRowSize = 512 // identities in one row, at most: cancelling one writes its row again
 	journalKeySize = 9
 )
 

@@ -32,6 +32,7 @@ const (
 	prefixDeadID   = 'k' // k sub bus seq run             → died n
 	prefixSched    = 's' // s due id bus                  → scheduled entry
 	prefixSchedBus = 'z' // z bus due id                  → nothing
+	prefixSchedID  = 'i' // i bus identity due id         → nothing
 	prefixOwed     = 'o' // o bus seq                     → a record that outlives retention
 	prefixOwedBy   = 'O' // O bus seq sub run             → nothing: who owes it
 	prefixObject   = 'c' // c kind 0 name                 → version, value
@@ -41,6 +42,8 @@ const (
 	prefixTxEvents = 'U' // U transaction                 → its events, while it waits
 	prefixTxResult = 'V' // V transaction                 → what became of them
 	prefixBlocks   = 'f' // f segment bus                 → greatest sequence in that trace segment
+	prefixFormer   = 'n' // n sub                         → former: a subscription that was removed
+	prefixLost     = 'G' // G bus seq                     → the last of the sequences from seq on that a repair gave up
 	prefixSummary  = 'u' // u bus chunk                    → a filter over the attributes of the chunk's events
 	prefixTable    = 'W' // W bus                         → tableState: the bus has a table
 	prefixRow      = 'w' // w bus subject                 → tableRow: the newest event of a subject
@@ -136,6 +139,12 @@ func schedKey(dst []byte, due int64, id uint64, bus store.BusID) []byte {
 
 func schedBusKey(dst []byte, bus store.BusID, due int64, id uint64) []byte {
 	return be64(be64(idKey(dst, prefixSchedBus, uint32(bus)), uint64(due)), id)
+}
+
+// schedIDKey is the key by which a scheduled event is found by its source and
+// id, of which name is the event.DedupeKey.
+func schedIDKey(dst []byte, bus store.BusID, name [16]byte, due int64, id uint64) []byte {
+	return be64(be64(append(idKey(dst, prefixSchedID, uint32(bus)), name[:]...), uint64(due)), id)
 }
 
 func owedByKey(dst []byte, sub store.SubscriptionID, p place) []byte {

@@ -14,8 +14,7 @@ import (
 // Queues are not read: each is when it is first claimed from.
 func (s *Store) recover() error {
 	s.tick.Store(1)
-	s.sealed.Store(nanos(s.opts.Clock()))
-	for _, load := range []func() error{s.loadMeta, s.loadBuses, s.loadTables, s.loadSubs, s.loadLanes, s.loadLoose, s.loadRuns, s.loadJournal, s.loadTransactions, s.openLog, s.loadSchedule, s.openTrace} {
+	for _, load := range []func() error{s.loadClock, s.loadMeta, s.loadBuses, s.loadTables, s.loadSubs, s.loadLanes, s.loadLoose, s.loadRuns, s.loadJournal, s.loadTransactions, s.loadSchedule, s.openLog, s.nameScheduled, s.openTrace} {
 		if err := load(); err != nil {
 			return err
 		}
@@ -197,10 +196,11 @@ func (s *Store) replay(pos seglog.Position, payload []byte) error {
 		if b == nil {
 			return nil // dropped since
 		}
+		at := s.clock.lookBack(e.record)
 		if w := int64(e.window()); w > 0 {
-			s.dedupe.remember(&identity{b.id, e.key()}, known{e.seq, e.keptAt(), w})
+			s.dedupe.remember(&identity{b.id, e.key()}, known{e.seq, e.keptAt(at), w})
 		}
-		s.pending.note(e, b)
+		s.pending.note(e, b, at)
 		// Its numbers may be ahead of the covered position, its rows are not.
 		if e.flags&flagScheduled == 0 && b.table.Load() != nil {
 			subject, data, err := event.PeekSubject(e.event)
@@ -212,7 +212,7 @@ func (s *Store) replay(pos seglog.Position, payload []byte) error {
 		switch {
 		case e.flags&flagScheduled != 0 || e.seq <= b.last && e.seq != 0:
 			return nil
-		case e.seq != b.last+1:
+		case e.seq != b.last+1 && !s.givenUp(b.id, gap{b.last + 1, e.seq - 1}):
 			return fmt.Errorf("at %v: bus %q goes on with sequence %d after %d", pos, b.name, e.seq, b.last)
 		}
 		done, segment := b.account(e.seq, e.record, len(e.event), pos)
@@ -228,10 +228,21 @@ func (s *Store) replay(pos seglog.Position, payload []byte) error {
 	if err != nil {
 		return err
 	}
-	s.pending.noteCommit(payload, nanos(s.opts.Clock()))
+	s.pending.noteCommit(payload, s.clock.now().wall)
 	s.pending.pos, s.pending.schedule, s.pending.mark = pos, s.lastSchedule, s.dedupe.mark()
-	if s.pending.size() >= maxPending/4 {
+	if s.pending.full(4) {
 		return s.applyPending()
 	}
 	return nil
+}
+
+// givenUp says whether a repair has given up all of some sequences.
+func (s *Store) givenUp(id store.BusID, g gap) (yes bool) {
+	lower, upper := idKey(nil, prefixLost, uint32(id)), seqKey(nil, prefixLost, id, g.from+1)
+	err := s.state.scan(lower, upper, func(key, value []byte) (bool, error) {
+		row, err := parseGap(key, value)
+		yes = yes || row.from <= g.from && g.to <= row.to
+		return !yes, err
+	})
+	return yes && err == nil
 }

@@ -120,7 +120,7 @@ func (s *Store) EnqueueReplay(ctx context.Context, run uint32, position uint64, 
 		}
 	}
 	slices.SortFunc(r.refs, func(x, y ref) int { return cmp.Or(cmp.Compare(x.sub, y.sub), cmp.Compare(x.at, y.at)) })
-	now := nanos(s.opts.Clock())
+	now := s.clock.now().steady
 	lanes := s.lanesOf(run)
 	for _, id := range subs {
 		i, ok := slices.BinarySearchFunc(lanes, id, func(l *lane, id store.SubscriptionID) int { return cmp.Compare(l.owner.id, id) })

@@ -32,7 +32,10 @@ func (s *Store) trim(ctx context.Context, finish bool) error {
 	if err := s.applyPending(); err != nil {
 		return err
 	}
-	now := nanos(s.opts.Clock())
+	now, err := s.watchClock()
+	if err != nil {
+		return err
+	}
 	if err := s.buryOld(now); err != nil {
 		return fmt.Errorf("retention of dead letters: %w", err)
 	}
@@ -65,7 +68,7 @@ func (s *Store) trim(ctx context.Context, finish bool) error {
 			}
 		}
 	}
-	if err := s.sweepDedupe(now); err != nil {
+	if err := s.sweepDedupe(s.clock.now().steady); err != nil {
 		return err
 	}
 	for _, b := range s.allBuses() {
@@ -75,6 +78,9 @@ func (s *Store) trim(ctx context.Context, finish bool) error {
 	}
 	if err := s.state.flush(); err != nil {
 		return err
+	}
+	if s.snapshots.Load() > 0 {
+		return nil // the next time: a backup may be reading them
 	}
 	return errors.Join(s.removeSegments(ctx), s.removeTraces())
 }
@@ -90,7 +96,7 @@ type cut struct {
 }
 
 // plan finds where b should begin; first is 0 when nothing is to be removed.
-// What was not routed yet stays.
+// What was not routed yet, and what is held, stays.
 func (s *Store) plan(ctx context.Context, b *bus, now int64) (c cut, err error) {
 	b.queue.mu.Lock()
 	limit := b.queue.routed + 1
@@ -98,6 +104,9 @@ func (s *Store) plan(ctx context.Context, b *bus, now int64) (c cut, err error) 
 	b.mu.Lock()
 	opts, first, held, appended := b.opts, b.first, b.appended-b.removed, b.appended
 	limit = min(limit, b.last+1)
+	if b.opts.Hold {
+		limit = min(limit, b.released+1)
+	}
 	b.mu.Unlock()
 	target := first
 	if opts.MaxAge > 0 {
@@ -175,6 +184,10 @@ func (s *Store) cut(ctx context.Context, b *bus, c cut) error {
 	}
 	_ = batch.DeleteRange(idKey(nil, prefixBlock, uint32(b.id)), seqKey(nil, prefixBlock, b.id, c.first>>traceBucket), nil)
 	_ = batch.DeleteRange(idKey(nil, prefixSummary, uint32(b.id)), seqKey(nil, prefixSummary, b.id, c.first/s.opts.summaryEvents), nil)
+	if err := s.dropGivenUp(batch, b.id, c.first); err != nil {
+		_ = batch.Close()
+		return err
+	}
 	if err := s.dropAttempts(batch, b.id, first, c.first); err != nil {
 		_ = batch.Close()
 		return err
@@ -189,6 +202,17 @@ func (s *Store) cut(ctx context.Context, b *bus, c cut) error {
 	}
 	b.mu.Unlock()
 	return nil
+}
+
+// dropGivenUp drops what is known of lost sequences that are all below first.
+func (s *Store) dropGivenUp(batch *pebble.Batch, bus store.BusID, first uint64) error {
+	return s.state.scan(idKey(nil, prefixLost, uint32(bus)), seqKey(nil, prefixLost, bus, first), func(key, value []byte) (bool, error) {
+		g, err := parseGap(key, value)
+		if err == nil && g.to < first {
+			_ = batch.Delete(key, nil)
+		}
+		return true, err
+	})
 }
 
 // dropAttempts drops the attempts of the events of a bus from first up to
@@ -496,8 +520,12 @@ func (s *Store) moveIndex(first, last uint64, w *rewriting) error {
 	return s.state.commitSynced(batch)
 }
 
-// removeTraces drops the segments of the trace log whose events are all gone.
+// removeTraces drops the segments of the trace log whose events are all gone,
+// and the names that only they had.
 func (s *Store) removeTraces() error {
+	if err := s.forgetFormer(); err != nil {
+		return err
+	}
 	for _, info := range s.trace.log.Segments() {
 		if !info.Sealed {
 			break

@@ -1,74 +1,213 @@
 package embedded
 
 import (
+	stdheap "container/heap"
 	"context"
-	"encoding/binary"
-	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/switchyard-dev/switchyard/bus/event"
 	"github.com/switchyard-dev/switchyard/bus/store"
 )
 
-// schedule is what is in memory of the events that wait for their time: when
-// the next one is due, and those that are being recorded.
+// schedule is what is in memory of the events that wait for their time: those
+// that are due soon, so that recording one in time needs no look into the
+// state, and those that are being recorded.
+//
+// Every event whose row is in the state and before next is held. What comes
+// after next is read from the state ahead of its time, in small steps, by the
+// preloader; a step holds applyMu, so that rows do not change meanwhile.
 type schedule struct {
-	count atomic.Int64
-	wake  chan struct{}
+	count  atomic.Int64
+	named  bool          // the state has the names and the number of what waits; a start sees to that
+	wake   chan struct{} // something may be due sooner than was thought
+	load   chan struct{} // something may be near that is not held
+	urgent atomic.Bool   // something is due so soon that the applier would be late
 
-	mu     sync.Mutex
-	next   int64 // nothing is due before; no row is before it in the state
-	firing map[uint64]struct{}
+	mu    sync.Mutex
+	next  schedPlace
+	held  map[uint64]*nearEvent // by schedule id: near ones, and those whose rows go when they are recorded
+	near  nearHeap
+	bytes int // of the events in near
 }
+
+// schedPlace orders scheduled events: by time, then as they came.
+type schedPlace struct {
+	due int64
+	id  uint64
+}
+
+func (p schedPlace) less(o schedPlace) bool {
+	return p.due < o.due || p.due == o.due && p.id < o.id
+}
+
+// nearEvent is an event that is due soon, or being recorded.
+type nearEvent struct {
+	schedPlace
+	entry    store.Entry
+	accepted int64
+	taken    bool // to be recorded; not in near any more
+	gone     bool // cancelled; it is passed over
+}
+
+// nearHeap has the first one on top.
+type nearHeap []*nearEvent
+
+func (h nearHeap) Len() int           { return len(h) }
+func (h nearHeap) Less(i, j int) bool { return h[i].less(h[j].schedPlace) }
+func (h nearHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *nearHeap) Push(x any)        { *h = append(*h, x.(*nearEvent)) }
+func (h *nearHeap) Pop() any {
+	old := *h
+	last := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return last
+}
+
+const (
+	// nearAhead is how long before its time an event is held, unless nearBytes
+	// are held already.
+	nearAhead = 2 * time.Second
+	nearBytes = 16 << 20
+	// loadRows bounds the rows of one step of the preloader.
+	loadRows = 256
+	// fireBatch and fireBytes bound the events that are recorded together.
+	fireBatch = 1024
+	fireBytes = 1 << 20
+	// schedulePoll is how long the scheduler trusts that the clock runs evenly.
+	schedulePoll = time.Second
+	// scheduleUrgent is how soon an event must be due for its row to be written
+	// at once.
+	scheduleUrgent = applyDelay + 30*time.Millisecond
+)
 
 func (sc *schedule) init() {
-	sc.wake = make(chan struct{}, 1)
-	sc.firing = map[uint64]struct{}{}
+	sc.wake, sc.load = make(chan struct{}, 1), make(chan struct{}, 1)
+	sc.next, sc.held = schedPlace{due: forever}, map[uint64]*nearEvent{}
 }
 
-// applyScheduled puts rows for what was scheduled and removes those of what
-// was recorded. It returns the earliest due time that it added.
-func (s *Store) applyScheduled(batch *pebble.Batch, notes []schedNote) int64 {
-	next := int64(forever)
-	for i := range notes {
-		n := &notes[i]
-		key, byBus := schedKey(nil, n.due, n.id, n.bus), schedBusKey(nil, n.bus, n.due, n.id)
-		if n.raw == nil {
-			_ = batch.Delete(key, nil)
-			_ = batch.Delete(byBus, nil)
-			s.schedule.count.Add(-1)
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// first is when the first event is due, or before; sc.mu is held.
+func (sc *schedule) first() int64 {
+	if len(sc.near) > 0 {
+		return min(sc.near[0].due, sc.next.due)
+	}
+	return sc.next.due
+}
+
+// hold puts an event near; sc.mu is held.
+func (sc *schedule) hold(e *nearEvent) {
+	if _, ok := sc.held[e.id]; ok {
+		return
+	}
+	sc.held[e.id] = e
+	sc.push(e)
+}
+
+func (sc *schedule) push(e *nearEvent) {
+	stdheap.Push(&sc.near, e)
+	sc.bytes += e.entry.Event.Size()
+}
+
+// take takes the events that are due off near, in order and about limit bytes
+// of them at most.
+func (sc *schedule) take(now int64, limit int) (batch []*nearEvent) {
+	sc.mu.Lock()
+	defer sc.mu.Unlock()
+	size := payloadHeader
+	for len(sc.near) > 0 && len(batch) < fireBatch {
+		e := sc.near[0]
+		if e.due > now || !e.less(sc.next) {
+			break
+		}
+		if size += encodedSize(&e.entry); size > limit && len(batch) > 0 && !e.gone {
+			break
+		}
+		stdheap.Pop(&sc.near)
+		sc.bytes -= e.entry.Event.Size()
+		if e.gone {
 			continue
 		}
-		_ = batch.Set(key, n.raw, nil)
-		_ = batch.Set(byBus, nil, nil)
-		s.schedule.count.Add(1)
-		next = min(next, n.due)
+		e.taken = true
+		batch = append(batch, e)
 	}
-	return next
+	if len(sc.near) == 0 {
+		sc.near = nil
+	}
+	return batch
 }
 
-// scheduleChanged says that something became scheduled for due.
-func (s *Store) scheduleChanged(due int64) {
-	sc := &s.schedule
+// putBack puts events near again that could not be recorded.
+func (sc *schedule) putBack(batch []*nearEvent) {
 	sc.mu.Lock()
-	sooner := due < sc.next
-	sc.next = min(sc.next, due)
+	defer sc.mu.Unlock()
+	for _, e := range batch {
+		e.taken = false
+		sc.push(e)
+	}
+}
+
+// drop lets go of an event without its row, whose bus is being dropped.
+func (sc *schedule) drop(id uint64) {
+	sc.mu.Lock()
+	defer sc.mu.Unlock()
+	delete(sc.held, id)
+}
+
+// again lets everything be looked for in the state again.
+func (sc *schedule) again() {
+	sc.mu.Lock()
+	sc.next = schedPlace{}
 	sc.mu.Unlock()
-	if sooner {
-		select {
-		case sc.wake <- struct{}{}:
+	poke(sc.wake)
+}
+
+// scheduleApplied takes note of what became rows, and of rows that went;
+// s.applyMu is held.
+func (s *Store) scheduleApplied(notes []schedNote) {
+	if len(notes) == 0 {
+		return
+	}
+	sc, soon := &s.schedule, s.clock.now().wall+int64(nearAhead)
+	sc.mu.Lock()
+	defer sc.mu.Unlock()
+	first, next := sc.first(), sc.next
+	for i := range notes {
+		n := &notes[i]
+		at := schedPlace{n.due, n.id}
+		switch {
+		case n.raw == nil:
+			if e := sc.held[n.id]; e != nil {
+				e.gone = true // still near after a start, when the log had both
+				delete(sc.held, n.id)
+			}
+		case !at.less(sc.next):
 		default:
+			if n.due < soon && sc.bytes < nearBytes {
+				if entry, accepted, err := decodeScheduled(n.raw); err == nil {
+					sc.hold(&nearEvent{schedPlace: at, entry: entry, accepted: accepted})
+					continue
+				}
+			}
+			sc.next = at
 		}
 	}
+	if sc.first() < first {
+		poke(sc.wake)
+	}
+	if sc.next != next {
+		poke(sc.load)
+	}
 }
-
-// schedulePoll is how long the scheduler trusts that the clock runs evenly.
-const schedulePoll = time.Second
 
 // scheduler records scheduled events when they are due.
 func (s *Store) scheduler() {
@@ -81,13 +220,18 @@ func (s *Store) scheduler() {
 		case <-s.schedule.wake:
 		case <-timer.C:
 		}
+		var err error
+		if s.schedule.urgent.Swap(false) {
+			err = s.applyPending()
+		}
+		if err == nil {
+			err = s.fire()
+		}
 		wait := schedulePoll
-		if s.schedule.count.Load() > 0 || s.schedule.due() != forever {
-			if err := s.fireDue(); err != nil && !s.closing.Load() {
-				s.opts.Logger.Error("recording scheduled events failed; they are tried again", "error", err)
-			} else if next := s.schedule.due(); next != forever {
-				wait = min(wait, time.Duration(max(next-nanos(s.opts.Clock()), 0)))
-			}
+		if err != nil && !s.closing.Load() {
+			s.opts.Logger.Error("recording scheduled events failed; they are tried again", "error", err)
+		} else if due := s.schedule.due(); due != forever {
+			wait = min(wait, time.Duration(max(due-s.clock.now().wall, 0)))
 		}
 		timer.Reset(max(wait, time.Millisecond))
 	}
@@ -96,84 +240,159 @@ func (s *Store) scheduler() {
 func (sc *schedule) due() int64 {
 	sc.mu.Lock()
 	defer sc.mu.Unlock()
-	return sc.next
+	return sc.first()
 }
 
-// fireBatch bounds the scheduled events that are recorded together.
-const fireBatch = 64
-
-// fireDue records the scheduled events whose time has come, in order of it. A
-// frame that records one names its schedule id, so that after a crash the row
-// goes with it: none is lost and none is doubled.
+// fireDue records the scheduled events whose time has come, in order of it,
+// with those that only the log knows so far.
 func (s *Store) fireDue() error {
+	if err := s.applyPending(); err != nil {
+		return err
+	}
+	if err := s.fire(); err != nil {
+		return err
+	}
+	return s.applyPending()
+}
+
+// fire records the events whose time has come. A frame that records one names
+// its schedule id, so that after a crash the row goes with it: none is lost and
+// none is doubled.
+func (s *Store) fire() error {
 	s.fireMu.Lock()
 	defer s.fireMu.Unlock()
+	sc := &s.schedule
 	for {
-		if err := s.applyPending(); err != nil {
-			return err
+		now := s.clock.now().wall
+		if batch := sc.take(now, min(fireBytes, s.log.MaxPayload())); len(batch) > 0 {
+			if err := s.record(batch); err != nil {
+				return err
+			}
+			continue
 		}
-		n, err := s.fireSome(nanos(s.opts.Clock()))
-		if err != nil || n == 0 {
+		sc.mu.Lock()
+		missing := sc.next.due <= now
+		sc.mu.Unlock()
+		if !missing {
+			poke(sc.load)
+			return nil
+		}
+		if err := s.loadNear(now+int64(nearAhead), true); err != nil {
 			return err
 		}
 	}
 }
 
-func (s *Store) fireSome(now int64) (int, error) {
-	sc := &s.schedule
-	var batch []store.Entry
-	var marks []fired
-	var size int
-	sc.mu.Lock()
-	from, next := sc.next, int64(forever)
-	err := s.state.scan(schedKey(nil, max(from, 0), 0, 0), []byte{prefixSched + 1}, func(key, value []byte) (bool, error) {
-		k := rowReader{rest: key[1:]}
-		due, id := k.i64(), k.u64()
-		if due > now || len(batch) >= fireBatch || size > maxPooled {
-			next = due
-			return false, nil
+// record appends events that are due to the log.
+func (s *Store) record(batch []*nearEvent) error {
+	entries, marks := make([]store.Entry, 0, len(batch)), make([]fired, 0, len(batch))
+	kept := batch[:0]
+	for _, e := range batch {
+		if _, err := s.bus(e.entry.Bus); err != nil {
+			s.schedule.drop(e.id) // its rows are going
+			continue
 		}
-		entry, accepted, err := decodeScheduled(value)
+		kept = append(kept, e)
+		entries = append(entries, e.entry)
+		marks = append(marks, fired{id: e.id, due: e.due, accepted: e.accepted})
+	}
+	if len(kept) == 0 {
+		return nil
+	}
+	_, err := s.append(context.Background(), entries, marks, 0)
+	if err != nil {
+		s.schedule.putBack(kept)
+	}
+	return err
+}
+
+// preloader holds events ahead of their time.
+func (s *Store) preloader() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	sc := &s.schedule
+	for {
+		select {
+		case <-s.closed:
+			return
+		case <-sc.load:
+		case <-timer.C:
+		}
+		// It begins when half of what may be held is, so that steps are not small.
+		for ahead, most := nearAhead/2, nearBytes/2; !s.closing.Load(); ahead, most = nearAhead, nearBytes {
+			now := s.clock.now().wall
+			sc.mu.Lock()
+			due, full := sc.next.due, sc.bytes >= most
+			sc.mu.Unlock()
+			if full || due >= now+int64(ahead) {
+				break
+			}
+			if err := s.loadNear(now+int64(nearAhead), false); err != nil {
+				if !s.closing.Load() {
+					s.opts.Logger.Error("reading scheduled events failed; they are tried again", "error", err)
+				}
+				break
+			}
+		}
+		timer.Reset(nearAhead / 8)
+	}
+}
+
+// loadNear holds the next events that are due before a time, unless much is
+// held already; forced, it holds some in any case.
+func (s *Store) loadNear(until int64, forced bool) error {
+	s.applyMu.Lock()
+	defer s.applyMu.Unlock()
+	sc := &s.schedule
+	sc.mu.Lock()
+	from, room := sc.next, nearBytes-sc.bytes
+	sc.mu.Unlock()
+	if forced {
+		room = max(room, fireBytes)
+	}
+	next := schedPlace{due: forever}
+	var found []*nearEvent
+	rows := 0
+	err := s.state.scan(schedKey(nil, max(from.due, 0), from.id, 0), []byte{prefixSched + 1}, func(key, value []byte) (bool, error) {
+		k := rowReader{rest: key[1:]}
+		at := schedPlace{k.i64(), k.u64()}
+		if at.due >= until || rows >= loadRows || room <= 0 {
+			next = at
+			return false, k.err()
+		}
+		rows++
+		sc.mu.Lock()
+		_, held := sc.held[at.id]
+		sc.mu.Unlock()
+		if held {
+			return true, nil
+		}
+		entry, accepted, err := decodeScheduled(slices.Clone(value))
 		if err != nil {
 			return false, err
 		}
-		if _, err := s.bus(entry.Bus); err != nil {
-			return true, nil // dropped; its rows are going
-		}
-		size += entry.Event.Size()
-		batch = append(batch, entry)
-		marks = append(marks, fired{id: id, due: due, accepted: accepted})
-		sc.firing[id] = struct{}{}
+		room -= entry.Event.Size()
+		found = append(found, &nearEvent{schedPlace: at, entry: entry, accepted: accepted})
 		return true, nil
 	})
-	switch {
-	case err != nil:
-	case len(batch) == 0:
-		sc.next = next
-	default: // what is before the last of them is gone soon
-		sc.next = marks[len(marks)-1].due
-	}
-	sc.mu.Unlock()
-	if err == nil && len(batch) > 0 {
-		_, err = s.append(context.Background(), batch, marks, 0)
-	}
-	if err == nil {
-		err = s.applyPending()
+	if err != nil {
+		return err
 	}
 	sc.mu.Lock()
-	for _, m := range marks {
-		delete(sc.firing, m.id)
-		if err != nil {
-			sc.next = min(sc.next, m.due)
-		}
+	defer sc.mu.Unlock()
+	first := sc.first()
+	for _, e := range found {
+		sc.hold(e)
 	}
-	sc.mu.Unlock()
-	return len(batch), err
+	if sc.next = next; sc.first() < first {
+		poke(sc.wake)
+	}
+	return nil
 }
 
-// decodeScheduled reads a schedule row.
+// decodeScheduled reads a schedule row, which the event aliases.
 func decodeScheduled(value []byte) (e store.Entry, accepted int64, err error) {
-	es := entries{rest: slices.Clone(value), count: 1}
+	es := entries{rest: value, count: 1}
 	var raw entry
 	if ok, err := es.next(&raw); err != nil || !ok || !raw.hasDue() {
 		return e, 0, errBadRow
@@ -186,150 +405,4 @@ func decodeScheduled(value []byte) (e store.Entry, accepted int64, err error) {
 		Bus: raw.bus, Event: ev, Via: string(raw.via), Hops: raw.hops(),
 		Dedupe: raw.key(), Window: raw.window(), Due: fromNanos(raw.due()),
 	}, raw.accepted(), nil
-}
-
-// waiting calls f for what waits on a bus, in order of due time, from a place
-// in that order on.
-func (s *Store) waiting(b *bus, due int64, id uint64, f func(due int64, id uint64, e store.Entry, accepted int64) (bool, error)) error {
-	prefix := idKey(nil, prefixSchedBus, uint32(b.id))
-	return s.state.scan(schedBusKey(nil, b.id, due, id), successor(prefix), func(key, _ []byte) (bool, error) {
-		k := rowReader{rest: key[len(prefix):]}
-		due, id := k.i64(), k.u64()
-		if k.bad {
-			return false, errBadRow
-		}
-		var e store.Entry
-		var accepted int64
-		ok, err := s.state.get(schedKey(nil, due, id, b.id), func(v []byte) (err error) {
-			e, accepted, err = decodeScheduled(v)
-			return err
-		})
-		if err != nil || !ok {
-			return err == nil, err
-		}
-		return f(due, id, e, accepted)
-	})
-}
-
-// ListScheduled implements store.Schedule.
-func (s *Store) ListScheduled(ctx context.Context, bus store.BusID, source, id, after string, limit int) (items []store.Scheduled, next string, err error) {
-	if err := s.enter(ctx); err != nil {
-		return nil, "", err
-	}
-	defer s.leave()
-	b, err := s.bus(bus)
-	if err != nil {
-		return nil, "", err
-	}
-	var due int64
-	var number uint64
-	if after != "" {
-		if _, err := fmt.Sscanf(after, "%d.%d", &due, &number); err != nil {
-			return nil, "", fmt.Errorf("cursor %q: %w", after, store.ErrNotFound)
-		}
-		number++
-	}
-	if err := s.applyPending(); err != nil {
-		return nil, "", err
-	}
-	more := false
-	err = s.waiting(b, due, number, func(due int64, number uint64, e store.Entry, _ int64) (bool, error) {
-		if source != "" && e.Event.Source() != source || id != "" && e.Event.ID() != id {
-			return true, nil
-		}
-		if len(items) >= limit {
-			more = true
-			return false, nil
-		}
-		items = append(items, store.Scheduled{Due: e.Due, Bus: bus, Event: e.Event})
-		next = fmt.Sprintf("%d.%d", due, number)
-		return true, nil
-	})
-	if !more {
-		next = ""
-	}
-	return items, next, err
-}
-
-// CancelScheduled implements store.Schedule. The identity of a cancelled event
-// is forgotten with it, so that it can be published again.
-func (s *Store) CancelScheduled(ctx context.Context, bus store.BusID, source, id string) error {
-	if err := s.enter(ctx); err != nil {
-		return err
-	}
-	defer s.leave()
-	b, err := s.bus(bus)
-	if err != nil {
-		return err
-	}
-	s.applyMu.Lock()
-	defer s.applyMu.Unlock()
-	if err := s.apply(); err != nil {
-		return err
-	}
-	s.schedule.mu.Lock()
-	batch := s.state.db.NewBatch()
-	n := int64(0)
-	err = s.waiting(b, 0, 0, func(due int64, number uint64, e store.Entry, accepted int64) (bool, error) {
-		if _, firing := s.schedule.firing[number]; firing || e.Event.Source() != source || e.Event.ID() != id {
-			return true, nil
-		}
-		n++
-		_ = batch.Delete(schedKey(nil, due, number, bus), nil)
-		_ = batch.Delete(schedBusKey(nil, bus, due, number), nil)
-		if e.Window > 0 {
-			if err := s.forgetScheduled(batch, identity{bus, e.Dedupe}, known{0, accepted, int64(e.Window)}); err != nil {
-				return false, err
-			}
-		}
-		return true, nil
-	})
-	if err == nil {
-		err = s.state.commit(batch)
-	} else {
-		_ = batch.Close()
-	}
-	if err == nil {
-		s.schedule.count.Add(-n)
-	}
-	s.schedule.mu.Unlock()
-	if err == nil {
-		err = s.state.flush()
-	}
-	if err == nil && n == 0 {
-		err = store.ErrNotFound
-	}
-	if err != nil {
-		return fmt.Errorf("bus %q: scheduled event %q of %q: %w", b.name, id, source, err)
-	}
-	return nil
-}
-
-// dropScheduled removes what waits on a bus that is dropped.
-func (s *Store) dropScheduled(batch *pebble.Batch, bus store.BusID) error {
-	prefix := idKey(nil, prefixSchedBus, uint32(bus))
-	return s.state.scanPrefix(prefix, func(key, _ []byte) (bool, error) {
-		due := int64(binary.BigEndian.Uint64(key[5:]))
-		id := binary.BigEndian.Uint64(key[13:])
-		_ = batch.Delete(key, nil)
-		_ = batch.Delete(schedKey(nil, due, id, bus), nil)
-		s.schedule.count.Add(-1)
-		return true, nil
-	})
-}
-
-// loadSchedule counts what waits, after a start.
-func (s *Store) loadSchedule() error {
-	n := int64(0)
-	s.schedule.next = forever
-	err := s.state.scan([]byte{prefixSched}, []byte{prefixSched + 1}, func(key, _ []byte) (bool, error) {
-		if n == 0 {
-			k := rowReader{rest: key[1:]}
-			s.schedule.next = k.i64()
-		}
-		n++
-		return true, nil
-	})
-	s.schedule.count.Store(n)
-	return err
 }

@@ -18,7 +18,7 @@ func (s *Store) Settle(ctx context.Context, outcomes []store.Settlement) error {
 
 // settle takes the outcomes, those of one subscription after another together.
 func (s *Store) settle(outcomes []store.Settlement) error {
-	now := nanos(s.opts.Clock())
+	now := s.clock.now()
 	for start := 0; start < len(outcomes); {
 		id := outcomes[start].ID
 		end := start + 1
@@ -58,7 +58,7 @@ func (s *Store) settle(outcomes []store.Settlement) error {
 type settling struct {
 	s     *Store
 	sub   *subscription
-	now   int64
+	now   reading
 	seqs  seqList
 	ready bool // something else may be claimed now
 
@@ -174,7 +174,7 @@ func (r *settling) write(i int32, it *item, o *store.Settlement) error {
 		it.row.attempts++
 		putAttempt(c.batch, sub.public(), it.place, it.row.tries, o.Attempt)
 	}
-	if e := sub.shown().lastErr; e != nil && e.at == r.now {
+	if e := sub.shown().lastErr; e != nil && e.at == r.now.wall {
 		_ = c.batch.Set(idKey(nil, prefixError, uint32(sub.public())), appendText(be64(nil, uint64(e.at)), e.text), nil)
 	}
 	if it.timed {
@@ -183,7 +183,7 @@ func (r *settling) write(i int32, it *item, o *store.Settlement) error {
 	}
 	c.out = append(c.out, i)
 	if o.Kind == store.Retry {
-		it.row.retryAt = max(nanos(o.RetryAt), 1)
+		it.row.retryAt = max(r.now.toSteady(o.RetryAt), 1)
 		if o.Attempt != nil {
 			it.row.trigger = store.TriggerRetry
 		}
@@ -200,7 +200,7 @@ func (r *settling) write(i int32, it *item, o *store.Settlement) error {
 		}
 	}
 	if o.Kind == store.Dead {
-		d := death{r.now, s.deaths.Add(1)}
+		d := death{r.now.wall, s.deaths.Add(1)}
 		putDead(c.batch, sub.public(), it, d, o.Reason)
 		c.counts.dead++
 		return nil
@@ -287,7 +287,7 @@ func (r *settling) commit() error {
 		r.s.drop(r.sub, i)
 	}
 	for _, due := range c.due {
-		r.ready = r.ready || due <= r.now
+		r.ready = r.ready || due <= r.now.steady
 	}
 	r.waiting = r.waiting[:0]
 	return nil
@@ -317,6 +317,6 @@ func (r *settling) unlockOwed() {
 // noteError keeps the last error of the subscription.
 func (r *settling) noteError(o *store.Settlement) {
 	if o.Attempt != nil && o.Attempt.Error != "" && o.Kind != store.Release {
-		r.sub.shown().lastErr = &lastError{clip(o.Attempt.Error, maxError), r.now}
+		r.sub.shown().lastErr = &lastError{clip(o.Attempt.Error, maxError), r.now.wall}
 	}
 }

@@ -25,6 +25,7 @@ type state struct {
 	db     *pebble.DB
 	log    *slog.Logger
 	failed atomic.Pointer[error]
+	placed func() error // says whether its folder is where it was; may be nil
 
 	dirty  atomic.Bool // something was committed since the last sync
 	syncMu sync.Mutex
@@ -41,7 +42,7 @@ func openState(fs vfs.FS, dir string, log *slog.Logger, readOnly bool) (*state, 
 	st := &state{log: log}
 	logger := stateLogger{st}
 	opts := &pebble.Options{
-		FS:                          fs,
+		FS:                          stateFS{fs, st},
 		ReadOnly:                    readOnly,
 		Logger:                      logger,
 		CacheSize:                   cacheSize,
@@ -135,7 +136,14 @@ func (st *state) flush() error {
 	if err := st.db.LogData(nil, pebble.Sync); err != nil {
 		st.fail(err)
 	}
-	return st.err()
+	if err := st.err(); err != nil || st.placed == nil {
+		return err
+	}
+	if err := st.placed(); err != nil {
+		st.dirty.Store(true) // once the folder is back
+		return err
+	}
+	return nil
 }
 
 // get calls f with the value of key; ok is false when there is none. f must

@@ -13,6 +13,7 @@ func (s *Store) Stats() store.Stats {
 	}
 	defer s.leave()
 	state := s.state.db.Metrics()
+	ahead, hold := s.clock.state()
 	return store.Stats{
 		Events:        s.events.Load(),
 		Bytes:         s.bytes.Load(),
@@ -24,5 +25,7 @@ func (s *Store) Stats() store.Stats {
 		QueuedRecords: s.records.Load(),
 		WindowBytes:   s.windowBytes.Load(),
 		WaitingBytes:  s.log.PendingBytes(),
+		ClockAhead:    ahead,
+		ClockHold:     hold,
 	}
 }

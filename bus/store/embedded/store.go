@@ -52,6 +52,10 @@ type Options struct {
 	SegmentSize int64
 	// Clock tells the time; default time.Now.
 	Clock func() time.Time
+	// Monotonic tells how much time has passed since some moment, whatever the
+	// clock is set to; default: the monotonic part of what Clock returns, and if
+	// that has none, Clock.
+	Monotonic func() time.Duration
 	// DiskReserve is how many bytes must be free for events to be accepted;
 	// default 256 MiB, negative for none. A file system that does not tell is
 	// trusted.
@@ -131,6 +135,8 @@ type Store struct {
 	log   *seglog.Log
 	trace *traceLog
 	disk  diskGuard
+	home  placeGuard
+	clock *timekeeper
 
 	watcher atomic.Pointer[store.Watcher]
 	closed  chan struct{}
@@ -156,7 +162,7 @@ type Store struct {
 	dedupe       *dedupe
 	lastSchedule uint64
 	groups       uint64
-	sealed       atomic.Int64 // when the last group was, in nanoseconds
+	sealed       atomic.Int64 // when the last group was, in steady time
 	touched      []*bus
 	tailed       []*bus // buses with a tail; guarded by pendingMu
 	tailBytes    atomic.Int64
@@ -178,6 +184,9 @@ type Store struct {
 	windowItems  atomic.Int64
 	records      atomic.Int64
 
+	snapshots atomic.Int64 // open ones: no file of the logs is removed
+	tableSums sync.Map     // checksums of tables of the state, by name
+
 	deaths       atomic.Uint64
 	schedule     schedule
 	transactions transactions
@@ -197,12 +206,20 @@ var _ store.Store = (*Store)(nil)
 
 // Open opens the engine in a directory, or starts one, and brings the state up
 // to the log. It answers when everything can be served.
-func Open(opts Options) (_ *Store, err error) {
+func Open(opts Options) (_ *Store, err error) { return open(opts, lockDir) }
+
+// openLocked is Open for who has the directory's lock.
+func openLocked(opts Options) (*Store, error) {
+	return open(opts, func(vfs.FS, string) (io.Closer, error) { return io.NopCloser(nil), nil })
+}
+
+func open(opts Options, lock func(vfs.FS, string) (io.Closer, error)) (_ *Store, err error) {
 	if err := opts.withDefaults(); err != nil {
 		return nil, err
 	}
 	s := &Store{
 		opts:        opts,
+		clock:       newTimekeeper(opts.Clock, opts.Monotonic),
 		closed:      make(chan struct{}),
 		byName:      map[string]*bus{},
 		bySub:       map[string]*subscription{},
@@ -222,10 +239,16 @@ func Open(opts Options) (_ *Store, err error) {
 	if err := fs.MkdirAll(opts.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
 	}
-	if s.lock, err = lockDir(fs, opts.Dir); err != nil {
+	if s.lock, err = lock(fs, opts.Dir); err != nil {
+		return nil, err
+	}
+	if err := unfinished(fs, opts.Dir); err != nil {
 		return nil, err
 	}
 	if err := s.checkFormat(); err != nil {
+		return nil, err
+	}
+	if err := s.sweepSnapshots(); err != nil {
 		return nil, err
 	}
 	s.lock = signLock(fs, opts.Dir, s.lock, opts.Logger)
@@ -234,6 +257,10 @@ func Open(opts Options) (_ *Store, err error) {
 		return u.AvailBytes, err
 	}
 	s.disk.reserve = uint64(max(opts.DiskReserve, 0))
+	s.home.fs = fs
+	if err := s.home.watch(opts.Dir); err != nil {
+		return nil, err
+	}
 	if s.state, err = openState(fs, fs.PathJoin(opts.Dir, "state"), opts.Logger, false); err != nil {
 		return nil, err
 	}
@@ -245,6 +272,10 @@ func Open(opts Options) (_ *Store, err error) {
 	if err := errors.Join(syncDir(fs, opts.Dir), syncDir(fs, parent(fs, opts.Dir))); err != nil {
 		return nil, fmt.Errorf("sync the data directory: %w", err)
 	}
+	if err := errors.Join(s.home.watch(fs.PathJoin(opts.Dir, "log")), s.home.watch(fs.PathJoin(opts.Dir, "state"))); err != nil {
+		return nil, err
+	}
+	s.state.placed = s.home.checkNow
 	if !opts.NoBackground {
 		s.start()
 	}
@@ -271,6 +302,7 @@ func (s *Store) start() {
 	s.running.Go(s.applier)
 	s.running.Go(s.ticker)
 	s.running.Go(s.scheduler)
+	s.running.Go(s.preloader)
 	s.running.Go(s.housekeeper)
 	s.running.Go(s.tracer)
 	s.running.Go(s.summariser)
@@ -303,6 +335,9 @@ func (s *Store) Err() error {
 		return store.ErrClosed
 	}
 	defer s.leave()
+	if err := s.home.check(); err != nil {
+		return err
+	}
 	if err := s.state.err(); err != nil {
 		return err
 	}
@@ -342,7 +377,7 @@ func (s *Store) close() error {
 	s.gate.Lock() // for good; nobody gets in after closing is set
 	defer s.gate.Unlock()
 	err := s.log.Close()
-	err = errors.Join(err, s.applyPending(), s.checkpoint(0), s.trace.close(), s.state.flush())
+	err = errors.Join(err, s.applyPending(), s.checkpoint(0), s.trace.close(), s.saveClock(), s.state.flush())
 	return errors.Join(err, s.state.db.Close(), s.lock.Close())
 }
 
@@ -369,6 +404,7 @@ func (s *Store) ticker() {
 	every := time.NewTicker(s.opts.CheckpointEvery)
 	defer every.Stop()
 	synced := time.Now()
+	gone := false
 	for {
 		select {
 		case <-s.closed:
@@ -376,6 +412,10 @@ func (s *Store) ticker() {
 		case <-every.C:
 		}
 		s.tick.Add(1)
+		gone = s.watchPlace(gone)
+		if _, err := s.watchClock(); err != nil {
+			s.opts.Logger.Error("watching the clock failed", "error", err)
+		}
 		if err := s.checkpoint(s.opts.SpillAge); err != nil {
 			s.opts.Logger.Error("checkpoint failed", "error", err)
 		}
@@ -387,7 +427,7 @@ func (s *Store) ticker() {
 					s.opts.Logger.Error("sorting the known identities failed", "error", err)
 				}
 			}
-			if err := s.state.flush(); err != nil {
+			if err := s.state.flush(); err != nil && !displaced(err) {
 				s.opts.Logger.Error("syncing the state failed", "error", err)
 			}
 		}

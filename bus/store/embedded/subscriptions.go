@@ -282,7 +282,7 @@ func (s *Store) OrphanSubscription(ctx context.Context, id store.SubscriptionID)
 func (s *Store) Pause(ctx context.Context, id store.SubscriptionID, reason string) error {
 	return s.changeSub(ctx, id, func(sub *subscription, _ *pebble.Batch) (bool, error) {
 		if !sub.paused {
-			sub.paused, sub.since = true, nanos(s.opts.Clock())
+			sub.paused, sub.since = true, s.clock.now().steady
 		}
 		sub.reason = clip(reason, maxError)
 		return false, nil
@@ -295,7 +295,7 @@ func (s *Store) Resume(ctx context.Context, id store.SubscriptionID) error {
 		if !sub.paused {
 			return false, nil
 		}
-		sub.pauses = sub.pausedFor(nanos(s.opts.Clock()))
+		sub.pauses = sub.pausedFor(s.clock.now().steady)
 		sub.paused, sub.since, sub.reason = false, 0, ""
 		return true, nil
 	})
@@ -354,6 +354,7 @@ func (s *Store) writeSub(sub *subscription, batch *pebble.Batch) (gone bool) {
 	for _, prefix := range []byte{prefixSub, prefixCounts, prefixError} {
 		_ = batch.Delete(idKey(nil, prefix, uint32(sub.id)), nil)
 	}
+	s.rememberSub(sub, batch)
 	return true
 }
 
@@ -469,13 +470,14 @@ func (s *Store) infoOf(sub *subscription) store.SubscriptionInfo {
 
 // info describes sub; its mutex is held.
 func (s *Store) info(sub *subscription) store.SubscriptionInfo {
+	now := s.clock.now()
 	info := store.SubscriptionInfo{
 		ID: sub.id, Name: sub.name, Bus: sub.bus, From: sub.from,
 		Orphaned: sub.orphan, Paused: sub.paused, Reason: sub.reason,
 		Depth: sub.owes(), Dead: sub.counts.dead,
 	}
 	if sub.paused {
-		info.Since = fromNanos(sub.since)
+		info.Since = now.toWall(sub.since)
 	}
 	if e := sub.lastErr; e != nil {
 		info.LastError, info.LastErrorTime = e.text, fromNanos(e.at)
@@ -490,7 +492,7 @@ func (s *Store) info(sub *subscription) store.SubscriptionInfo {
 		}
 	}
 	if oldest != 0 {
-		info.Oldest = fromNanos(oldest)
+		info.Oldest = now.toWall(oldest)
 	}
 	return info
 }

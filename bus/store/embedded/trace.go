@@ -74,10 +74,10 @@ type outcome struct {
 	attempt *store.Attempt // the last one, if it has no row of its own
 }
 
-func newOutcome(sub *subscription, it *item, o *store.Settlement, now int64) outcome {
+func newOutcome(sub *subscription, it *item, o *store.Settlement, now reading) outcome {
 	out := outcome{
 		bus: it.bus, seq: it.seq, sub: sub.public(), run: it.run,
-		queued: it.row.queued, settled: now, attempt: o.Attempt,
+		queued: nanos(now.toWall(it.row.queued)), settled: now.wall, attempt: o.Attempt,
 	}
 	if o.Kind == store.Expired {
 		out.state = outcomeExpired
@@ -432,6 +432,9 @@ func (s *Store) TraceOf(ctx context.Context, bus store.BusID, seq uint64) ([]sto
 		if t.State == "" || trimmed && !owed { // without a state its outcome was lost in a crash
 			continue
 		}
+		if t.Subscription, err = s.nameOf(t.ID.Subscription); err != nil {
+			return nil, err
+		}
 		all = append(all, *t)
 	}
 	slices.SortFunc(all, func(x, y store.DeliveryTrace) int {
@@ -462,12 +465,13 @@ func (s *Store) tracePresent(bus store.BusID, seq uint64, at func(store.Subscrip
 }
 
 func (s *Store) tracePresentOf(sub *subscription, bus store.BusID, seq uint64, at func(store.SubscriptionID, uint32) *store.DeliveryTrace) error {
+	now := s.clock.now()
 	show := func(run uint32, row *queueRow, state string) {
 		t := at(sub.public(), run)
 		t.State, t.Settled, t.Reason, t.NextAt = state, time.Time{}, "", time.Time{}
-		t.Queued = fromNanos(row.queued)
+		t.Queued = now.toWall(row.queued)
 		if state == "queued" && row.retryAt != 0 {
-			t.State, t.NextAt = "retrying", fromNanos(row.retryAt)
+			t.State, t.NextAt = "retrying", now.toWall(row.retryAt)
 		}
 	}
 	if w := sub.window; w != nil {

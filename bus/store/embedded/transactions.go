@@ -222,7 +222,7 @@ func (s *Store) OpenTransaction(ctx context.Context, batch []store.Entry, checkU
 		events = appendEntry(events, &batch[i], nil)
 	}
 	// Kept as the log has times, so that it reads the same after a start.
-	t.Created, t.Check.Next = fromNanos(nanos(s.opts.Clock())), next
+	t.Created, t.Check.Next = fromNanos(s.clock.now().wall), next
 	x := &s.transactions
 	x.mu.Lock()
 	x.last++
@@ -308,7 +308,7 @@ func (s *Store) RollbackTransaction(ctx context.Context, id uint64) error {
 	t.State = store.TransactionRolledBack
 	s.applyMu.Lock()
 	batch := s.state.db.NewBatch()
-	s.endTransaction(batch, t, nanos(s.opts.Clock()))
+	s.endTransaction(batch, t, s.clock.now().wall)
 	err = s.state.commit(batch)
 	s.applyMu.Unlock()
 	if err == nil {

@@ -37,10 +37,12 @@ type broken struct {
 	listSched   func(ctx context.Context, bus store.BusID, source, id, after string, limit int) ([]store.Scheduled, string, error)
 	cancel      func(ctx context.Context, bus store.BusID, source, id string) error
 	put         func(ctx context.Context, kind, name string, value []byte, expect uint64) (uint64, error)
+	putObjects  func(ctx context.Context, objects []store.Object) error
 	getObject   func(ctx context.Context, kind, name string) (store.Object, error)
 	list        func(ctx context.Context, kind string) ([]store.Object, error)
 	recent      func(ctx context.Context, sub store.SubscriptionID, q store.AttemptQuery) ([]store.AttemptOf, string, error)
 	traceOf     func(ctx context.Context, bus store.BusID, sequence uint64) ([]store.DeliveryTrace, error)
+	receiptOf   func(ctx context.Context, bus store.BusID, sequence uint64) (store.Receipt, error)
 	watch       func(w store.Watcher)
 	err         func() error
 	stats       func() store.Stats
@@ -195,6 +197,10 @@ func (b *broken) PutObject(ctx context.Context, kind, name string, value []byte,
 	return or(b.put != nil, b.put, b.Model.PutObject)(ctx, kind, name, value, expect)
 }
 
+func (b *broken) PutObjects(ctx context.Context, objects []store.Object) error {
+	return or(b.putObjects != nil, b.putObjects, b.Model.PutObjects)(ctx, objects)
+}
+
 func (b *broken) GetObject(ctx context.Context, kind, name string) (store.Object, error) {
 	return or(b.getObject != nil, b.getObject, b.Model.GetObject)(ctx, kind, name)
 }
@@ -205,6 +211,10 @@ func (b *broken) ListObjects(ctx context.Context, kind string) ([]store.Object, 
 
 func (b *broken) TraceOf(ctx context.Context, bus store.BusID, sequence uint64) ([]store.DeliveryTrace, error) {
 	return or(b.traceOf != nil, b.traceOf, b.Model.TraceOf)(ctx, bus, sequence)
+}
+
+func (b *broken) ReceiptOf(ctx context.Context, bus store.BusID, sequence uint64) (store.Receipt, error) {
+	return or(b.receiptOf != nil, b.receiptOf, b.Model.ReceiptOf)(ctx, bus, sequence)
 }
 
 func (b *broken) OpenReplay(ctx context.Context, opts store.ReplayOptions) (uint32, error) {

@@ -46,6 +46,15 @@ func caughtBy() map[string][]string {
 		"does not look for the time of rows": {
 			"SequenceAt finds rows that retention has passed",
 		},
+		"forgets many objects in a crash": {
+			"many objects are written at once, whatever their versions are",
+		},
+		"traces a removed subscription without its name": {
+			"a trace names a subscription that was removed since",
+		},
+		"takes a scheduled event for one that was published when it was due": {
+			"a receipt says whether an event was scheduled or of a transaction",
+		},
 		"lists attempts of the oldest event first": {
 			"recent attempts of a subscription are listed, newest event first, in pages",
 		},
@@ -212,6 +221,16 @@ func caughtBy() map[string][]string {
 		},
 		"does not cancel": {
 			"an unknown bus is not found by anything",
+		},
+		"cancels one of several events with a name": {
+			"cancelling means every event with the source and id, and no other",
+		},
+		"cancels by what events are deduplicated on": {
+			"cancelling means every event with the source and id, and no other",
+		},
+		"cancels all events of a source": {
+			"a cancelled event is never recorded",
+			"cancelling means every event with the source and id, and no other",
 		},
 		"loses what is scheduled when it is closed": {
 			"a cancelled event is never recorded",
@@ -466,6 +485,9 @@ func caughtBy() map[string][]string {
 		},
 		"keeps everything": {
 			"retention by size removes the oldest",
+		},
+		"holds nothing": {
+			"what is held stays until it is released, and is held again after reopening",
 		},
 		"keeps nothing for longer than a year": {
 			"without limits nothing is removed",

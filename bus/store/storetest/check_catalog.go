@@ -16,6 +16,7 @@ func catalogChecks() []check {
 		{"a write with another version than the present one is a conflict", objectConflicts},
 		{"versions grow, also across deletion", objectVersionsGrow},
 		{"of concurrent writers with one version one wins", objectOneWriterWins},
+		{"many objects are written at once, whatever their versions are", objectsAtOnce},
 		{"objects survive reopening", func(f *fixture) { objectsSurvive(f, (*fixture).reopen) }},
 		{"objects survive a crash", func(f *fixture) { objectsSurvive(f, (*fixture).crash) }},
 	}
@@ -34,6 +35,44 @@ func (f *fixture) wantObject(kind, name, value string, version uint64) {
 	f.must(err)
 	if o.Kind != kind || o.Name != name || string(o.Value) != value || o.Version != version {
 		f.Errorf("the object is %+v, want %s %q version %d value %q", o, kind, name, version, value)
+	}
+}
+
+func objectsAtOnce(f *fixture) {
+	one := f.put("rule", "one", "before", 0)
+	objects := []store.Object{{Kind: "rule", Name: "one", Value: []byte("after"), Version: 7}}
+	for i := range 50 {
+		objects = append(objects, store.Object{Kind: "many", Name: fmt.Sprintf("%02d", i), Value: bytes.Repeat([]byte{byte(i)}, 200<<10)})
+	}
+	f.must(f.store.PutObjects(f.ctx, objects))
+	f.must(f.store.PutObjects(f.ctx, nil))
+	check := func() {
+		f.Helper()
+		o, err := f.store.GetObject(f.ctx, "rule", "one")
+		f.must(err)
+		if string(o.Value) != "after" || o.Version <= one {
+			f.Errorf("the object is %q with version %d, which was %d", o.Value, o.Version, one)
+		}
+		all, err := f.store.ListObjects(f.ctx, "many")
+		f.must(err)
+		if len(all) != 50 {
+			f.Fatalf("%d objects are there, want 50", len(all))
+		}
+		seen := map[uint64]bool{}
+		for i, o := range all {
+			if o.Name != objects[i+1].Name || !bytes.Equal(o.Value, objects[i+1].Value) || seen[o.Version] {
+				f.Errorf("object %d is %q with version %d", i, o.Name, o.Version)
+			}
+			seen[o.Version] = true
+		}
+	}
+	check()
+	if f.canCrash() {
+		f.crash()
+		check()
+	}
+	if v := f.put("rule", "one", "last", store.AnyVersion); v <= one+51 {
+		f.Errorf("the next version is %d, and was used", v)
 	}
 }
 

@@ -18,6 +18,7 @@ func retentionChecks() []check {
 		{"what is owed can be delivered and read after retention passed it", retentionKeepsOwed},
 		{"a dead letter's record outlives retention and can be redriven", retentionKeepsDead},
 		{"what was not routed yet is not removed", retentionKeepsUnrouted},
+		{"what is held stays until it is released, and is held again after reopening", retentionHolds},
 		{"an empty bus goes on with its sequences", retentionKeepsSequences},
 		{"changed options hold for what is there", retentionChanged},
 		{"a dropped bus is gone, and its name makes a new one", droppedBusGone},
@@ -91,6 +92,31 @@ func retentionBySize(f *fixture) {
 	if got := f.read(a, 1); uint64(len(got)) != b.Last+1-b.First || got[0].Sequence != b.First {
 		f.Errorf("%d records are left of %+v", len(got), b)
 	}
+}
+
+func retentionHolds(f *fixture) {
+	a := f.busWith("a", store.BusOptions{MaxAge: time.Minute, Hold: true})
+	f.publishN(a, "e", 10)
+	f.route(a)
+	f.advance(time.Hour)
+	f.trim()
+	f.wantFirst(a, 1, 10)
+	f.must(f.store.Release(a, 4))
+	f.must(f.store.Release(a, 2)) // does not take it back
+	f.trim()
+	f.wantFirst(a, 5, 10)
+	f.must(f.store.Release(a, 6))
+	first := uint64(7)
+	if f.reopenIfPossible() { // which forgets it
+		first = 6
+	}
+	f.must(f.store.Release(a, 5))
+	f.trim()
+	f.wantFirst(a, first, 10)
+	f.busWith("a", store.BusOptions{MaxAge: time.Minute})
+	f.trim()
+	f.wantFirst(a, 11, 10)
+	f.wantErr("Release of no bus", f.store.Release(99, 1), store.ErrNotFound)
 }
 
 func retentionOff(f *fixture) {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/switchyard-dev/switchyard/bus/event"
 	"github.com/switchyard-dev/switchyard/bus/store"
 )
 
@@ -15,6 +16,7 @@ func scheduleChecks() []check {
 		{"an event that is due already is recorded at once", scheduledInThePast},
 		{"scheduled events are listed by time, in pages", scheduledListed},
 		{"a cancelled event is never recorded", scheduledCancelled},
+		{"cancelling means every event with the source and id, and no other", scheduledCancelledByName},
 		{"scheduled events survive reopening, and come when they fell due meanwhile", scheduledSurvive},
 		{"a batch may hold both scheduled and present events", scheduledInBatch},
 		{"a scheduled event survives a crash", scheduledSurvivesCrash},
@@ -157,6 +159,52 @@ func scheduledCancelled(f *fixture) {
 		f.Errorf("recorded %v, want y", got)
 	}
 	f.wantErr("cancelling what was recorded", f.store.CancelScheduled(f.ctx, a, "/shop", "y"), store.ErrNotFound)
+}
+
+func scheduledCancelledByName(f *fixture) {
+	a := f.bus("a")
+	add := func(id string, after time.Duration, dedupe string) {
+		f.Helper()
+		e := entry(f, a, id)
+		e.Due = f.now().Add(after)
+		if dedupe != "" { // as what Switchyard publishes itself
+			e.Dedupe, e.Window = event.DedupeKey("switchyard:a", dedupe), time.Hour
+		}
+		f.append(e)
+	}
+	for i := range 30 {
+		add(fmt.Sprint("other", i), time.Duration(i+1)*time.Minute, "")
+	}
+	for _, minute := range []int{7, 3, 5} { // not deduplicated, so they wait side by side
+		add("x", time.Duration(minute)*time.Minute, "")
+	}
+	add("x", 9*time.Minute, "delivery/1")
+	add("y", 9*time.Minute, "delivery/2")
+	for _, page := range []int{1, 3, 10} {
+		if got := f.scheduled(a, "/shop", "x", page); len(got) != 4 {
+			f.Errorf("in pages of %d there wait %v as x", page, got)
+		}
+	}
+	items, _, err := f.store.ListScheduled(f.ctx, a, "/shop", "x", "", 10)
+	f.must(err)
+	for i, minute := range []time.Duration{3, 5, 7, 9} {
+		if want := f.now().Add(minute * time.Minute); !items[i].Due.Equal(want) {
+			f.Errorf("event %d is due at %v, want %v", i, items[i].Due, want)
+		}
+	}
+	f.must(f.store.CancelScheduled(f.ctx, a, "/shop", "y"))
+	f.reopenIfPossible()
+	f.must(f.store.CancelScheduled(f.ctx, a, "/shop", "x"))
+	if n := f.store.Stats().Scheduled; n != 30 {
+		f.Errorf("%d events are counted, want 30", n)
+	}
+	f.wantErr("cancelling them again", f.store.CancelScheduled(f.ctx, a, "/shop", "x"), store.ErrNotFound)
+	f.reopenIfPossible()
+	if got := f.scheduled(a, "", "", 100); len(got) != 30 || slices.Contains(got, "x") || slices.Contains(got, "y") {
+		f.Errorf("there wait %v", got)
+	}
+	f.advance(time.Hour)
+	f.eventually("the others are recorded", func() bool { return f.bounds(a).Last == 30 })
 }
 
 func scheduledSurvive(f *fixture) {

@@ -13,6 +13,8 @@ func traceChecks() []check {
 		{"a trace shows every attempt and why it ended", traceAttempts},
 		{"a trace of a redriven delivery goes on", traceRedriven},
 		{"a trace survives reopening", traceSurvives},
+		{"a trace names a subscription that was removed since", traceNamesTheRemoved},
+		{"a receipt says whether an event was scheduled or of a transaction", receipts},
 		{"an event that matched nothing has an empty trace", traceEmpty},
 		{"recent attempts of a subscription are listed, newest event first, in pages", attemptsListed},
 	}
@@ -165,4 +167,64 @@ func traceEmpty(f *fixture) {
 	if t := f.trace(a, 1); len(t) != 0 {
 		f.Errorf("after it is routed: %+v", t)
 	}
+}
+
+func receipts(f *fixture) {
+	a := f.bus("a")
+	f.publish(a, "plain")
+	f.schedule(a, "later", time.Minute)
+	id := f.begin(entry(f, a, "x"), entry(f, a, "y"))
+	accepted := f.now()
+	f.advance(time.Second)
+	f.commit(id)
+	committed := f.now()
+	f.advance(2 * time.Minute)
+	f.eventually("the scheduled one is recorded", func() bool { return f.bounds(a).Last == 4 })
+	check := func() {
+		f.Helper()
+		for seq, want := range map[uint64]store.Receipt{
+			1: {Accepted: accepted},
+			2: {Accepted: committed, Transaction: id},
+			3: {Accepted: committed, Transaction: id},
+			4: {Accepted: accepted, Due: accepted.Add(time.Minute)},
+		} {
+			got, err := f.store.ReceiptOf(f.ctx, a, seq)
+			f.must(err)
+			if !got.Accepted.Equal(want.Accepted) || !got.Due.Equal(want.Due) || got.Transaction != want.Transaction {
+				f.Errorf("sequence %d: the receipt is %+v, want %+v", seq, got, want)
+			}
+		}
+	}
+	check()
+	f.reopenIfPossible()
+	check()
+	_, err := f.store.ReceiptOf(f.ctx, a, 5)
+	f.wantErr("a receipt of an event that is not there", err, store.ErrNotFound)
+}
+
+func traceNamesTheRemoved(f *fixture) {
+	a := f.bus("a")
+	stays, goes := f.subscribe("r/stays", a, store.OrderNone), f.subscribe("r/goes", a, store.OrderNone)
+	f.publish(a, "x")
+	f.route(a, stays, goes)
+	f.settle(f.done(f.claimOne(stays)))
+	f.settle(f.done(f.claimOne(goes)))
+	f.must(f.store.OrphanSubscription(f.ctx, goes))
+	again := f.subscribe("r/goes", a, store.OrderNone)
+	check := func() {
+		f.Helper()
+		names := map[store.SubscriptionID]string{}
+		for _, t := range f.wantStates(a, 1, "delivered", "delivered") {
+			names[t.ID.Subscription] = t.Subscription
+		}
+		if len(names) != 2 || names[stays] != "r/stays" || names[goes] != "r/goes" {
+			f.Errorf("the trace names %v", names)
+		}
+		if former, err := f.store.Former(f.ctx); err != nil || len(former) != 1 || former[goes] != "r/goes" {
+			f.Errorf("removed are %v, %v; want %d of %d", former, err, goes, again)
+		}
+	}
+	check()
+	f.reopenIfPossible()
+	check()
 }

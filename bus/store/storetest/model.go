@@ -44,7 +44,9 @@ type modelState struct {
 	version   uint64 // of the catalogue
 	buses     map[store.BusID]*modelBus
 	subs      map[store.SubscriptionID]*modelSub
-	traces    map[place][]*modelDelivery // what happened to each event's deliveries
+	traces    map[place][]*modelDelivery      // what happened to each event's deliveries
+	receipts  map[place]store.Receipt         // how each event came in
+	former    map[store.SubscriptionID]string // the names of subscriptions that were removed
 	objects   map[objectKey]store.Object
 	replays   map[uint32][]*modelPart
 
@@ -64,18 +66,20 @@ func NewModel(clock func() time.Time) *Model {
 		clock:   clock,
 		changed: make(chan struct{}),
 		state: &modelState{
-			buses:   map[store.BusID]*modelBus{},
-			subs:    map[store.SubscriptionID]*modelSub{},
-			traces:  map[place][]*modelDelivery{},
-			objects: map[objectKey]store.Object{},
-			replays: map[uint32][]*modelPart{},
+			buses:    map[store.BusID]*modelBus{},
+			subs:     map[store.SubscriptionID]*modelSub{},
+			traces:   map[place][]*modelDelivery{},
+			former:   map[store.SubscriptionID]string{},
+			receipts: map[place]store.Receipt{},
+			objects:  map[objectKey]store.Object{},
+			replays:  map[uint32][]*modelPart{},
 		},
 	}
 }
 
 // Reopen closes the model and returns a new one that holds what it held, as if
-// an engine had been opened again over the same files: claims are given back
-// and nobody watches.
+// an engine had been opened again over the same files: claims are given back,
+// releases are forgotten and nobody watches.
 func (m *Model) Reopen() *Model {
 	_ = m.Close() // never fails
 	m.mu.Lock()
@@ -84,6 +88,9 @@ func (m *Model) Reopen() *Model {
 		for _, d := range s.queue {
 			d.claimed = false
 		}
+	}
+	for _, b := range m.state.buses {
+		b.released = 0
 	}
 	return &Model{clock: m.clock, changed: make(chan struct{}), state: m.state}
 }

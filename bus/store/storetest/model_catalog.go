@@ -58,6 +58,20 @@ func (m *Model) PutObject(ctx context.Context, kind, name string, value []byte, 
 	return m.state.version, nil
 }
 
+// PutObjects implements store.Catalog.
+func (m *Model) PutObjects(ctx context.Context, objects []store.Object) error {
+	if err := m.enter(ctx); err != nil {
+		return err
+	}
+	defer m.mu.Unlock()
+	for _, o := range objects {
+		m.state.version++
+		o.Version, o.Value = m.state.version, slices.Clone(o.Value)
+		m.state.objects[objectKey{o.Kind, o.Name}] = o
+	}
+	return nil
+}
+
 // DeleteObject implements store.Catalog.
 func (m *Model) DeleteObject(ctx context.Context, kind, name string, expect uint64) error {
 	if err := m.enter(ctx); err != nil {

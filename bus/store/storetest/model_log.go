@@ -19,6 +19,7 @@ type modelBus struct {
 	records  []store.Record // those that retention has left, without gaps
 	recorded time.Time      // of the newest event ever
 	position uint64         // the router's
+	released uint64         // events up to it may go although opts.Hold is set
 	known    map[[16]byte]*identity
 	waiting  []*modelScheduled // in no order
 	table    *modelTable       // nil without one
@@ -107,13 +108,14 @@ func (m *Model) Append(ctx context.Context, batch []store.Entry) ([]store.Result
 	now := m.clock()
 	results := make([]store.Result, len(batch))
 	for i, e := range batch {
-		results[i] = m.keep(m.state.buses[e.Bus], e, now, &notes)
+		results[i] = m.keep(m.state.buses[e.Bus], e, now, 0, &notes)
 	}
 	return results, nil
 }
 
-// keep records or schedules one entry, unless it is a duplicate.
-func (m *Model) keep(b *modelBus, e store.Entry, now time.Time, notes *notices) store.Result {
+// keep records or schedules one entry, of a transaction if that is not 0,
+// unless it is a duplicate.
+func (m *Model) keep(b *modelBus, e store.Entry, now time.Time, transaction uint64, notes *notices) store.Result {
 	who := &identity{kept: now, window: e.Window}
 	if e.Window > 0 {
 		if known := b.known[e.Dedupe]; known != nil && now.Sub(known.kept) < known.window {
@@ -126,12 +128,12 @@ func (m *Model) keep(b *modelBus, e store.Entry, now time.Time, notes *notices) 
 		b.waiting = append(b.waiting, &modelScheduled{entry: e, place: m.nextPlace(), who: who})
 		return store.Result{Scheduled: true}
 	}
-	who.sequence = m.record(b, e, now, notes)
+	who.sequence = m.record(b, e, now, store.Receipt{Transaction: transaction}, notes)
 	return store.Result{Sequence: who.sequence}
 }
 
 // record gives an entry the next place in its bus.
-func (m *Model) record(b *modelBus, e store.Entry, now time.Time, notes *notices) uint64 {
+func (m *Model) record(b *modelBus, e store.Entry, now time.Time, receipt store.Receipt, notes *notices) uint64 {
 	if now.Before(b.recorded) {
 		now = b.recorded
 	}
@@ -140,6 +142,10 @@ func (m *Model) record(b *modelBus, e store.Entry, now time.Time, notes *notices
 		Bus: b.id, Sequence: b.last() + 1, Recorded: now, Via: e.Via, Hops: e.Hops, Event: e.Event,
 	})
 	b.table.note(b.records[len(b.records)-1])
+	if receipt.Accepted.IsZero() {
+		receipt.Accepted = now
+	}
+	m.state.receipts[place{b.id, b.last()}] = receipt
 	m.counts.Events++
 	m.counts.Bytes += uint64(e.Event.Size())
 	m.wake()

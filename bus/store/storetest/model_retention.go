@@ -20,8 +20,22 @@ func (m *Model) Trim(ctx context.Context) error {
 	return nil
 }
 
+// Release implements store.Buses.
+func (m *Model) Release(bus store.BusID, upTo uint64) error {
+	if err := m.enter(context.Background()); err != nil {
+		return err
+	}
+	defer m.mu.Unlock()
+	b := m.state.buses[bus]
+	if b == nil {
+		return store.ErrNotFound
+	}
+	b.released = max(b.released, upTo)
+	return nil
+}
+
 // applyRetention removes the events that are too old or too many, but none
-// that was not routed yet, and the dead letters that are too old. The record of
+// that was not routed yet or is held, and the dead letters that are too old. The record of
 // an event that is owed stays with the deliveries that owe it.
 func (m *Model) applyRetention() {
 	now := m.clock()
@@ -30,7 +44,7 @@ func (m *Model) applyRetention() {
 	}
 	for _, b := range m.state.buses {
 		held := size(b.records)
-		for len(b.records) > 0 && b.first <= b.position {
+		for len(b.records) > 0 && b.first <= b.position && (!b.opts.Hold || b.first <= b.released) {
 			oldest := b.records[0]
 			tooOld := b.opts.MaxAge > 0 && now.Sub(oldest.Recorded) > b.opts.MaxAge
 			tooMany := b.opts.MaxBytes > 0 && held > b.opts.MaxBytes

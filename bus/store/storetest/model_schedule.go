@@ -94,7 +94,7 @@ func (m *Model) recordDue(notes *notices) {
 		for len(b.waiting) > 0 && !b.waiting[0].entry.Due.After(now) {
 			s := b.waiting[0]
 			b.waiting = b.waiting[1:]
-			s.who.sequence = m.record(b, s.entry, now, notes)
+			s.who.sequence = m.record(b, s.entry, now, store.Receipt{Accepted: s.who.kept, Due: s.entry.Due}, notes)
 		}
 	}
 }

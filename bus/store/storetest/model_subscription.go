@@ -81,7 +81,7 @@ func (m *Model) OrphanSubscription(ctx context.Context, sub store.SubscriptionID
 		s.orphaned = true
 		if len(s.owed) == 0 {
 			m.endParts(s, nil)
-			delete(m.state.subs, sub)
+			m.removeSub(s)
 		}
 	})
 }
@@ -96,9 +96,15 @@ func (m *Model) PurgeSubscription(ctx context.Context, sub store.SubscriptionID)
 		s.queue = nil
 		m.endParts(s, nil)
 		if s.orphaned && len(s.dead) == 0 {
-			delete(m.state.subs, sub)
+			m.removeSub(s)
 		}
 	})
+}
+
+// removeSub removes a subscription but for its name.
+func (m *Model) removeSub(s *modelSub) {
+	delete(m.state.subs, s.id)
+	m.state.former[s.id] = s.opts.Name
 }
 
 // Pause implements store.Queue. Pausing again changes only the reason.

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sort"
 
@@ -19,13 +20,36 @@ func (m *Model) TraceOf(ctx context.Context, bus store.BusID, sequence uint64) (
 	}
 	var traces []store.DeliveryTrace
 	for _, d := range m.state.traces[place{bus, sequence}] {
-		traces = append(traces, d.trace())
+		t := d.trace()
+		if t.Subscription = m.state.former[d.id.Subscription]; t.Subscription == "" {
+			t.Subscription = m.state.subs[d.id.Subscription].opts.Name
+		}
+		traces = append(traces, t)
 	}
 	sort.Slice(traces, func(i, j int) bool {
 		a, b := traces[i].ID, traces[j].ID
 		return a.Subscription < b.Subscription || a.Subscription == b.Subscription && a.Run < b.Run
 	})
 	return traces, nil
+}
+
+// Former implements store.Trace.
+func (m *Model) Former(ctx context.Context) (map[store.SubscriptionID]string, error) {
+	if err := m.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.Unlock()
+	return maps.Clone(m.state.former), nil
+}
+
+// ReceiptOf implements store.Trace.
+func (m *Model) ReceiptOf(ctx context.Context, bus store.BusID, sequence uint64) (store.Receipt, error) {
+	if _, err := m.Get(ctx, bus, sequence); err != nil {
+		return store.Receipt{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state.receipts[place{bus, sequence}], nil
 }
 
 func (d *modelDelivery) trace() store.DeliveryTrace {

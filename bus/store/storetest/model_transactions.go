@@ -73,7 +73,7 @@ func (m *Model) CommitTransaction(ctx context.Context, id uint64) ([]store.Trans
 		}
 	}
 	for i, e := range t.batch {
-		t.events[i].Result = m.keep(m.state.buses[e.Bus], e, m.clock(), &notes)
+		t.events[i].Result = m.keep(m.state.buses[e.Bus], e, m.clock(), t.ID, &notes)
 	}
 	m.endTransaction(t, store.TransactionCommitted)
 	return t.events, nil

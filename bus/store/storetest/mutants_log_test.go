@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/switchyard-dev/switchyard/bus/event"
 	"github.com/switchyard-dev/switchyard/bus/store"
 )
 
@@ -370,6 +371,31 @@ func scheduleMutants() []mutant {
 		{"does not cancel", func(b *broken) {
 			b.cancel = func(context.Context, store.BusID, string, string) error { return nil }
 		}},
+		{"cancels one of several events with a name", func(b *broken) {
+			b.cancel = func(ctx context.Context, bus store.BusID, source, id string) error {
+				return b.cancelling(ctx, bus, source, id, func(hidden, s *modelScheduled) bool {
+					return hidden == nil && s.is(source, id)
+				})
+			}
+		}},
+		{"cancels by what events are deduplicated on", func(b *broken) {
+			b.cancel = func(ctx context.Context, bus store.BusID, source, id string) error {
+				return b.cancelling(ctx, bus, source, id, func(_, s *modelScheduled) bool {
+					return s.entry.Dedupe == event.DedupeKey(source, id)
+				})
+			}
+		}},
+		{"cancels all events of a source", func(b *broken) {
+			b.cancel = func(ctx context.Context, bus store.BusID, source, id string) error {
+				err := b.Model.CancelScheduled(ctx, bus, source, id)
+				b.locked(func(s *modelState) {
+					if on := s.buses[bus]; on != nil && err == nil {
+						on.waiting = slices.DeleteFunc(on.waiting, func(s *modelScheduled) bool { return s.entry.Event.Source() == source })
+					}
+				})
+				return err
+			}
+		}},
 		{"loses what is scheduled when it is closed", func(b *broken) {
 			b.close = func() error { b.locked(forgetScheduled); return b.Model.Close() }
 		}},
@@ -384,6 +410,37 @@ func scheduleMutants() []mutant {
 			b.stats = func() store.Stats { s := b.Model.Stats(); s.Events = 0; return s }
 		}},
 	}
+}
+
+// cancelling cancels only those that take picks, one after another; it is told
+// what it picked last.
+func (b *broken) cancelling(ctx context.Context, bus store.BusID, source, id string, take func(last, s *modelScheduled) bool) error {
+	var kept []*modelScheduled
+	b.locked(func(s *modelState) {
+		on := s.buses[bus]
+		if on == nil {
+			return
+		}
+		on.sortWaiting()
+		var last *modelScheduled
+		var taken []*modelScheduled
+		for _, w := range on.waiting {
+			if take(last, w) {
+				last = w
+				taken = append(taken, w)
+			} else {
+				kept = append(kept, w)
+			}
+		}
+		on.waiting = taken
+	})
+	err := b.Model.CancelScheduled(ctx, bus, source, id)
+	b.locked(func(s *modelState) {
+		if on := s.buses[bus]; on != nil {
+			on.waiting = append(on.waiting, kept...)
+		}
+	})
+	return err
 }
 
 func forgetIdentities(s *modelState) {

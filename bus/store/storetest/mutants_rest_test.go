@@ -217,6 +217,12 @@ func retentionMutants() []mutant {
 				return b.Model.OpenBus(ctx, name, store.BusOptions{})
 			}
 		}},
+		{"holds nothing", func(b *broken) {
+			b.openBus = func(ctx context.Context, name string, opts store.BusOptions) (store.BusID, error) {
+				opts.Hold = false
+				return b.Model.OpenBus(ctx, name, opts)
+			}
+		}},
 		{"keeps nothing for longer than a year", func(b *broken) {
 			b.openBus = func(ctx context.Context, name string, opts store.BusOptions) (store.BusID, error) {
 				if opts.MaxAge == 0 {
@@ -316,6 +322,34 @@ func (b *broken) recentAttempts(change func(page []store.AttemptOf)) {
 
 func otherMutants() []mutant {
 	return []mutant{
+		{"forgets many objects in a crash", func(b *broken) {
+			b.lose = func() {
+				b.locked(func(s *modelState) {
+					for key := range s.objects {
+						if key.kind == "many" {
+							delete(s.objects, key)
+						}
+					}
+				})
+			}
+		}},
+		{"traces a removed subscription without its name", func(b *broken) {
+			b.traces(func(traces []store.DeliveryTrace) []store.DeliveryTrace {
+				for i, t := range traces {
+					if b.state.former[t.ID.Subscription] != "" {
+						traces[i].Subscription = ""
+					}
+				}
+				return traces
+			})
+		}},
+		{"takes a scheduled event for one that was published when it was due", func(b *broken) {
+			b.receiptOf = func(ctx context.Context, bus store.BusID, sequence uint64) (store.Receipt, error) {
+				r, err := b.Model.ReceiptOf(ctx, bus, sequence)
+				r.Due = time.Time{}
+				return r, err
+			}
+		}},
 		{"lists attempts of the oldest event first", func(b *broken) {
 			b.recentAttempts(func(page []store.AttemptOf) { slices.Reverse(page) })
 		}},

@@ -58,20 +58,25 @@ func beyond() []string {
 		"records at the time of a clock that goes back", "does not tell the watcher", "tells the watcher of another bus",
 		"mixes up two of many buses", "does not heed the size of a page",
 		"reads nothing when an event is larger than the page", "does not wait for more", "waits for ever",
-		"takes any bus for an empty one", "lists scheduled events of any id", "does not count scheduled events",
+		"takes any bus for an empty one", "lists scheduled events of any id", "cancels by what events are deduplicated on", "does not count scheduled events",
 		"does not count duplicates", "does not count events", "fails on a match of a subscription that is gone",
 		"claims over what it is given", "forgets the end of a long queue", "hands out a long queue from the front again",
 		"keeps the order of its first opening", "lists subscriptions in another order",
 		"purges a subscription that moves", "begins anew at a malformed cursor", "pages dead letters by their number",
 		"keeps nothing for longer than a year", "keeps the options of its first opening",
+		"holds nothing", // no operation holds
 		"drops no bus", "uses the id of a dropped bus again", "drops what is owed with its bus",
 		"checks a version before it takes the lock", "cuts the values of objects", "refuses events",
 		"lists attempts of the oldest event first", "lists attempts without what is known of a failure",
-		"lists attempts of every subscription", // no operation lists attempts
+		"lists attempts of every subscription",                               // no operation lists attempts
+		"forgets many objects in a crash",                                    // no operation writes many
+		"traces a removed subscription without its name",                     // its traces are not compared
+		"takes a scheduled event for one that was published when it was due", // nor asks for receipts
 		"goes on after Close", "lets those wait who wait when it is closed", "fails when it is closed twice",
 		"lets a replay go first", "commits into other buses what a dropped one lacks", "remembers every transaction",
 		"commits scheduled events of a transaction at once",
 		"keeps events without a subject",                          // but when nothing else is left
+		"cancels one of several events with a name",               // few wait side by side
 		"does not find by an extension", "scans beyond the range", // scans are few among so many operations
 	}
 }

@@ -9,7 +9,8 @@ import (
 // appender is what the appender goroutine owns.
 type appender struct {
 	file    vfs.File
-	off     int64 // end of the active segment, all before it is durable
+	id      Identity // of file
+	off     int64    // end of the active segment, all before it is durable
 	buf     []byte
 	written []*Entry // of the current group, what Seal left
 	async   []*Entry
@@ -189,12 +190,24 @@ func (l *Log) writeSync(s *segment, frames []byte) error {
 		if l.opts.FsyncDuration != nil {
 			l.opts.FsyncDuration(time.Since(written))
 		}
+		if err := l.findable(s); err != nil {
+			return &FailedError{Op: "write", File: s.name, Cause: err}
+		}
 		l.synced(time.Since(began))
 	}
 	w.off += size
 	s.fileSize.Store(max(s.fileSize.Load(), w.off))
 	s.end.Store(w.off)
 	return nil
+}
+
+// findable returns an error if the active segment is not where the next open will look for
+// it, as when its directory was moved or deleted: the file takes writes and syncs all the same.
+func (l *Log) findable(s *segment) error {
+	if l.w.id == (Identity{}) {
+		return nil
+	}
+	return l.w.id.StandsAt(l.opts.FS, l.path(s.name))
 }
 
 // answer ends a group: err, if not nil, is the answer to every entry. Once done is closed an

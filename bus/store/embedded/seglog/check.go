@@ -17,7 +17,23 @@ type Damage struct {
 	Segment  uint64
 	From, To int64 // bytes from the start of the file; both 0 for a whole file
 	Reason   string
+
+	kind        damageKind
+	lastMissing uint64 // with missingSegments
+	nextGen     uint64 // with missingEnd
 }
+
+// damageKind is what Repair can do about a damage.
+type damageKind uint8
+
+const (
+	beyondRepair    damageKind = iota
+	damagedFrames              // between frames that can be read
+	damagedEnd                 // from From on nothing can be read, and the segment was sealed
+	damagedFile                // its header cannot be read
+	missingSegments            // Segment to lastMissing
+	missingEnd                 // the newest segments
+)
 
 // Checked is what Check read.
 type Checked struct {
@@ -33,15 +49,26 @@ type Visitor struct {
 	Record  func(pos Position, payload []byte) error // payload is valid during the call
 	Damaged func(Damage)
 	Segment func(done, of int) // a segment was read
+	// Unsynced is for a log that is opened with NoSync.
+	Unsynced bool
 }
 
 // Check reads every frame of the log in dir, goes on behind what is damaged, and changes
 // nothing. The log must not be open. An error of Record or of the file system ends it.
 func Check(ctx context.Context, fs vfs.FS, dir string, v Visitor) (Checked, error) {
-	r := &recovery{l: &Log{opts: Options{FS: fs, Dir: dir, ReadAhead: 1 << 20}}}
+	if there, err := exists(fs, dir); !there || err != nil {
+		return Checked{}, err
+	}
+	_, sum, err := check(ctx, &Log{opts: Options{FS: fs, Dir: dir, ReadAhead: 1 << 20, NoSync: v.Unsynced}}, v)
+	return sum, err
+}
+
+// check is Check, and returns the segments that have a header.
+func check(ctx context.Context, l *Log, v Visitor) ([]*segment, Checked, error) {
+	r := &recovery{l: l}
 	live, err := r.names()
 	if err != nil {
-		return Checked{}, err
+		return nil, Checked{}, err
 	}
 	for i, f := range live {
 		if r.superseded(f) {
@@ -51,15 +78,41 @@ func Check(ctx context.Context, fs vfs.FS, dir string, v Visitor) (Checked, erro
 		switch {
 		case errors.Is(err, errNoHeader) && i == 0: // prepared only
 		case errors.Is(err, errNoHeader), errors.Is(err, errBadHeader):
-			v.Damaged(Damage{File: f.name, Segment: f.ordinal, Reason: err.Error() + "; nothing in it can be read"})
+			v.Damaged(Damage{File: f.name, Segment: f.ordinal, Reason: err.Error() + "; nothing in it can be read", kind: damagedFile})
 		case err != nil:
-			return Checked{}, err
+			return nil, Checked{}, err
 		default:
 			r.segs = append(r.segs, s)
 		}
 	}
 	slices.Reverse(r.segs)
-	return (&checker{recovery: r, visit: v}).run(ctx)
+	damaged := false
+	report := v.Damaged
+	v.Damaged = func(d Damage) { damaged = true; report(d) }
+	sum, err := (&checker{recovery: r, visit: v}).run(ctx)
+	if err == nil && !damaged {
+		err = r.wouldOpen(v)
+	}
+	return r.segs, sum, err
+}
+
+// wouldOpen reports what Open refuses though every frame can be read.
+func (r *recovery) wouldOpen(v Visitor) error {
+	trial := &recovery{l: r.l, segs: slices.Clone(r.segs)}
+	err := trial.findEnds()
+	if err == nil {
+		err = trial.findTail()
+	}
+	var corrupt *CorruptionError
+	if !errors.As(err, &corrupt) {
+		return err
+	}
+	d := Damage{File: corrupt.File, Segment: corrupt.Segment, Reason: corrupt.Reason}
+	if n := len(trial.segs); trial.tail.ended && corrupt.File == trial.segs[n-1].name {
+		d.kind, d.nextGen = missingEnd, trial.tail.nextGen
+	}
+	v.Damaged(d)
+	return nil
 }
 
 // checker reads the segments of a recovery one after the other.
@@ -72,16 +125,17 @@ type checker struct {
 func (c *checker) run(ctx context.Context) (Checked, error) {
 	for i, s := range c.segs {
 		if i > 0 && s.first != c.segs[i-1].ordinal+1 {
-			c.visit.Damaged(Damage{Segment: c.segs[i-1].ordinal + 1, Reason: fmt.Sprintf("segments %d to %d are missing", c.segs[i-1].ordinal+1, s.first-1)})
+			d := Damage{Segment: c.segs[i-1].ordinal + 1, Reason: fmt.Sprintf("segments %d to %d are missing", c.segs[i-1].ordinal+1, s.first-1)}
+			if s.first > c.segs[i-1].ordinal+1 {
+				d.kind, d.lastMissing = missingSegments, s.first-1
+			}
+			c.visit.Damaged(d)
 		}
 		end, last, err := c.limit(i)
 		if err != nil {
 			return c.sum, err
 		}
-		err = c.with(s.name, func(f vfs.File, size int64) error {
-			if end != unknownEnd && end > size {
-				c.visit.Damaged(Damage{File: s.name, Segment: s.ordinal, From: size, To: end, Reason: "the file ends too early"})
-			}
+		err = c.with(s.name, func(f vfs.File, _ int64) error {
 			return c.segment(ctx, f, s, end, last)
 		})
 		if err != nil {
@@ -140,8 +194,11 @@ func (c *checker) segment(ctx context.Context, f vfs.File, s *segment, limit int
 		switch {
 		case errors.Is(err, io.EOF):
 			ended = true
-			if limit == unknownEnd && !last {
-				c.visit.Damaged(Damage{File: s.name, Segment: s.ordinal, From: off, To: fr.limit, Reason: "the file ends without the mark that ends a segment"})
+			switch {
+			case limit == unknownEnd && !last:
+				c.visit.Damaged(Damage{File: s.name, Segment: s.ordinal, From: off, To: fr.limit, Reason: "the file ends without the mark that ends a segment", kind: damagedEnd})
+			case limit != unknownEnd && limit > info.Size():
+				c.visit.Damaged(Damage{File: s.name, Segment: s.ordinal, From: off, To: limit, Reason: "the file ends too early", kind: damagedEnd})
 			}
 		case errors.Is(err, errBadFrame):
 			if ended, err = c.skip(fr, s, off, last); err != nil {
@@ -168,7 +225,7 @@ func (c *checker) segment(ctx context.Context, f vfs.File, s *segment, limit int
 // skip goes on behind bytes at off that are no frame, and reports them, unless
 // they are a torn tail: then the segment ends there.
 func (c *checker) skip(fr *frameReader, s *segment, off int64, last bool) (ended bool, err error) {
-	next, synced := int64(0), false
+	next, synced, kind := int64(0), false, damagedFrames
 	r := &frameReader{f: fr.f, gen: s.gen, limit: fr.limit, ahead: fr.ahead}
 	for from := off + frameAlign; ; {
 		found, err := r.seekHeader(from)
@@ -202,9 +259,9 @@ func (c *checker) skip(fr *frameReader, s *segment, off int64, last bool) (ended
 		}
 		return true, nil
 	case next == 0:
-		next = fr.limit
+		next, kind = fr.limit, damagedEnd
 	}
-	c.visit.Damaged(Damage{File: s.name, Segment: s.ordinal, From: off, To: next, Reason: "no valid frame stands here"})
+	c.visit.Damaged(Damage{File: s.name, Segment: s.ordinal, From: off, To: next, Reason: "no valid frame stands here", kind: kind})
 	fr.off = next
-	return false, nil
+	return kind == damagedEnd, nil
 }

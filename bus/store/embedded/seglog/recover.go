@@ -308,7 +308,8 @@ func (r *recovery) repair() error {
 	if err != nil {
 		return err
 	}
-	l.w.file, l.w.off = f, t.cut
+	l.w.use(f)
+	l.w.off = t.cut
 	if t.ended { // only without syncs: the next segment is lost
 		t.stale = max(t.stale, t.cut+endFrameSize)
 	}
@@ -400,7 +401,8 @@ func (r *recovery) clean() error {
 			return err
 		}
 		t.segs = []*segment{s}
-		l.w.file, l.w.off = f, headerBlock
+		l.w.use(f)
+		l.w.off = headerBlock
 	} else if err := l.syncDir(); err != nil {
 		return fmt.Errorf("sync the log's directory: %w", err)
 	}

@@ -110,9 +110,18 @@ func (l *Log) activate(old, next *segment, file vfs.File) {
 	if old != nil {
 		old.sealed.Store(true)
 	}
-	l.w.file, l.w.off, l.w.dirty = file, headerBlock, true
+	l.w.use(file)
+	l.w.off, l.w.dirty = headerBlock, true
 	l.change(func(t *table) { t.segs = append(t.segs, next) })
 	l.active.Store(next)
+}
+
+// use makes file the one that is written to.
+func (w *appender) use(file vfs.File) {
+	w.file, w.id = file, Identity{}
+	if info, err := file.Stat(); err == nil {
+		w.id = identityOf(info)
+	}
 }
 
 // fail makes the log refuse appends and answers all that wait.

@@ -159,6 +159,8 @@ type Log struct {
 	entries  sync.Pool    // of *Entry, for AppendBytes
 	readers  sync.Pool    // of *frameReader, for Scan
 
+	home Identity // of the directory
+
 	w appender // used by the appender goroutine only
 }
 
@@ -188,6 +190,11 @@ func Open(opts Options, replay func(pos Position, payload []byte) error, replayF
 	if err := l.recover(replayFrom); err != nil {
 		l.abortOpen()
 		return nil, err
+	}
+	var err error
+	if l.home, err = Identify(opts.FS, opts.Dir); err != nil {
+		l.abortOpen()
+		return nil, fmt.Errorf("look at the log's directory: %w", err)
 	}
 	if replay != nil {
 		if err := l.replay(replay, replayFrom); err != nil {

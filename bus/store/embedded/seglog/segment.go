@@ -227,6 +227,11 @@ func syncDir(fs vfs.FS, dir string) error {
 // and syncs it and the directory. With replace, a file of the same name stays until the new
 // one is whole. On an error nothing stays behind but what Open clears away.
 func (l *Log) createSegment(h header, replace bool) (*segment, vfs.File, error) {
+	if l.home != (Identity{}) {
+		if err := l.home.StandsAt(l.opts.FS, l.opts.Dir); err != nil {
+			return nil, nil, err
+		}
+	}
 	h.gen, h.created = newGeneration(), time.Now().UnixNano()
 	s := &segment{header: h, name: liveName(h.ordinal, h.epoch)}
 	path := l.path(s.name)

@@ -1,0 +1,505 @@
+package archive_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/switchyard-dev/switchyard/bus/event"
+	"github.com/switchyard-dev/switchyard/bus/store"
+	"github.com/switchyard-dev/switchyard/bus/store/archive"
+	"github.com/switchyard-dev/switchyard/bus/store/embedded"
+	"github.com/switchyard-dev/switchyard/bus/store/objects"
+	"github.com/switchyard-dev/switchyard/bus/store/objects/objectstest"
+)
+
+// fixture is a bus with an archive in a folder, on a store in memory and with a
+// clock of its own.
+type fixture struct {
+	*testing.T
+	fs       vfs.FS
+	dir      string // of the archive
+	now      time.Time
+	settings archive.Settings
+	retain   store.BusOptions
+	faulty   *objectstest.Faulty
+	fail     func(objectstest.Op) error
+	store    *archive.Store
+	inner    store.Store
+	bus      store.BusID
+	last     int
+}
+
+func newFixture(t *testing.T) *fixture {
+	f := &fixture{T: t, fs: vfs.NewMem(), dir: t.TempDir(), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), retain: store.BusOptions{MaxAge: time.Hour}}
+	f.settings = archive.Settings{To: objects.Location{Scheme: "file", Path: f.dir}, Segment: 8 << 10}
+	f.open()
+	return f
+}
+
+func (f *fixture) must(err error) {
+	f.Helper()
+	if err != nil {
+		f.Fatal(err)
+	}
+}
+
+func (f *fixture) open() {
+	f.Helper()
+	inner, err := embedded.Open(embedded.Options{FS: f.fs, Dir: "data", Clock: func() time.Time { return f.now }, NoBackground: true, DiskReserve: -1})
+	f.must(err)
+	f.inner = inner
+	f.store, err = archive.New(archive.Options{
+		Store: inner, Clock: func() time.Time { return f.now },
+		Open: func(ctx context.Context, l objects.Location, o objects.Options) (objects.Storage, error) {
+			s, err := objects.Open(ctx, l, o)
+			f.faulty = objectstest.NewFaulty(s, f.fail)
+			return f.faulty, err
+		},
+	})
+	f.must(err)
+	f.must(f.store.Configure(f.Context(), map[string]archive.Settings{"orders": f.settings}))
+	f.bus, err = f.store.OpenBus(f.Context(), "orders", f.retain)
+	f.must(err)
+	f.Cleanup(func() { _ = f.store.Close() })
+}
+
+func (f *fixture) reopen() {
+	f.Helper()
+	f.must(f.store.Close())
+	f.open()
+}
+
+// publish appends events of about 200 bytes, a second apart, and routes them.
+func (f *fixture) publish(n int) {
+	f.Helper()
+	for range n {
+		f.last++
+		ev, err := event.New("/shop", fmt.Sprint(f.last), fmt.Sprintf("t%d", f.last%3), map[string]string{"note": strings.Repeat(fmt.Sprint(f.last), 40)})
+		f.must(err)
+		f.now = f.now.Add(time.Second)
+		_, err = f.store.Append(f.Context(), []store.Entry{{Bus: f.bus, Event: ev, Via: "test", Hops: 2}})
+		f.must(err)
+	}
+	f.must(f.store.Enqueue(f.Context(), f.bus, uint64(f.last), nil))
+}
+
+// age lets all that is there become too old for the local store.
+func (f *fixture) age() {
+	f.Helper()
+	f.now = f.now.Add(2 * time.Hour)
+	f.must(f.store.Trim(f.Context()))
+}
+
+func (f *fixture) flush() {
+	f.Helper()
+	f.must(f.store.Flush(f.Context(), f.bus))
+}
+
+// localFirst is where the local store begins.
+func (f *fixture) localFirst() uint64 {
+	f.Helper()
+	b, err := f.inner.Bounds(f.bus)
+	f.must(err)
+	return b.First
+}
+
+// readAll reads everything in pages and returns the sequences.
+func (f *fixture) readAll() []uint64 {
+	f.Helper()
+	var got []uint64
+	for from := uint64(1); ; {
+		page, err := f.store.Read(f.Context(), f.bus, from, 7, 1<<20, nil)
+		f.must(err)
+		if len(page) == 0 {
+			return got
+		}
+		for _, r := range page {
+			if r.Event.ID() != fmt.Sprint(r.Sequence) || r.Via != "test" || r.Hops != 2 || r.Bus != f.bus {
+				f.Fatalf("sequence %d reads back as %q via %q, %d hops", r.Sequence, r.Event.ID(), r.Via, r.Hops)
+			}
+			got = append(got, r.Sequence)
+		}
+		from = got[len(got)-1] + 1
+	}
+}
+
+func upTo(from, to uint64) (all []uint64) {
+	for ; from <= to; from++ {
+		all = append(all, from)
+	}
+	return all
+}
+
+func (f *fixture) wantAll(from, to uint64) {
+	f.Helper()
+	if got := f.readAll(); !slices.Equal(got, upTo(from, to)) {
+		f.Fatalf("read %d events, %v, want %d to %d", len(got), got, from, to)
+	}
+}
+
+func (f *fixture) objects() []archive.Segment {
+	f.Helper()
+	list, err := f.store.Segments(f.Context(), f.bus, 0, 1000)
+	f.must(err)
+	return list
+}
+
+func TestEventsAreReadBackFromTheArchive(t *testing.T) {
+	f := newFixture(t)
+	f.publish(300)
+	f.flush()
+	if n := len(f.objects()); n < 2 {
+		t.Fatalf("%d objects, want several segments", n)
+	}
+	f.publish(20)
+	f.age()
+	if first := f.localFirst(); first != 301 {
+		t.Fatalf("the local store begins at %d, want 301: what is archived goes, what is not stays", first)
+	}
+	f.wantAll(1, 320)
+	if b, err := f.store.Bounds(f.bus); err != nil || b.First != 1 || b.Last != 320 {
+		t.Errorf("bounds %+v, %v", b, err)
+	}
+	for _, seq := range []uint64{1, 150, 300, 301, 320} {
+		if r, err := f.store.Get(t.Context(), f.bus, seq); err != nil || r.Sequence != seq || r.Event.ID() != fmt.Sprint(seq) {
+			t.Errorf("Get %d: %+v, %v", seq, r, err)
+		}
+	}
+	if _, err := f.store.Get(t.Context(), f.bus, 321); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("Get above the end: %v", err)
+	}
+	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, seq := range []uint64{1, 2, 150, 300, 301, 320, 321} {
+		at, err := f.store.SequenceAt(t.Context(), f.bus, begin.Add(time.Duration(seq)*time.Second))
+		if err != nil || at != seq {
+			t.Errorf("SequenceAt event %d: %d, %v", seq, at, err)
+		}
+	}
+	f.reopen()
+	f.wantAll(1, 320)
+}
+
+func TestScansGoOnInTheArchive(t *testing.T) {
+	f := newFixture(t)
+	f.publish(90)
+	f.flush()
+	f.publish(10)
+	f.age()
+	for _, newest := range []bool{false, true} {
+		for _, span := range [][2]uint64{{0, 0}, {5, 95}, {95, 0}, {10, 20}, {0, 90}} {
+			var want []uint64
+			for seq := max(span[0], 1); seq <= 100 && (span[1] == 0 || seq <= span[1]); seq++ {
+				if seq%3 == 1 {
+					want = append(want, seq)
+				}
+			}
+			if newest {
+				slices.Reverse(want)
+			}
+			q := store.ScanQuery{From: span[0], To: span[1], Newest: newest, Has: []store.AttributeValue{{Name: "type", Value: "t1"}}, Max: 4, MaxBytes: 3000}
+			var got []uint64
+			for range 200 {
+				out, err := f.store.Scan(t.Context(), f.bus, q)
+				f.must(err)
+				for _, r := range out.Records {
+					got = append(got, r.Sequence)
+				}
+				if out.Next == 0 {
+					break
+				}
+				if newest {
+					q.To = out.Next
+				} else {
+					q.From = out.Next
+				}
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("newest %v, %v: %v, want %v", newest, span, got, want)
+			}
+		}
+	}
+}
+
+func TestSmallBusesAreArchivedWhenTheyAreOldEnough(t *testing.T) {
+	f := newFixture(t)
+	f.settings.After = 10 * time.Minute
+	f.reopen()
+	f.publish(3)
+	f.must(f.store.Pass(t.Context(), f.bus))
+	if n := len(f.objects()); n != 0 {
+		t.Fatalf("%d objects at once, want none: the events are few and young", n)
+	}
+	f.now = f.now.Add(11 * time.Minute)
+	f.must(f.store.Pass(t.Context(), f.bus))
+	if n := len(f.objects()); n != 1 {
+		t.Fatalf("%d objects after eleven minutes, want one", n)
+	}
+}
+
+func TestWhatIsNotArchivedStays(t *testing.T) {
+	f := newFixture(t)
+	f.publish(50)
+	f.fail = func(op objectstest.Op) error { return objectstest.ErrInjected }
+	f.faulty.SetFail(f.fail)
+	if err := f.store.Flush(t.Context(), f.bus); !errors.Is(err, objectstest.ErrInjected) || !strings.Contains(err.Error(), `bus "orders"`) {
+		t.Fatalf("Flush: %v", err)
+	}
+	f.age()
+	if first := f.localFirst(); first != 1 {
+		t.Fatalf("the local store begins at %d while the archive is out of reach", first)
+	}
+	if w := f.store.Warnings(); len(w) != 1 || !strings.Contains(w[0], "events wait") {
+		t.Errorf("warnings: %q", w)
+	}
+	if n := testutil.CollectAndCount(f.store, "switchyard_archive_healthy"); n != 1 {
+		t.Errorf("%d values of the metric", n)
+	}
+	f.reopen() // a restart does not let them go either
+	f.age()
+	if first := f.localFirst(); first != 1 {
+		t.Fatalf("the local store begins at %d after a restart", first)
+	}
+	f.fail = nil
+	f.faulty.SetFail(nil)
+	f.flush()
+	f.age()
+	if first := f.localFirst(); first != 51 {
+		t.Fatalf("the local store begins at %d once all is archived", first)
+	}
+	if w := f.store.Warnings(); len(w) != 0 {
+		t.Errorf("warnings when all is well: %q", w)
+	}
+	f.wantAll(1, 50)
+}
+
+// TestKilledAtEveryOperation ends the archiver at each of its operations on the
+// storage, before and after it was made, with and without a restart behind it.
+func TestKilledAtEveryOperation(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		for at := 0; ; at++ {
+			f := newFixture(t)
+			f.settings.MaxSize = 6 << 10
+			f.reopen()
+			f.publish(150)
+			n, dead := 0, false
+			f.fail = func(objectstest.Op) error {
+				if n++; n > at {
+					dead = true
+					return objectstest.ErrInjected
+				}
+				return nil
+			}
+			f.faulty.SetFail(f.fail)
+			err := f.store.Flush(t.Context(), f.bus)
+			f.fail = nil
+			f.faulty.SetFail(nil)
+			if !dead {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if at < 10 {
+					t.Fatalf("only %d operations", at)
+				}
+				break
+			}
+			if err == nil {
+				t.Fatalf("operation %d failed and Flush did not", at)
+			}
+			f.age()
+			b, err := f.store.Bounds(f.bus)
+			f.must(err)
+			f.wantAll(b.First, 150)
+			if restart {
+				f.reopen()
+			}
+			f.publish(10)
+			f.flush()
+			f.age()
+			b, err = f.store.Bounds(f.bus)
+			f.must(err)
+			f.wantAll(b.First, 160)
+			next := b.First
+			for _, g := range f.objects() {
+				if g.First != next {
+					t.Fatalf("killed at %d: object %s begins at %d, want %d", at, g.Object, g.First, next)
+				}
+				next = g.Last + 1
+				if _, err := archive.Verify(t.Context(), f.faulty, g); err != nil {
+					t.Error(err)
+				}
+			}
+			if next != 161 {
+				t.Fatalf("killed at %d: the archive ends before %d, want 161", at, next)
+			}
+		}
+	}
+}
+
+func TestMissingAndDamagedObjectsAreNamed(t *testing.T) {
+	f := newFixture(t)
+	f.publish(150)
+	f.flush()
+	f.age()
+	list := f.objects()
+	middle := list[len(list)/2]
+	path := filepath.Join(f.dir, filepath.FromSlash(middle.Object))
+	whole, err := os.ReadFile(path)
+	f.must(err)
+	for name, damage := range map[string]func(){
+		"a bit in a block":  func() { f.must(os.WriteFile(path, flip(whole, 20), 0o600)) },
+		"a bit in an index": func() { f.must(os.WriteFile(path, flip(whole, len(whole)-40), 0o600)) },
+		"a cut end":         func() { f.must(os.WriteFile(path, whole[:len(whole)-5], 0o600)) },
+		"nothing in it":     func() { f.must(os.WriteFile(path, nil, 0o600)) },
+		"no such file":      func() { f.must(os.Remove(path)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			damage()
+			f.reopen()
+			_, err := f.store.Get(t.Context(), f.bus, middle.First)
+			if !errors.Is(err, archive.ErrMissing) || !strings.Contains(err.Error(), fmt.Sprint(middle.First)) {
+				t.Errorf("Get: %v, want ErrMissing with the place", err)
+			}
+			if _, err := f.store.Read(t.Context(), f.bus, middle.First, 10, 1<<20, nil); !errors.Is(err, archive.ErrMissing) {
+				t.Errorf("Read: %v, want ErrMissing", err)
+			}
+			if _, err := f.store.Scan(t.Context(), f.bus, store.ScanQuery{From: middle.First, Newest: true, To: middle.Last, Max: 1, MaxBytes: 1}); !errors.Is(err, archive.ErrMissing) {
+				t.Errorf("Scan: %v, want ErrMissing", err)
+			}
+			if name != "no such file" {
+				for _, g := range f.objects() {
+					_, err := archive.Verify(t.Context(), f.faulty, g)
+					if bad := g.Object == middle.Object; bad != (err != nil) || bad && !strings.Contains(err.Error(), g.Object) {
+						t.Errorf("Verify %s: %v", g.Object, err)
+					}
+				}
+			}
+			f.must(os.WriteFile(path, whole, 0o600))
+			f.reopen()
+			f.wantAll(1, 150)
+		})
+	}
+}
+
+func flip(data []byte, at int) []byte {
+	out := slices.Clone(data)
+	out[at] ^= 4
+	return out
+}
+
+func TestRetentionOfTheArchive(t *testing.T) {
+	f := newFixture(t)
+	f.settings.MaxAge = 24 * time.Hour
+	f.reopen()
+	f.publish(100)
+	f.flush()
+	f.now = f.now.Add(25 * time.Hour)
+	f.publish(100)
+	f.flush()
+	f.age()
+	list := f.objects()
+	if list[0].First > 101 || list[0].First < 50 {
+		t.Errorf("the archive begins at %d, want about 100", list[0].First)
+	}
+	if b, err := f.store.Bounds(f.bus); err != nil || b.First != list[0].First {
+		t.Errorf("the bus begins at %d, %v, want %d", b.First, err, list[0].First)
+	}
+	f.wantAll(list[0].First, 200)
+	if _, err := f.store.Get(t.Context(), f.bus, 1); !errors.Is(err, store.ErrTrimmed) {
+		t.Errorf("Get of what retention of the archive deleted: %v", err)
+	}
+}
+
+func TestEventsRemovedWithoutAnArchiveAreAGapAndNoError(t *testing.T) {
+	f := newFixture(t)
+	f.publish(60)
+	f.flush()
+	f.must(f.store.Configure(t.Context(), nil))
+	_, err := f.store.OpenBus(t.Context(), "orders", f.retain)
+	f.must(err)
+	f.publish(40)
+	f.age() // 61 to 100 are gone for good
+	f.must(f.store.Configure(t.Context(), map[string]archive.Settings{"orders": f.settings}))
+	_, err = f.store.OpenBus(t.Context(), "orders", f.retain)
+	f.must(err)
+	f.publish(20)
+	f.flush()
+	f.age()
+	if got, want := f.readAll(), append(upTo(1, 60), upTo(101, 120)...); !slices.Equal(got, want) {
+		t.Errorf("read %v", got)
+	}
+}
+
+func TestAStoreThatWentBackIsNotMixedIntoItsArchive(t *testing.T) {
+	f := newFixture(t)
+	f.publish(10)
+	f.must(f.store.Checkpoint(t.Context()))
+	f.must(f.store.Close())
+	before := vfs.NewMem()
+	if ok, err := vfs.Clone(f.fs, before, "data", "data"); err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	f.open()
+	f.publish(30)
+	f.flush()
+	f.must(f.store.Close())
+	f.fs, f.last = before, 10
+	f.open()
+	f.publish(5)
+	if err := f.store.Flush(t.Context(), f.bus); !errors.Is(err, archive.ErrDiverged) {
+		t.Errorf("Flush: %v, want ErrDiverged", err)
+	}
+	f.age()
+	if first := f.localFirst(); first != 1 {
+		t.Errorf("the local store begins at %d", first)
+	}
+}
+
+func TestHistoryIsNotTakenForShorterWhileTheArchiveIsOutOfReach(t *testing.T) {
+	f := newFixture(t)
+	f.publish(50)
+	f.flush()
+	f.age()
+	f.fail = func(objectstest.Op) error { return objectstest.ErrInjected }
+	f.reopen()
+	if b, err := f.store.Bounds(f.bus); err != nil || b.First != 1 {
+		t.Errorf("bounds %+v, %v", b, err)
+	}
+	if _, err := f.store.Read(t.Context(), f.bus, 1, 10, 1<<20, nil); !errors.Is(err, objectstest.ErrInjected) || !strings.Contains(err.Error(), "orders") {
+		t.Errorf("Read: %v, want an error that names the archive", err)
+	}
+}
+
+func TestAReplayOfArchivedEventsIsOwedLikeAnyOther(t *testing.T) {
+	f := newFixture(t)
+	f.publish(20)
+	f.flush()
+	sub, err := store.OpenSubscription(t.Context(), f.store, store.SubscriptionOptions{Name: "r/t", Bus: f.bus})
+	f.must(err)
+	f.age()
+	run, err := f.store.OpenReplay(t.Context(), store.ReplayOptions{Bus: f.bus, After: 0, To: 20, Subscriptions: []store.SubscriptionID{sub.ID}})
+	f.must(err)
+	records, err := f.store.Read(t.Context(), f.bus, 1, 100, 1<<20, nil)
+	f.must(err)
+	var routed []store.RoutedEvent
+	for _, r := range records {
+		routed = append(routed, store.RoutedEvent{Record: r, Matches: []store.Routed{{Subscription: sub.ID}}})
+	}
+	f.must(f.store.EnqueueReplay(t.Context(), run, 20, []store.SubscriptionID{sub.ID}, routed))
+	f.fail = func(objectstest.Op) error { return objectstest.ErrInjected }
+	f.reopen() // what is owed needs no archive
+	ds, _, err := f.store.Claim(t.Context(), sub.ID, f.now, 100, nil)
+	f.must(err)
+	if len(ds) != 20 || ds[0].Record.Event.ID() != "1" || ds[19].Record.Event.ID() != "20" {
+		t.Errorf("%d deliveries", len(ds))
+	}
+}

@@ -1,0 +1,407 @@
+package archive
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/switchyard-dev/switchyard/bus/store"
+)
+
+const (
+	// readBytes is how much the archiver reads of a bus at once.
+	readBytes, readEvents = 4 << 20, 4096
+	// retryFirst and retryMost bound the wait after a failed pass.
+	retryFirst, retryMost = 5 * time.Second, 2 * time.Minute
+	// opTimeout bounds one pass's single write, listing or deletion.
+	opTimeout = 10 * time.Minute
+)
+
+// Run archives until ctx is done. An archive that fails is tried again, ever
+// less often; the others go on.
+func (s *Store) Run(ctx context.Context) error {
+	next := map[*archive]time.Time{}
+	waits := map[*archive]time.Duration{}
+	for {
+		live := map[*archive]bool{}
+		for _, a := range s.all() {
+			live[a] = true
+			if s.opts.Clock().Before(next[a]) {
+				continue
+			}
+			if err := a.pass(ctx, false); err != nil && ctx.Err() == nil {
+				waits[a] = min(max(2*waits[a], retryFirst), retryMost)
+				next[a] = s.opts.Clock().Add(waits[a])
+			} else {
+				delete(waits, a)
+				delete(next, a)
+			}
+		}
+		for a := range next {
+			if !live[a] {
+				delete(next, a)
+				delete(waits, a)
+			}
+		}
+		timer := time.NewTimer(s.opts.Every)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-s.wake:
+			timer.Stop()
+		case <-timer.C:
+		}
+	}
+}
+
+// Flush archives all routed events of a bus now, however few they are, and
+// returns when they are in the archive. It does nothing for a bus without one.
+func (s *Store) Flush(ctx context.Context, bus store.BusID) error {
+	a := s.of(bus)
+	if a == nil {
+		return nil
+	}
+	return a.pass(ctx, true)
+}
+
+// pass does what there is to do for one archive.
+func (a *archive) pass(ctx context.Context, all bool) error {
+	a.working.Lock()
+	defer a.working.Unlock()
+	if a.retired.Load() || a.id() == 0 {
+		return nil
+	}
+	err := a.work(ctx, all)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		err = fmt.Errorf("archive of bus %q in %s: %w", a.name, a.storage, err)
+		a.doubt() // an answer may have been lost: what the storage has is looked up again
+	}
+	now := a.s.opts.Clock()
+	a.mu.Lock()
+	before := a.failed
+	a.failed = err
+	if err != nil {
+		a.failures++
+		if before == nil {
+			a.since = now
+		}
+	} else {
+		a.success = now
+	}
+	a.mu.Unlock()
+	switch {
+	case err != nil && before == nil:
+		a.s.opts.Logger.Error("events are not archived; they stay in the local store until they are", "bus", a.name, "error", err)
+	case err == nil && before != nil:
+		a.s.opts.Logger.Info("events are archived again", "bus", a.name)
+	}
+	return err
+}
+
+// work lists the archive if it must, lets go what it has, writes what is due
+// and deletes what is too old.
+func (a *archive) work(ctx context.Context, all bool) error {
+	listing, cancel := context.WithTimeout(ctx, opTimeout)
+	segments, err := a.list(listing)
+	cancel()
+	if err != nil {
+		return err
+	}
+	bounds, err := a.s.Store.Bounds(a.id())
+	if err != nil {
+		return err
+	}
+	var last uint64
+	if n := len(segments); n > 0 {
+		last = segments[n-1].Last
+	}
+	if last > bounds.Last {
+		return fmt.Errorf("it has events up to %d and the bus only up to %d, so the store was brought back to an earlier state; archive to another place from now on: %w", last, bounds.Last, ErrDiverged)
+	}
+	a.warnIfShorter(last)
+	if last > 0 && last+1 < bounds.First {
+		if err := a.gap(ctx, last+1, bounds.First-1); err != nil {
+			return err
+		}
+		last = bounds.First - 1
+	}
+	if err := a.s.Store.Release(a.id(), last); err != nil {
+		return err
+	}
+	if err := a.keep(ctx); err != nil {
+		return err
+	}
+	if err := a.write(ctx, max(last+1, bounds.First), all); err != nil {
+		return err
+	}
+	return a.expire(ctx)
+}
+
+// warnIfShorter says when objects have vanished from the end of the archive.
+func (a *archive) warnIfShorter(last uint64) {
+	a.mu.Lock()
+	had := a.known.Last
+	a.mu.Unlock()
+	if had > last {
+		a.s.opts.Logger.Error("objects have vanished from an archive; what the local store still has of them is archived again",
+			"bus", a.name, "archive", a.storage.String(), "from", last+1, "to", had)
+	}
+}
+
+// gap notes that events were removed while the bus had no archive. Events that
+// the archive had once are no gap: whoever reads them is told.
+func (a *archive) gap(ctx context.Context, from, to uint64) error {
+	a.mu.Lock()
+	had := a.known.Last
+	a.mu.Unlock()
+	if from = max(from, had+1); from > to {
+		return nil
+	}
+	g := Segment{First: from, Last: to, Gap: true}
+	g.Object = nameOf(a.prefix(), g)
+	if err := a.put(ctx, g, nil); err != nil {
+		return err
+	}
+	a.s.opts.Logger.Warn("events were removed before they could be archived", "bus", a.name, "from", from, "to", to)
+	return nil
+}
+
+// put writes an object and takes it into the list.
+func (a *archive) put(ctx context.Context, g Segment, data []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	if err := a.storage.Put(ctx, g.Object, bytes.NewReader(data), int64(len(data))); err != nil {
+		return err
+	}
+	// Local retention relies on it, so it is not taken on trust.
+	info, err := a.storage.Stat(ctx, g.Object)
+	if err != nil {
+		return err
+	}
+	if info.Size != int64(len(data)) {
+		return fmt.Errorf("object %q has %d bytes after %d were written", g.Object, info.Size, len(data))
+	}
+	a.mu.Lock()
+	a.segments = append(a.segments[:len(a.segments):len(a.segments)], g)
+	a.uploaded += g.Bytes
+	a.mu.Unlock()
+	return a.keep(ctx)
+}
+
+// write archives from a sequence on, in segments, as long as they are full or
+// their events old enough.
+func (a *archive) write(ctx context.Context, from uint64, all bool) error {
+	for ctx.Err() == nil {
+		limit := a.s.Store.Position(a.id())
+		a.mu.Lock()
+		a.lag = max(limit, from-1) - (from - 1)
+		a.mu.Unlock()
+		if from > limit {
+			return nil
+		}
+		due, err := a.due(ctx, from, limit)
+		if err != nil || !due && !all {
+			return err
+		}
+		g, data, err := a.build(ctx, from, limit)
+		if err != nil {
+			return err
+		}
+		if err := a.put(ctx, g, data); err != nil {
+			return err
+		}
+		if err := a.s.Store.Release(a.id(), g.Last); err != nil {
+			return err
+		}
+		a.s.opts.Logger.Debug("events were archived", "bus", a.name, "from", g.First, "to", g.Last, "bytes", g.Bytes)
+		from = g.Last + 1
+	}
+	return ctx.Err()
+}
+
+// due reports whether the events from one to another are enough, or old
+// enough, for a segment. Retention that waits for them makes it earlier.
+func (a *archive) due(ctx context.Context, from, to uint64) (bool, error) {
+	records, err := a.s.Store.Read(ctx, a.id(), from, 1, 1, nil)
+	if err != nil || len(records) == 0 {
+		return false, err
+	}
+	after, size := a.settings.After, a.settings.Segment
+	if age := time.Duration(a.localAge.Load()); age > 0 {
+		after = min(after, age/2)
+	}
+	if bytes := a.localBytes.Load(); bytes > 0 {
+		size = min(size, bytes/4)
+	}
+	if a.s.opts.Clock().Sub(records[0].Recorded) >= after {
+		return true, nil
+	}
+	b, err := a.s.Store.Bounds(a.id())
+	if err != nil || b.Last < b.First {
+		return false, err
+	}
+	// About: what a mean event has.
+	return float64(b.Bytes)/float64(b.Last-b.First+1)*float64(to-from+1) >= float64(size), nil
+}
+
+// build makes a segment in memory, which its size bounds.
+func (a *archive) build(ctx context.Context, from, to uint64) (Segment, []byte, error) {
+	var w writer
+	var page []store.Record
+	var err error
+	for from <= to && w.raw < a.settings.Segment {
+		page, err = a.s.Store.Read(ctx, a.id(), from, readEvents, readBytes, page[:0])
+		if err != nil {
+			return Segment{}, nil, err
+		}
+		if len(page) == 0 || page[0].Sequence != from {
+			return Segment{}, nil, fmt.Errorf("the bus has no event %d", from)
+		}
+		for i := range page {
+			if page[i].Sequence > to || w.raw >= a.settings.Segment {
+				break
+			}
+			if err := w.add(&page[i]); err != nil {
+				return Segment{}, nil, err
+			}
+			from = page[i].Sequence + 1
+		}
+		clear(page)
+	}
+	return w.finish(a.prefix())
+}
+
+// expire deletes the oldest segments, as retention of the archive has it.
+func (a *archive) expire(ctx context.Context) error {
+	now := a.s.opts.Clock()
+	a.mu.Lock()
+	segments := a.segments
+	a.mu.Unlock()
+	var held int64
+	for _, g := range segments {
+		held += g.Bytes
+	}
+	n := 0
+	for n < len(segments) {
+		g := segments[n]
+		old := !g.Gap && a.settings.MaxAge > 0 && now.Sub(g.To) > a.settings.MaxAge
+		much := a.settings.MaxSize > 0 && held > a.settings.MaxSize && n < len(segments)-1
+		// A gap at the beginning is of no use.
+		if !old && !much && !g.Gap {
+			break
+		}
+		held -= g.Bytes
+		n++
+	}
+	if n == len(segments) && n > 0 {
+		n-- // the last one says where archiving goes on
+	}
+	if n == 0 {
+		return nil
+	}
+	// First nobody reads them any more, then they go.
+	gone := segments[:n]
+	a.mu.Lock()
+	a.segments = segments[n:]
+	a.mu.Unlock()
+	if err := a.keep(ctx); err != nil {
+		return err
+	}
+	for _, g := range gone {
+		deleting, cancel := context.WithTimeout(ctx, opTimeout)
+		err := a.storage.Delete(deleting, g.Object)
+		cancel()
+		if err != nil {
+			return err
+		}
+	}
+	a.s.opts.Logger.Info("old events were deleted from an archive", "bus", a.name, "from", gone[0].First, "to", gone[n-1].Last)
+	return nil
+}
+
+// Status is how an archive is doing.
+type Status struct {
+	Bus          string
+	To           string
+	First, Last  uint64 // sequences in the archive; 0 if it has none
+	Segments     int
+	Bytes        int64     // of objects
+	Lag          uint64    // routed events that are not archived yet
+	LastSuccess  time.Time // when a pass last ended well; zero before the first
+	Failing      error     // nil while all is well
+	FailingSince time.Time
+	Failures     uint64 // since start
+	Uploaded     int64  // bytes since start
+}
+
+// Status describes the archive of a bus; ok is false if it has none.
+func (s *Store) Status(bus store.BusID) (st Status, ok bool) {
+	a := s.of(bus)
+	if a == nil {
+		return st, false
+	}
+	return a.status(), true
+}
+
+func (a *archive) status() Status {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	st := Status{
+		Bus: a.name, To: a.storage.String(), First: a.known.First, Last: a.known.Last, Segments: len(a.segments), Lag: a.lag,
+		LastSuccess: a.success, Failing: a.failed, Failures: a.failures, Uploaded: a.uploaded,
+	}
+	if a.failed != nil {
+		st.FailingSince = a.since
+	}
+	for _, g := range a.segments {
+		st.Bytes += g.Bytes
+	}
+	return st
+}
+
+// Segments lists what the archive of a bus has above sequence after, in order,
+// at most limit. ErrNoArchive if the bus has none.
+func (s *Store) Segments(ctx context.Context, bus store.BusID, after uint64, limit int) ([]Segment, error) {
+	a := s.of(bus)
+	if a == nil {
+		return nil, ErrNoArchive
+	}
+	all, err := a.list(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []Segment
+	for _, g := range all {
+		if g.First > after && len(out) < limit {
+			out = append(out, g)
+		}
+	}
+	return out, nil
+}
+
+// ErrNoArchive means that a bus has no archive.
+var ErrNoArchive = errors.New("the bus has no archive")
+
+// Local reports whether the engine itself still has an event that the bus has,
+// and with it the event's timeline.
+func (s *Store) Local(bus store.BusID, sequence uint64) bool {
+	b, err := s.Store.Bounds(bus)
+	return err != nil || sequence >= b.First
+}
+
+// Warnings says what is wrong with archives, one text for each that fails.
+func (s *Store) Warnings() []string {
+	var out []string
+	for _, a := range s.all() {
+		if st := a.status(); st.Failing != nil {
+			out = append(out, fmt.Sprintf("%v (since %s; %d events wait in the local store)", st.Failing, st.FailingSince.UTC().Format(time.RFC3339), st.Lag))
+		}
+	}
+	return out
+}

@@ -1,0 +1,357 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/switchyard-dev/switchyard/bus/store"
+)
+
+// readAhead is how many blocks one request of a forward read fetches at most.
+const readAhead = 8
+
+// Bounds implements store.Store: First is the archive's if that has events
+// which the engine has not.
+func (s *Store) Bounds(bus store.BusID) (store.Bounds, error) {
+	b, err := s.Store.Bounds(bus)
+	a := s.of(bus)
+	if err != nil || a == nil {
+		return b, err
+	}
+	if first := a.first(); first > 0 && first < b.First {
+		b.First = first
+	}
+	return b, nil
+}
+
+// Read implements store.Store. Events that only the archive has are read from
+// there; one call does not cross the border.
+func (s *Store) Read(ctx context.Context, bus store.BusID, from uint64, max, maxBytes int, dst []store.Record) ([]store.Record, error) {
+	a := s.of(bus)
+	if a == nil {
+		return s.Store.Read(ctx, bus, from, max, maxBytes, dst)
+	}
+	start := len(dst)
+	for {
+		b, err := s.Store.Bounds(bus)
+		if err != nil {
+			return dst, err
+		}
+		if from >= b.First {
+			dst, err = s.Store.Read(ctx, bus, from, max, maxBytes, dst)
+			if err != nil || len(dst) == start || dst[start].Sequence == from {
+				return dst, err
+			}
+			dst = dst[:start] // retention was faster: the archive has it now
+			continue
+		}
+		bytes := 0
+		err = a.each(ctx, from, b.First-1, false, func(r store.Record) bool {
+			if len(dst)-start >= max || len(dst) > start && bytes >= maxBytes {
+				return false
+			}
+			dst = append(dst, r)
+			bytes += r.Event.Size()
+			return true
+		})
+		if err != nil || len(dst) > start || max <= 0 {
+			if err != nil {
+				dst = dst[:start]
+			}
+			return dst, err
+		}
+		from = b.First
+	}
+}
+
+// Get implements store.Store.
+func (s *Store) Get(ctx context.Context, bus store.BusID, seq uint64) (store.Record, error) {
+	r, err := s.Store.Get(ctx, bus, seq)
+	a := s.of(bus)
+	if a == nil || !errors.Is(err, store.ErrTrimmed) {
+		return r, err
+	}
+	found := false
+	failed := a.each(ctx, seq, seq, false, func(got store.Record) bool {
+		r, found = got, true
+		return false
+	})
+	if failed != nil {
+		return store.Record{}, failed
+	}
+	if !found {
+		return store.Record{}, err
+	}
+	return r, nil
+}
+
+// SequenceAt implements store.Store.
+func (s *Store) SequenceAt(ctx context.Context, bus store.BusID, t time.Time) (uint64, error) {
+	a := s.of(bus)
+	if a == nil {
+		return s.Store.SequenceAt(ctx, bus, t)
+	}
+	b, err := s.Store.Bounds(bus)
+	if err != nil {
+		return 0, err
+	}
+	if first := a.first(); first == 0 || first >= b.First {
+		return s.Store.SequenceAt(ctx, bus, t)
+	}
+	segments, err := a.list(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, g := range segments {
+		if g.Gap || g.To.Before(t) || g.First >= b.First {
+			continue
+		}
+		found, err := a.sequenceAt(ctx, g, t)
+		if err != nil {
+			return 0, err
+		}
+		if found < b.First {
+			return found, nil
+		}
+		break
+	}
+	return s.Store.SequenceAt(ctx, bus, t)
+}
+
+// sequenceAt is the first event of a segment at t or later; there is one.
+func (a *archive) sequenceAt(ctx context.Context, g Segment, t time.Time) (uint64, error) {
+	if !g.From.Before(t) {
+		return g.First, nil
+	}
+	blocks, err := a.index(ctx, g)
+	if err != nil {
+		return 0, err
+	}
+	i := sort.Search(len(blocks), func(i int) bool { return blocks[i].end >= t.UnixNano() })
+	if i == len(blocks) {
+		return g.Last + 1, nil
+	}
+	records, err := a.block(ctx, g, blocks, i, 1)
+	if err != nil {
+		return 0, err
+	}
+	j := sort.Search(len(records), func(j int) bool { return !records[j].Recorded.Before(t) })
+	return blocks[i].first + uint64(j), nil
+}
+
+// Scan implements store.Store. One call looks on one side of the border only.
+func (s *Store) Scan(ctx context.Context, bus store.BusID, q store.ScanQuery) (store.Scanned, error) {
+	a := s.of(bus)
+	if a == nil {
+		return s.Store.Scan(ctx, bus, q)
+	}
+	b, err := s.Store.Bounds(bus)
+	if err != nil {
+		return store.Scanned{}, err
+	}
+	first := a.first()
+	if first == 0 || first >= b.First || q.From >= b.First {
+		return s.Store.Scan(ctx, bus, q)
+	}
+	from, to := max(q.From, first), q.To
+	if to == 0 || to > b.Last {
+		to = b.Last
+	}
+	if from > to {
+		return store.Scanned{}, nil
+	}
+	if q.Newest && to >= b.First {
+		local := q
+		local.From, local.To = b.First, to
+		out, err := s.Store.Scan(ctx, bus, local)
+		if err == nil && out.Next == 0 {
+			out.Next = b.First - 1
+		}
+		return out, err
+	}
+	out, err := a.scan(ctx, from, min(to, b.First-1), q)
+	if err == nil && out.Next == 0 && !q.Newest && to >= b.First {
+		out.Next = b.First
+	}
+	return out, err
+}
+
+// scan looks through archived events.
+func (a *archive) scan(ctx context.Context, from, to uint64, q store.ScanQuery) (out store.Scanned, err error) {
+	bytes := 0
+	err = a.each(ctx, from, to, q.Newest, func(r store.Record) bool {
+		if len(out.Records) >= q.Max || out.Looked > 0 && bytes+r.Event.Size() > q.MaxBytes {
+			out.Next = r.Sequence
+			return false
+		}
+		out.Looked++
+		bytes += r.Event.Size()
+		if !slices.ContainsFunc(q.Has, func(v store.AttributeValue) bool { return !v.In(r.Event) }) {
+			out.Records = append(out.Records, r)
+		}
+		return true
+	})
+	if err != nil {
+		return store.Scanned{}, err
+	}
+	return out, nil
+}
+
+// each calls f for the archived events from one sequence to another, in order
+// or newest first, until it returns false. What retention of the archive has
+// deleted, and gaps, are passed over; what must be there and is not is an error.
+func (a *archive) each(ctx context.Context, from, to uint64, newest bool, f func(store.Record) bool) error {
+	first := a.first()
+	from = max(from, first)
+	if first == 0 || from > to {
+		return nil
+	}
+	segments, err := a.list(ctx)
+	if err != nil {
+		return err
+	}
+	// The segments that overlap, and holes between them.
+	i := sort.Search(len(segments), func(i int) bool { return segments[i].Last >= from })
+	j := sort.Search(len(segments), func(j int) bool { return segments[j].First > to })
+	run := segments[i:max(i, j)]
+	next := from
+	check := func(begins uint64) error {
+		if begins > next {
+			return fmt.Errorf("archive of bus %q in %s: no object has events %d to %d: %w", a.name, a.storage, next, begins-1, ErrMissing)
+		}
+		return nil
+	}
+	for _, g := range run {
+		if !newest {
+			break
+		}
+		if err := check(g.First); err != nil {
+			return err
+		}
+		next = g.Last + 1
+	}
+	if newest {
+		if err := check(to + 1); err != nil {
+			return err
+		}
+		for _, g := range slices.Backward(run) {
+			if more, err := a.segment(ctx, g, from, to, true, f); err != nil || !more {
+				return err
+			}
+		}
+		return nil
+	}
+	for _, g := range run {
+		if err := check(g.First); err != nil {
+			return err
+		}
+		if more, err := a.segment(ctx, g, from, to, false, f); err != nil || !more {
+			return err
+		}
+		next = g.Last + 1
+	}
+	return check(to + 1)
+}
+
+// segment calls f for the events of one segment; more is false when f was.
+func (a *archive) segment(ctx context.Context, g Segment, from, to uint64, newest bool, f func(store.Record) bool) (more bool, err error) {
+	if g.Gap {
+		return true, nil
+	}
+	blocks, err := a.index(ctx, g)
+	if err != nil {
+		return false, err
+	}
+	i := sort.Search(len(blocks), func(i int) bool { return blocks[i].last() >= from })
+	j := sort.Search(len(blocks), func(j int) bool { return blocks[j].first > to })
+	for k := range max(0, j-i) {
+		at, ahead := i+k, min(readAhead, j-i-k)
+		if newest {
+			at, ahead = j-1-k, 1
+		}
+		records, err := a.block(ctx, g, blocks, at, ahead)
+		if err != nil {
+			return false, err
+		}
+		for n := range records {
+			r := records[n]
+			if newest {
+				r = records[len(records)-1-n]
+			}
+			if r.Sequence >= from && r.Sequence <= to && !f(r) {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
+}
+
+// index is a segment's index.
+func (a *archive) index(ctx context.Context, g Segment) ([]blockInfo, error) {
+	key := a.storage.String() + "/" + g.Object
+	if blocks, ok := a.s.cache.index(key); ok {
+		return blocks, nil
+	}
+	blocks, err := readIndex(ctx, a.storage, g)
+	if err != nil {
+		return nil, a.failure(ctx, err)
+	}
+	a.s.cache.putIndex(key, blocks)
+	return blocks, nil
+}
+
+// block is the records of a block; with it, some that follow are fetched.
+func (a *archive) block(ctx context.Context, g Segment, blocks []blockInfo, i, ahead int) ([]store.Record, error) {
+	key := func(i int) blockKey { return blockKey{a.storage.String(), g.Object, blocks[i].offset} }
+	if records, ok := a.s.cache.block(key(i)); ok {
+		return records, nil
+	}
+	unpacked := int(blocks[i].unpacked)
+	end := i + 1
+	for end < i+ahead && unpacked+int(blocks[end].unpacked) <= cacheBytes/4 {
+		unpacked += int(blocks[end].unpacked)
+		end++
+	}
+	begin, stop := blocks[i].offset, blocks[end-1].offset+int64(blocks[end-1].packed)
+	data, err := fetch(ctx, a.storage, g, begin, stop-begin)
+	if err != nil {
+		return nil, a.failure(ctx, err)
+	}
+	var out []store.Record
+	for n, b := range blocks[i:end] {
+		at := b.offset - begin
+		raw, err := unpack(data[at:at+int64(b.packed)], b.sum, b.unpacked)
+		var records []store.Record
+		if err == nil {
+			records, err = parseBlock(raw, b, a.id())
+		}
+		if err != nil && n > 0 {
+			break // whoever reads that one is told
+		}
+		if err != nil {
+			return nil, a.failure(ctx, damaged(a.storage, g, "block at %d: %w", b.offset, err))
+		}
+		if n == 0 {
+			out = records
+		}
+		a.s.cache.putBlock(key(i+n), records, int(b.unpacked))
+	}
+	return out, nil
+}
+
+// failure makes an error one of the archive, and has it listed again when an
+// object is not there: retention may have deleted it meanwhile.
+func (a *archive) failure(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if errors.Is(err, ErrMissing) {
+		a.doubt()
+	}
+	a.s.metrics.readFailed(a.name)
+	return fmt.Errorf("archive of bus %q: %w", a.name, err)
+}

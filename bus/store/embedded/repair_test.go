@@ -1,0 +1,429 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/switchyard-dev/switchyard/bus/store"
+)
+
+// ordered is a closed store with 300 events of three keys, all queued in order
+// of their keys. The first of each key waits for a retry, so that the others
+// stand in a line behind it, and sequence 5 is a dead letter of another
+// subscription.
+func ordered(t *testing.T) string {
+	t.Helper()
+	ctx := context.Background()
+	dir := t.TempDir()
+	s, err := Open(Options{Dir: dir, SegmentSize: 8 << 10, NoBackground: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	bus, err := s.OpenBus(ctx, "a", store.BusOptions{})
+	must(err)
+	sub, err := store.OpenSubscription(ctx, s, store.SubscriptionOptions{Name: "r/keyed", Bus: bus, Order: store.OrderKey})
+	must(err)
+	dead, err := store.OpenSubscription(ctx, s, store.SubscriptionOptions{Name: "r/dead", Bus: bus})
+	must(err)
+	for i := range 300 {
+		_, err := s.Append(ctx, []store.Entry{{Bus: bus, Event: small(t, fmt.Sprint(i)), Window: time.Hour, Dedupe: [16]byte{byte(i), byte(i >> 8), 1}}})
+		must(err)
+	}
+	records, err := s.Read(ctx, bus, 1, 1000, 1<<20, nil)
+	must(err)
+	var events []store.RoutedEvent
+	for _, r := range records {
+		e := store.RoutedEvent{Record: r, Matches: []store.Routed{{Subscription: sub.ID, Key: 1 + r.Sequence%3}}}
+		if r.Sequence == 5 {
+			e.Matches = append(e.Matches, store.Routed{Subscription: dead.ID})
+		}
+		events = append(events, e)
+	}
+	must(s.Enqueue(ctx, bus, 300, events))
+	ds, _, err := s.Claim(ctx, sub.ID, time.Now(), 3, nil)
+	must(err)
+	for _, d := range ds {
+		must(s.Settle(ctx, []store.Settlement{{ID: d.ID, Kind: store.Retry, RetryAt: time.Now(), Attempt: &store.Attempt{Number: 1, Error: "no"}}}))
+	}
+	ds, _, err = s.Claim(ctx, dead.ID, time.Now(), 1, nil)
+	must(err)
+	for _, d := range ds {
+		must(s.Settle(ctx, []store.Settlement{{ID: d.ID, Kind: store.Dead, Reason: "no", Attempt: &store.Attempt{Number: 1, Error: "no"}}}))
+	}
+	must(s.Close())
+	return dir
+}
+
+// deliverAll claims and settles what a subscription owes, and returns the
+// sequences in the order in which they came.
+func deliverAll(t *testing.T, s *Store, sub store.SubscriptionID) (seqs []uint64) {
+	t.Helper()
+	for {
+		ds, _, err := s.Claim(t.Context(), sub, time.Now().Add(time.Hour), 16, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(ds) == 0 {
+			return seqs
+		}
+		for _, d := range ds {
+			seqs = append(seqs, d.ID.Sequence)
+			if err := s.Settle(t.Context(), []store.Settlement{{ID: d.ID, Kind: store.Done, Attempt: &store.Attempt{Number: d.Attempt}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func TestARepairedStoreKeepsAllThatCanBeRead(t *testing.T) {
+	for name, c := range map[string]struct {
+		damage func(t *testing.T, dir string)
+		lost   bool // events are
+		steps  []string
+	}{
+		"a flipped bit in the first frame": {
+			func(t *testing.T, dir string) { flip(t, segments(t, dir)[0], 4096+40) }, true,
+			[]string{"1 places of the log", "build the index anew"},
+		},
+		"a flipped bit in the middle": {
+			func(t *testing.T, dir string) { flip(t, segments(t, dir)[2], 4096+600) }, true,
+			[]string{"1 places of the log", "build the index anew"},
+		},
+		"the oldest segment is missing": {
+			func(t *testing.T, dir string) { remove(t, segments(t, dir)[0]) }, true, []string{"build the index anew"},
+		},
+		"a segment in the middle is missing": {
+			func(t *testing.T, dir string) { remove(t, segments(t, dir)[2]) }, true, []string{"build the index anew"},
+		},
+		"the newest segments are missing": {
+			func(t *testing.T, dir string) {
+				s := segments(t, dir)
+				remove(t, s[len(s)-1])
+				remove(t, s[len(s)-2])
+			}, true, []string{"build the index anew"},
+		},
+		"all segments are missing": {
+			func(t *testing.T, dir string) {
+				for _, s := range segments(t, dir) {
+					remove(t, s)
+				}
+			}, true, []string{"build the index anew"},
+		},
+		"a format that cannot be read": {
+			func(t *testing.T, dir string) { write(t, filepath.Join(dir, "FORMAT"), "\x00\x00\x00") }, false,
+			[]string{"mark the folder"},
+		},
+		"no format": {
+			func(t *testing.T, dir string) { remove(t, filepath.Join(dir, "FORMAT")) }, false, []string{"mark the folder"},
+		},
+		"a damaged trace": {
+			func(t *testing.T, dir string) {
+				names, _ := filepath.Glob(filepath.Join(dir, "trace", "*.seg"))
+				flip(t, names[0], 20)
+				write(t, filepath.Join(dir, "FORMAT"), "x")
+			}, false, []string{"places of the traces"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := ordered(t)
+			c.damage(t, dir)
+			before := tree(t, dir)
+			dry, err := Repair(t.Context(), RepairOptions{CheckOptions: CheckOptions{Dir: dir}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if after := tree(t, dir); strings.Join(before, "\n") != strings.Join(after, "\n") {
+				t.Error("the dry run changed the folder")
+			}
+			for _, want := range c.steps {
+				if !strings.Contains(strings.Join(dry.Steps, "\n"), want) {
+					t.Errorf("no %q in %q", want, dry.Steps)
+				}
+			}
+			if dry.Applied || dry.Found == 0 || (len(dry.Lost) > 0) != c.lost {
+				t.Errorf("the dry run says %+v", dry)
+			}
+			r, err := Repair(t.Context(), RepairOptions{CheckOptions: CheckOptions{Dir: dir}, Apply: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !r.Applied || fmt.Sprint(r.Lost) != fmt.Sprint(dry.Lost) {
+				t.Errorf("the repair did %+v, and said before %+v", r, dry)
+			}
+			if again, err := Repair(t.Context(), RepairOptions{CheckOptions: CheckOptions{Dir: dir}, Apply: true}); err != nil || again.Found != 0 {
+				t.Errorf("a second repair finds %+v, %v", again, err)
+			}
+			gone := map[uint64]bool{}
+			for _, l := range r.Lost {
+				for _, s := range l.Sequences {
+					for seq := s.From; seq <= s.To; seq++ {
+						gone[seq] = true
+					}
+				}
+			}
+			whole(t, vfs.Default, dir, gone)
+		})
+	}
+}
+
+// whole requires that a repaired store of ordered has all but what is gone, that
+// it can be delivered in order, and that sequences go on where they ended.
+func whole(t *testing.T, fs vfs.FS, dir string, gone map[uint64]bool) {
+	t.Helper()
+	s, err := Open(Options{FS: fs, Dir: dir, NoBackground: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	bus, err := s.OpenBus(t.Context(), "a", store.BusOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seq := uint64(1); seq <= 300; seq++ {
+		r, err := s.Get(t.Context(), bus, seq)
+		if gone[seq] {
+			if !errors.Is(err, store.ErrTrimmed) && !errors.Is(err, store.ErrNotFound) {
+				t.Fatalf("sequence %d is gone, but: %v", seq, err)
+			}
+			continue
+		}
+		if err != nil || r.Event.ID() != fmt.Sprint(seq-1) {
+			t.Fatalf("sequence %d: %v, %v", seq, r.Event, err)
+		}
+	}
+	records, err := s.Read(t.Context(), bus, 1, 1000, 1<<20, nil)
+	if err != nil || len(records) != 300-len(gone) {
+		t.Fatalf("%d events, %v, with %d gone", len(records), err, len(gone))
+	}
+	last := map[uint64]uint64{}
+	seqs := deliverAll(t, s, 1)
+	if len(seqs) != 300-len(gone) {
+		t.Errorf("%d deliveries came, with %d events gone", len(seqs), len(gone))
+	}
+	for _, seq := range seqs {
+		if gone[seq] || seq <= last[seq%3] {
+			t.Fatalf("sequence %d comes after %d", seq, last[seq%3])
+		}
+		last[seq%3] = seq
+	}
+	letters, _, err := s.ListDead(t.Context(), 2, "", 10)
+	if err != nil || len(letters) == 0 != gone[5] {
+		t.Errorf("dead letters: %v, %v", letters, err)
+	}
+	if info, err := s.Subscription(2); err != nil || info.Dead != int64(len(letters)) {
+		t.Errorf("%+v, %v", info, err)
+	}
+	res, err := s.Append(t.Context(), []store.Entry{{Bus: bus, Event: small(t, "new")}})
+	if err != nil || res[0].Sequence != 301 {
+		t.Errorf("the next event: %+v, %v", res, err)
+	}
+	if r, err := s.Get(t.Context(), bus, 301); err != nil || r.Event.ID() != "new" {
+		t.Error(r, err)
+	}
+}
+
+// TestAStateIsBuiltAnewFromTheLog takes the state away, whole and in parts.
+func TestAStateIsBuiltAnewFromTheLog(t *testing.T) {
+	for name, damage := range map[string]func(t *testing.T, dir string){
+		"it is missing": func(t *testing.T, dir string) {
+			if err := os.RemoveAll(filepath.Join(dir, "state")); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"its manifest is missing": func(t *testing.T, dir string) {
+			names, _ := filepath.Glob(filepath.Join(dir, "state", "MANIFEST-*"))
+			for _, n := range names {
+				remove(t, n)
+			}
+		},
+		"it is missing and so is a segment": func(t *testing.T, dir string) {
+			if err := os.RemoveAll(filepath.Join(dir, "state")); err != nil {
+				t.Fatal(err)
+			}
+			remove(t, segments(t, dir)[2])
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := ordered(t)
+			damage(t, dir)
+			opts := RepairOptions{CheckOptions: CheckOptions{Dir: dir}, Apply: true, Names: map[store.BusID]string{1: "a"}}
+			r, err := Repair(t.Context(), opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(r.Buses) != 1 || r.Buses[0].Name != "a" || r.Buses[0].Last != 300 || r.Buses[0].Type == "" {
+				t.Errorf("got %+v", r.Buses)
+			}
+			s, err := Open(Options{Dir: dir, NoBackground: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			bus, err := s.OpenBus(t.Context(), "a", store.BusOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			lost := 0
+			for _, l := range r.Lost {
+				lost += int(l.Events)
+			}
+			records, err := s.Read(t.Context(), bus, 1, 1000, 1<<20, nil)
+			if err != nil || len(records)+lost != 300 {
+				t.Fatalf("%d events are there and %d lost, %v", len(records), lost, err)
+			}
+			res, err := s.Append(t.Context(), []store.Entry{{Bus: bus, Event: small(t, "1"), Window: time.Hour, Dedupe: [16]byte{1, 0, 1}}})
+			if err != nil || !res[0].Duplicate || res[0].Sequence != 2 {
+				t.Errorf("a duplicate is not known: %+v, %v", res, err)
+			}
+			if s.Position(bus) != 300 {
+				t.Errorf("the router would begin at %d", s.Position(bus))
+			}
+		})
+	}
+}
+
+func TestWhatOfAStateCanBeReadIsKept(t *testing.T) {
+	dir := filled(t)
+	s, err := Open(Options{Dir: dir, NoBackground: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Tables, of which one that has only queue rows is damaged.
+	for _, cut := range [][]byte{{prefixQueue}, {prefixQueue + 1}} {
+		if err := s.state.db.Compact(t.Context(), []byte{0}, cut, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.state.db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	tables, _ := filepath.Glob(filepath.Join(dir, "state", "*.sst"))
+	if len(tables) == 0 {
+		t.Fatal("no tables")
+	}
+	largest := tables[0]
+	for _, name := range tables {
+		a, _ := os.Stat(name)
+		if b, _ := os.Stat(largest); a.Size() > b.Size() {
+			largest = name
+		}
+	}
+	b, err := os.ReadFile(largest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := len(b) / 3; i < len(b)/2; i++ { // blocks, not the footer and index
+		b[i] ^= 0x55
+	}
+	write(t, largest, string(b))
+	r, err := Repair(t.Context(), RepairOptions{CheckOptions: CheckOptions{Dir: dir}, Apply: true, Names: map[store.BusID]string{1: "a"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.Applied {
+		t.Errorf("got %+v", r)
+	}
+	s, err = Open(Options{Dir: dir, NoBackground: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	bus, err := s.OpenBus(t.Context(), "a", store.BusOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if records, err := s.Read(t.Context(), bus, 1, 1000, 1<<20, nil); err != nil || len(records) != 200 {
+		t.Errorf("%d events, %v", len(records), err)
+	}
+}
+
+// TestAnInterruptedRepairIsFinishedByTheNext cuts the power during a repair: the
+// store that is left does not open, or is whole, and the next repair mends it.
+func TestAnInterruptedRepairIsFinishedByTheNext(t *testing.T) {
+	dir := ordered(t)
+	flip(t, segments(t, dir)[2], 4096+600)
+	dry, err := Repair(t.Context(), RepairOptions{CheckOptions: CheckOptions{Dir: dir}})
+	if err != nil || len(dry.Lost) != 1 {
+		t.Fatal(dry, err)
+	}
+	gone := map[uint64]bool{dry.Lost[0].Sequences[0].From: true}
+	mem := vfs.NewCrashableMem()
+	if ok, err := vfs.Clone(vfs.Default, mem, dir, "data", vfs.CloneSync); err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	if err := syncDir(mem, ""); err != nil {
+		t.Fatal(err)
+	}
+	var crashes []*vfs.MemFS
+	n := 0
+	fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
+			if n++; n%5 == 0 && len(crashes) < 40 {
+				crashes = append(crashes, mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: n % 101, RNG: rand.New(rand.NewPCG(uint64(n), 1))}))
+			}
+		}
+		return nil
+	}))
+	if _, err := Repair(t.Context(), RepairOptions{CheckOptions: CheckOptions{Dir: "data", FS: fs}, Apply: true}); err != nil {
+		t.Fatal(err)
+	}
+	if len(crashes) < 10 {
+		t.Fatal("the crashes do not run")
+	}
+	finished := 0
+	for i, fs := range crashes {
+		s, err := Open(Options{FS: fs, Dir: "data", NoBackground: true})
+		if err == nil {
+			finished++
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		opts := RepairOptions{CheckOptions: CheckOptions{Dir: "data", FS: fs}, Apply: true}
+		r, err := Repair(t.Context(), opts)
+		if err != nil || r.Applied == (r.Found == 0) {
+			t.Fatalf("crash %d: %+v, %v", i, r, err)
+		}
+		whole(t, fs, "data", gone)
+	}
+	if finished == len(crashes) {
+		t.Error("no crash came in the middle")
+	}
+}
+
+func TestARepairLeavesANewerStoreAndForeignFoldersAlone(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Repair(t.Context(), RepairOptions{CheckOptions: CheckOptions{Dir: dir}, Apply: true}); err == nil || !strings.Contains(err.Error(), "is not a data folder") {
+		t.Errorf("a foreign folder: %v", err)
+	}
+	write(t, filepath.Join(dir, "FORMAT"), "switchyard store 99\n")
+	if _, err := Repair(t.Context(), RepairOptions{CheckOptions: CheckOptions{Dir: dir}, Apply: true}); err == nil || !strings.Contains(err.Error(), "newer release") {
+		t.Errorf("a newer store: %v", err)
+	}
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,5 @@
+//go:build !unix
+
+package seglog
+
+func systemIdentity(any) Identity { return Identity{} }

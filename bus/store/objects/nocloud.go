@@ -1,0 +1,14 @@
+//go:build !cloud
+
+package objects
+
+import (
+	"context"
+	"fmt"
+)
+
+// openCloud opens storages that only builds with the tag "cloud" have: their
+// libraries weigh more than Switchyard.
+func openCloud(_ context.Context, l Location) (Storage, error) {
+	return nil, fmt.Errorf("%s:// needs a build with -tags cloud (go build -tags cloud ./cmd/switchyard); a folder and s3:// need none: %w", l.Scheme, ErrUnsupported)
+}

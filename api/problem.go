@@ -144,6 +144,8 @@ func asProblem(err error) *Problem {
 		return problem(http.StatusConflict, "no-table", "%v; compact: subject in its configuration makes one", err)
 	case errors.Is(err, store.ErrTableUnfinished):
 		return problem(http.StatusServiceUnavailable, "unavailable", "%v; try again later", err)
+	case archiveProblem(err) != nil:
+		return archiveProblem(err)
 	case errors.Is(err, store.ErrTrimmed):
 		return problem(http.StatusGone, "trimmed", "retention has removed this event")
 	case errors.Is(err, store.ErrNotFound):

@@ -129,6 +129,7 @@ func (s *Server) routes() []route {
 			append([]parameter{{"source", "Only this source."}, {"id", "Only this id."}}, paging...), nil, body{}, answers(200, "A page.", List[ScheduledEvent]{}), s.listScheduled},
 		{http.MethodDelete, "/v1/buses/:bus/scheduled", "cancelScheduled", "events", "Cancel the scheduled events with a source and id",
 			[]parameter{{"source", "The event's source."}, {"id", "The event's id."}}, nil, body{}, []answer{{204, "Cancelled.", nil, ""}}, s.cancelScheduled},
+		{http.MethodGet, "/v1/buses/:bus/archive", "listArchive", "events", "List what the archive of a bus has, in order, and how it is doing", paging, nil, body{}, answers(200, "A page.", ArchiveList{}), s.listArchive},
 		{http.MethodPost, "/v1/buses/:bus/replay", "startReplay", "replays", "Queue stored events again for the rules that match them now",
 			nil, nil, body{value: ReplayRequest{}, required: true}, answers(202, "It has begun.", ReplayStarted{}), s.startReplay},
 		{http.MethodGet, "/v1/replays", "listReplays", "replays", "List replays, and seeks that queue events again, in order of their start", paging, nil, body{}, answers(200, "A page.", List[Replay]{}), s.listReplays},

@@ -34,6 +34,8 @@ type Options struct {
 	Version  string
 	// Hook finds the handler of a webhook source, nil if there is none.
 	Hook func(source string) http.Handler
+	// Archive knows the archives of buses; nil if there can be none.
+	Archive Archive
 	// Ready is nil when everything that was configured works.
 	Ready func() error
 	// MaxRequest bounds a batch request, in bytes; default 64 MiB.
@@ -108,12 +110,9 @@ type Server struct {
 
 	dryRuns  chan struct{} // one for each under way
 	searches chan struct{} // likewise
-<<<<<<< HEAD
 	origins  origins
-=======
 
 	snapshots snapshots
->>>>>>> f-backup
 }
 
 // New makes the server; it listens on nothing.
@@ -194,7 +193,7 @@ func (s *Server) healthz(c *gin.Context) { c.PureJSON(http.StatusOK, Health{Stat
 // Health answers /healthz and /readyz.
 type Health struct {
 	Status   string   `json:"status" doc:"ok"`
-	Warnings []string `json:"warnings,omitempty" doc:"what does not keep events from being accepted, but wants to be looked at"`
+	Warnings []string `json:"warnings,omitempty" doc:"What does not keep events from being accepted, but wants to be looked at: the clock, an archive that cannot be reached."`
 }
 
 // readyz says whether events are accepted.
@@ -213,6 +212,9 @@ func (s *Server) readyz(c *gin.Context) {
 			st.ClockAhead.Round(time.Second), st.ClockHold.Round(time.Second)))
 	} else if st.ClockAhead < 0 {
 		h.Warnings = append(h.Warnings, fmt.Sprintf("the clock was set back by %v", -st.ClockAhead.Round(time.Second)))
+	}
+	if s.opts.Archive != nil {
+		h.Warnings = append(h.Warnings, s.opts.Archive.Warnings()...)
 	}
 	c.PureJSON(http.StatusOK, h)
 }

@@ -26,6 +26,7 @@ type TraceResponse struct {
 	Via        string          `json:"via" doc:"Who brought it, in few words: http, transaction, source/NAME, subscription/RULE/TARGET (by a bus target), reply/RULE/TARGET, deadletter/RULE/TARGET or system."`
 	Origin     EventOrigin     `json:"origin"`
 	Routed     bool            `json:"routed" doc:"The rules have seen it."`
+	Archived   bool            `json:"archived,omitempty" doc:"The event comes from the archive of its bus; its timeline went with the bus's own retention, but for deliveries that are still owed."`
 	Deliveries []DeliveryTrace `json:"deliveries" doc:"One for each subscription that it matched."`
 	Failed     []FailedFilter  `json:"failedFilters,omitempty" doc:"Rules in force whose filter fails on this event, which therefore do not match; at most 100."`
 	Rules      []TracedRule    `json:"rules,omitempty" doc:"With ?rules=true: the rules that matched, as they were."`
@@ -199,6 +200,9 @@ func (s *Server) traced(c *gin.Context, r store.Record) (out TraceResponse, err 
 		Bus: c.Param("bus"), Sequence: r.Sequence, ID: r.Event.ID(), Source: r.Event.Source(), Type: r.Event.Type(),
 		Received: r.Recorded.UTC(), Via: bus.ParseOrigin(r.Via).Via(), Routed: e.Store().Position(r.Bus) >= r.Sequence || len(deliveries) > 0,
 		Deliveries: make([]DeliveryTrace, 0, len(deliveries)),
+	}
+	if a := s.opts.Archive; a != nil {
+		out.Archived = !a.Local(r.Bus, r.Sequence)
 	}
 	if out.Origin, err = s.origin(ctx, r); err != nil {
 		return out, err

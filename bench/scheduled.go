@@ -318,7 +318,7 @@ func scheduledHTTPScenario() *scenario {
 				if err != nil {
 					return nil, err
 				}
-				publisher := timedClients(c, server.addr)
+				publisher := timedClients(c, server.Addr)
 				if err := schedule(ctx, e, n.waiting, time.Now().Add(farAhead), e.schedule, publisher); err != nil {
 					return nil, err
 				}

@@ -21,6 +21,7 @@ import (
 	"code.dny.dev/ssrf"
 
 	"github.com/switchyard-dev/switchyard/bus/component"
+	"github.com/switchyard-dev/switchyard/bus/store/objects"
 	"github.com/switchyard-dev/switchyard/rules"
 	"github.com/switchyard-dev/switchyard/sources"
 	"github.com/switchyard-dev/switchyard/targets"
@@ -118,6 +119,7 @@ type Bus struct {
 	Dedupe       component.Duration `yaml:"dedupe" doc:"How long the source and id of an event are remembered, so that a repeat is stored once; 0s stores repeats."`
 	MaxEventSize component.Size     `yaml:"maxEventSize" doc:"The largest event that is accepted."`
 	ScanRules    int                `yaml:"scanRules" doc:"How many rules may have filters that no index finds, so that they are evaluated on every event of the bus; more are an error."`
+	Archive      Archive            `yaml:"archive" doc:"Where events go on to when retention removes them, and are read back from (archive.md). Absent, they are gone. In configuration files only."`
 	Limits       BusLimits          `yaml:"limits" doc:"Above which publishing to this bus is refused, with 429 and Retry-After."`
 
 	Origin Origin `yaml:"-"`
@@ -127,6 +129,26 @@ type Bus struct {
 type Retention struct {
 	Age  component.Duration `yaml:"age" doc:"Events older than this are removed."`
 	Size component.Size     `yaml:"size" doc:"The oldest events are removed when the bus holds more than this; absent, there is no limit."`
+}
+
+// Archive keeps a bus's events beyond its retention. The zero To is none.
+type Archive struct {
+	To           string             `yaml:"to" doc:"A folder, relative to the file's own folder, or s3://BUCKET/PREFIX?region=&endpoint=&pathStyle=; gs:// and azblob:// in a build with -tags cloud." required:"true"`
+	Age          component.Duration `yaml:"age" doc:"Events older than this are deleted from the archive; absent, they are kept for ever."`
+	Size         component.Size     `yaml:"size" doc:"The oldest events are deleted from the archive when its objects are larger than this together; absent, there is no limit."`
+	After        component.Duration `yaml:"after" doc:"Events of this age are archived though they do not make a whole segment yet; half the bus's retention if that is shorter."`
+	Segment      component.Size     `yaml:"segment" doc:"How many bytes of events make an object, before compression; it is held in memory while it is written."`
+	AccessKey    component.Secret   `yaml:"accessKey" doc:"The access key of S3. Absent, the keys come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the AWS credentials file or the machine's role."`
+	SecretKey    component.Secret   `yaml:"secretKey" doc:"The secret key of S3, with accessKey."`
+	SessionToken component.Secret   `yaml:"sessionToken" doc:"The session token of temporary keys of S3."`
+
+	// Location is To, read.
+	Location objects.Location `yaml:"-"`
+}
+
+// Keys are the credentials of the archive.
+func (a Archive) Keys() objects.Options {
+	return objects.Options{AccessKey: a.AccessKey.Reveal(), SecretKey: a.SecretKey, SessionToken: a.SessionToken}
 }
 
 // Source brings events into a bus.
@@ -286,6 +308,7 @@ func defaultBus() Bus {
 		Dedupe:       component.Duration(2 * time.Minute),
 		MaxEventSize: 256 << 10,
 		ScanRules:    1000,
+		Archive:      Archive{After: component.Duration(time.Hour), Segment: 32 << 20},
 	}
 }
 

@@ -26,6 +26,8 @@ func (d *document) redactor(o *object, n *yaml.Node) func(*yaml.Node) string {
 		config, kind = v.Config, v.Kind
 	case Target:
 		config, kind = v.Config, v.Kind
+	case Bus: // the keys of its archive
+		findSecrets(n, reflect.TypeFor[Bus](), secret)
 	case Rule: // the headers of its enrichments
 		findSecrets(n, reflect.TypeFor[ruleSettings](), secret)
 	}

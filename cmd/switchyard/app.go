@@ -20,6 +20,7 @@ import (
 
 	"github.com/switchyard-dev/switchyard/api"
 	"github.com/switchyard-dev/switchyard/bus"
+	"github.com/switchyard-dev/switchyard/bus/store/archive"
 	"github.com/switchyard-dev/switchyard/bus/store/embedded"
 	"github.com/switchyard-dev/switchyard/configs"
 	"github.com/switchyard-dev/switchyard/rules"
@@ -46,7 +47,7 @@ const collectAt = 200
 // configuration (targets, then sources), API, and stopped in reverse.
 type app struct {
 	log      *slog.Logger
-	store    *embedded.Store
+	store    *archive.Store
 	engine   *bus.Engine
 	config   *manager
 	sources  *sourceSet
@@ -95,10 +96,15 @@ func newApp(ctx context.Context, f serveFlags, log *slog.Logger, out, errOut io.
 	if a.listener, err = net.Listen("tcp", listen); err != nil {
 		return nil, fmt.Errorf("listen on %s: %w; choose another address with --listen", listen, err)
 	}
-	a.store, err = embedded.Open(embedded.Options{Dir: data, Logger: log, MaxWaiting: int64(file.Server.Limits.Waiting), OnFsync: func(d time.Duration) { fsync.Observe(d.Seconds()) }})
+	local, err := embedded.Open(embedded.Options{Dir: data, Logger: log, MaxWaiting: int64(file.Server.Limits.Waiting), OnFsync: func(d time.Duration) { fsync.Observe(d.Seconds()) }})
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
+	a.store, err = archive.New(archive.Options{Store: local, Logger: log})
+	if err != nil {
+		return nil, errors.Join(err, local.Close())
+	}
+	registry.MustRegister(a.store)
 	check := &transactionCheck{listen: listen}
 	a.engine, err = bus.New(bus.Options{Store: a.store, Logger: log, Registry: registry, DrainTimeout: stopAttempts, Checker: check})
 	if err != nil {
@@ -106,7 +112,7 @@ func newApp(ctx context.Context, f serveFlags, log *slog.Logger, out, errOut io.
 	}
 	a.sources = newSourceSet(a.engine, log, registry)
 	a.config = &manager{
-		loader: loader, path: f.config, content: content, listen: listen, engine: a.engine, sources: a.sources,
+		loader: loader, path: f.config, content: content, listen: listen, engine: a.engine, archive: a.store, sources: a.sources,
 		log: log, out: out, errOut: errOut,
 	}
 	check.config = a.config
@@ -116,7 +122,7 @@ func newApp(ctx context.Context, f serveFlags, log *slog.Logger, out, errOut io.
 	loader.Prepare = nil // a reload compiles what is new to it
 	compiled.save(a.config.inForce())
 	a.api, err = api.New(api.Options{
-		Engine: a.engine, Objects: a.config, Rules: env, Registry: registry, Logger: log,
+		Engine: a.engine, Archive: a.store, Objects: a.config, Rules: env, Registry: registry, Logger: log,
 		Version: release, Hook: a.sources.hook,
 	})
 	return a, err
@@ -155,6 +161,10 @@ func (a *app) run(ctx context.Context, reload <-chan os.Signal) error {
 	defer stopEngine()
 	var engine errgroup.Group
 	engine.Go(func() error { return a.engine.Run(engineCtx) })
+	archiveCtx, stopArchive := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopArchive()
+	var archiver errgroup.Group
+	archiver.Go(func() error { return a.store.Run(archiveCtx) })
 	a.sources.start()
 	watchCtx, stopWatch := context.WithCancel(ctx)
 	defer stopWatch()
@@ -181,6 +191,8 @@ func (a *app) run(ctx context.Context, reload <-chan os.Signal) error {
 	}
 	cancel()
 	inputs.Wait()
+	stopArchive()
+	err = errors.Join(err, archiver.Wait())
 	stopEngine()
 	if err = errors.Join(err, engine.Wait()); errors.Is(err, http.ErrServerClosed) {
 		err = nil

@@ -25,6 +25,7 @@ var update = flag.Bool("update", false, "write what commands print into testdata
 //	                    be CODE. What it printed is in the files out and err,
 //	                    without what differs from run to run
 //	settled             wait until nothing is left to deliver
+//	archived BUS LAST   wait until the events up to LAST are archived
 func TestTheCommandLine(t *testing.T) {
 	dir, err := filepath.Abs("testdata") // for commands change the folder
 	if err != nil {
@@ -49,6 +50,13 @@ func TestTheCommandLine(t *testing.T) {
 			"settled": func(ts *testscript.TestScript, _ bool, _ []string) {
 				s := ts.Value(serverKey{}).(*scriptServer)
 				eventually(s.t, "that everything is settled", 20*time.Second, func() bool { return s.routed() && s.settled() })
+			},
+			"archived": func(ts *testscript.TestScript, _ bool, args []string) {
+				s := ts.Value(serverKey{}).(*scriptServer)
+				eventually(s.t, "that everything is archived", 30*time.Second, func() bool {
+					_, list := s.call("GET", "/v1/buses/"+args[0]+"/archive", "", "")
+					return strings.Contains(list, `"lag":0`) && strings.Contains(list, `"last":`+args[1]+`,`)
+				})
 			},
 			"exits": exits,
 		},
@@ -119,6 +127,11 @@ func lasting(text, work string) string {
 		{`"Webhook-Timestamp": "\d+"`, `"Webhook-Timestamp": "SECONDS"`},
 		{`\b\d+(\.\d+)?(µs|ms)|\b\d+\.\d+s\b`, "TOOK"},
 		{`\b[A-Z2-7]{26}\b`, "RANDOM"},
+		{`/[0-9a-f]{16}-\d+/`, "/HOME/"}, // in the names of archived objects
+		{`-\d{19}-\d{19}\.sya`, "-TIMES.sya"},
+		{`\d+ bytes in`, "SOME bytes in"},
+		{`TIME  [1-9]\d*  `, "TIME  SOME  "},
+		{`events, [1-9]\d* bytes`, "events, SOME bytes"},
 		{`bytes=[1-9]\d*`, "bytes=SOME"},
 		{`routed=\d+`, "routed=SOME"}, // routing may be a moment behind
 		{`"routed": \d+`, `"routed": "SOME"`},

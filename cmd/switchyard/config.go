@@ -20,6 +20,7 @@ import (
 	"github.com/switchyard-dev/switchyard/api"
 	"github.com/switchyard-dev/switchyard/bus"
 	"github.com/switchyard-dev/switchyard/bus/store"
+	"github.com/switchyard-dev/switchyard/bus/store/archive"
 	"github.com/switchyard-dev/switchyard/configs"
 	"github.com/switchyard-dev/switchyard/targets"
 	"github.com/switchyard-dev/switchyard/transform/enrich"
@@ -37,6 +38,7 @@ type manager struct {
 	content string // contentOf path before it was read last; only watch changes it
 	listen  string // the address that the server listens on
 	engine  *bus.Engine
+	archive *archive.Store
 	sources *sourceSet
 	log     *slog.Logger
 	out     io.Writer // where log targets print
@@ -129,7 +131,13 @@ func (m *manager) swap(ctx context.Context, cfg *configs.Config) error {
 		return err
 	}
 	old := m.engine.Plan()
-	if err := m.engine.Apply(ctx, plan); err != nil {
+	err = m.archive.Configure(ctx, archives(cfg))
+	if err == nil {
+		if err = m.engine.Apply(ctx, plan); err != nil && m.current != nil {
+			err = errors.Join(err, m.archive.Configure(ctx, archives(m.current)))
+		}
+	}
+	if err != nil {
 		closeNew(old, plan)
 		for _, r := range fresh {
 			r.source.Close()
@@ -139,6 +147,19 @@ func (m *manager) swap(ctx context.Context, cfg *configs.Config) error {
 	m.sources.apply(cfg, fresh)
 	m.current = cfg
 	return nil
+}
+
+// archives is where the buses of cfg are archived to.
+func archives(cfg *configs.Config) map[string]archive.Settings {
+	all := map[string]archive.Settings{}
+	for name, b := range cfg.Buses {
+		if a := b.Archive; a.To != "" {
+			all[name] = archive.Settings{
+				To: a.Location, Keys: a.Keys(), MaxAge: a.Age.Std(), MaxSize: int64(a.Size), Segment: int64(a.Segment), After: a.After.Std(),
+			}
+		}
+	}
+	return all
 }
 
 // plan builds what the engine needs of cfg. Targets whose settings are those

@@ -35,6 +35,9 @@ import (
 // ErrMissing means that an object is missing, or damaged, that must be there.
 var ErrMissing = errors.New("archived events are missing")
 
+// ErrUnreachable means that an archive could not be read at the moment.
+var ErrUnreachable = errors.New("the archive cannot be read")
+
 // ErrDiverged means that an archive holds later events than its bus: the store
 // was brought back to an earlier state, and what comes now is not what the
 // archive has.
@@ -403,9 +406,14 @@ func (a *archive) list(ctx context.Context) ([]Segment, error) {
 	}
 	segments, err := List(ctx, a.storage, a.prefix())
 	if err != nil {
-		return nil, fmt.Errorf("archive of bus %q: %w", a.name, err)
+		return nil, a.failure(ctx, err)
 	}
 	a.mu.Lock()
+	had := a.known.Last
+	if len(segments) == 0 && had > 0 {
+		a.mu.Unlock()
+		return nil, a.failure(ctx, fmt.Errorf("%s is empty and had events up to %d; is it mounted? An archive that was deleted on purpose begins anew in another place: %w", a.storage, had, ErrMissing))
+	}
 	a.segments, a.loaded = segments, true
 	a.mu.Unlock()
 	return segments, nil

@@ -479,6 +479,45 @@ func TestHistoryIsNotTakenForShorterWhileTheArchiveIsOutOfReach(t *testing.T) {
 	}
 }
 
+func TestAnArchiveThatIsNotMountedIsNotTakenForEmpty(t *testing.T) {
+	f := newFixture(t)
+	f.publish(50)
+	f.flush()
+	f.age()
+	f.must(os.Rename(f.dir, f.dir+".away"))
+	f.reopen()
+	f.publish(5)
+	if err := f.store.Flush(t.Context(), f.bus); !errors.Is(err, archive.ErrMissing) {
+		t.Errorf("Flush: %v", err)
+	}
+	if _, err := f.store.Read(t.Context(), f.bus, 1, 10, 1<<20, nil); !errors.Is(err, archive.ErrMissing) {
+		t.Errorf("Read: %v", err)
+	}
+	f.must(os.Rename(f.dir+".away", f.dir))
+	f.flush()
+	f.wantAll(1, 55)
+}
+
+func TestPrefixesOfSeveralBuses(t *testing.T) {
+	f := newFixture(t)
+	f.publish(150)
+	f.flush()
+	found, err := archive.Prefixes(t.Context(), f.faulty, "")
+	if err != nil || len(found) != 1 || !strings.HasPrefix(found[0], "orders/") {
+		t.Fatalf("%q, %v", found, err)
+	}
+	for _, other := range []string{"order/x-1/", "orders.eu/x-1/", found[0][:len(found[0])-1] + "0/"} {
+		data := strings.NewReader("x")
+		f.must(f.faulty.Put(t.Context(), other+"00000000000000000001-00000000000000000002.gap", data, 1))
+	}
+	if found, err = archive.Prefixes(t.Context(), f.faulty, ""); err != nil || len(found) != 4 {
+		t.Errorf("%q, %v", found, err)
+	}
+	if found, err = archive.Prefixes(t.Context(), f.faulty, "orders"); err != nil || len(found) != 2 {
+		t.Errorf("of one bus: %q, %v", found, err)
+	}
+}
+
 func TestAReplayOfArchivedEventsIsOwedLikeAnyOther(t *testing.T) {
 	f := newFixture(t)
 	f.publish(20)

@@ -278,8 +278,9 @@ func (a *archive) build(ctx context.Context, from, to uint64) (Segment, []byte, 
 }
 
 // expire deletes the oldest segments, as retention of the archive has it.
+// It believes a clock that jumped forward no sooner than the store does.
 func (a *archive) expire(ctx context.Context) error {
-	now := a.s.opts.Clock()
+	now := a.s.opts.Clock().Add(-max(0, a.s.Store.Stats().ClockAhead))
 	a.mu.Lock()
 	segments := a.segments
 	a.mu.Unlock()

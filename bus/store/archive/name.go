@@ -68,6 +68,34 @@ func parseName(prefix, name string) (g Segment, ok bool) {
 	return g, g.First > 0 && g.First <= g.Last
 }
 
+// Prefixes lists what the names of segments in a storage begin with, one for
+// each bus of each data folder that wrote there: BUS/FOLDER-NUMBER/. bus "" is
+// every bus.
+func Prefixes(ctx context.Context, from objects.Storage, bus string) ([]string, error) {
+	under := ""
+	if bus != "" {
+		under = bus + "/"
+	}
+	var found []string
+	for after := ""; ; {
+		page, err := from.List(ctx, under, after, 1)
+		if err != nil || len(page) == 0 {
+			return found, err
+		}
+		name := page[0].Name
+		after = name
+		parts := strings.Split(name, "/")
+		if len(parts) != 3 {
+			continue // not ours
+		}
+		prefix := parts[0] + "/" + parts[1] + "/"
+		if _, ok := parseName(prefix, name); ok {
+			found = append(found, prefix)
+			after = prefix + "~" // behind every name that begins so
+		}
+	}
+}
+
 // List lists the segments of one bus under prefix, which ends with a slash, in
 // order. One whose events others have as well, which a lost answer can bring
 // about, is left out.

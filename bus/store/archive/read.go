@@ -351,6 +351,8 @@ func (a *archive) failure(ctx context.Context, err error) error {
 	}
 	if errors.Is(err, ErrMissing) {
 		a.doubt()
+	} else {
+		err = fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	a.s.metrics.readFailed(a.name)
 	return fmt.Errorf("archive of bus %q: %w", a.name, err)

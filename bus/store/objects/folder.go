@@ -32,11 +32,8 @@ func openFolder(l Location) (Storage, error) {
 	}
 	l.Path = path
 	f := &folder{l}
-	if err := makeFolder(path); err != nil {
-		return nil, err
-	}
-	if err := makeFolder(f.path(partial)); err != nil {
-		return nil, err
+	if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		return nil, fmt.Errorf("%s is not a folder", path)
 	}
 	return f, f.sweep()
 }
@@ -44,7 +41,7 @@ func openFolder(l Location) (Storage, error) {
 // sweep removes what killed writers left.
 func (f *folder) sweep() error {
 	entries, err := os.ReadDir(f.path(partial))
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	for _, e := range entries {
@@ -71,7 +68,6 @@ func (f *folder) Put(ctx context.Context, name string, r io.Reader, size int64) 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	// Both may have been removed from outside since the folder was opened.
 	dir := filepath.Dir(f.path(name))
 	if err := errors.Join(makeFolder(f.path(partial)), makeFolder(dir)); err != nil {
 		return err
@@ -168,8 +164,8 @@ func (f *folder) list(ctx context.Context, dir, prefix, after string, n int, fou
 	}
 	entries, err := os.ReadDir(f.path(dir))
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) && dir != "" {
-			return found, nil // removed meanwhile
+		if errors.Is(err, fs.ErrNotExist) {
+			return found, nil // nothing was put yet, or it was removed meanwhile
 		}
 		return nil, err
 	}

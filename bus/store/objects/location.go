@@ -97,6 +97,10 @@ func (l *Location) query(raw string) error {
 	return nil
 }
 
+// Supported is nil if this build has the kind of storage, else it says which
+// has (ErrUnsupported).
+func (l Location) Supported() error { return supported(l.Scheme) }
+
 // String is the address that Parse reads.
 func (l Location) String() string {
 	if l.Scheme == "file" {

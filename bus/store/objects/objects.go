@@ -95,7 +95,7 @@ func (o Options) Check(l Location) error {
 }
 
 // Open opens the storage at l. It reaches out for nothing: what is wrong with
-// a bucket shows at the first call. A folder is made if it is not there.
+// a bucket shows at the first call. A folder is made at the first Put.
 func Open(ctx context.Context, l Location, opts Options) (Storage, error) {
 	if err := opts.Check(l); err != nil {
 		return nil, err

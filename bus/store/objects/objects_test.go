@@ -37,7 +37,7 @@ func open(t *testing.T, address string, opts objects.Options) objects.Storage {
 
 func TestFolder(t *testing.T) {
 	objectstest.Run(t, func(t *testing.T) objects.Storage {
-		return open(t, "file://"+t.TempDir()+"/made/on/open", objects.Options{})
+		return open(t, "file://"+t.TempDir()+"/made/on/put", objects.Options{})
 	})
 }
 
@@ -135,6 +135,9 @@ func TestFolderRemovesWhatKilledWritersLeft(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, objects.Options{})
 	old, young := filepath.Join(dir, ".partial", "1.tmp"), filepath.Join(dir, ".partial", "2.tmp")
+	if err := os.MkdirAll(filepath.Dir(old), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	for _, path := range []string{old, young} {
 		if err := os.WriteFile(path, []byte("half"), 0o600); err != nil {
 			t.Fatal(err)

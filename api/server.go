@@ -24,7 +24,7 @@ import (
 	"github.com/switchyard-dev/switchyard/rules"
 )
 
-// Options are what a Server works on. All but Hook and Ready are required.
+// Options are what a Server works on. All but Hook, Snapshots and Ready are required.
 type Options struct {
 	Engine   *bus.Engine
 	Objects  Objects
@@ -34,6 +34,8 @@ type Options struct {
 	Version  string
 	// Hook finds the handler of a webhook source, nil if there is none.
 	Hook func(source string) http.Handler
+	// Snapshots takes snapshots for backups; nil if the store has none.
+	Snapshots store.Snapshotter
 	// Archive knows the archives of buses; nil if there can be none.
 	Archive Archive
 	// Ready is nil when everything that was configured works.

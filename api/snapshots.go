@@ -3,6 +3,7 @@ package api
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -50,8 +51,7 @@ func (s *Server) takeSnapshot(c *gin.Context) {
 		fail(c, err)
 		return
 	}
-	engine, ok := s.opts.Engine.Store().(store.Snapshotter)
-	if !ok {
+	if s.opts.Snapshots == nil {
 		fail(c, problem(http.StatusNotImplemented, "not-supported", "this server's store cannot be copied while it runs; back up what keeps its data"))
 		return
 	}
@@ -62,7 +62,7 @@ func (s *Server) takeSnapshot(c *gin.Context) {
 	}
 	ctx, cancel := withStop(c.Request.Context(), s.stop)
 	defer cancel()
-	sn, err := engine.Snapshot(ctx)
+	sn, err := s.opts.Snapshots.Snapshot(ctx)
 	if err == nil && !s.snapshots.begin(o, sn) {
 		err = problem(http.StatusServiceUnavailable, "unavailable", "the server is shutting down; try again")
 	}
@@ -107,12 +107,30 @@ func (s *Server) readSnapshot(c *gin.Context) {
 		if c.Request.Method == http.MethodHead {
 			return
 		}
-		if _, err := io.Copy(c.Writer, r); err != nil && ctx.Err() == nil {
+		w := &prompt{c.Writer, http.NewResponseController(c.Writer)}
+		_, err = io.Copy(w, r)
+		_ = w.control.SetWriteDeadline(time.Time{}) // the connection is used again
+		if err != nil && ctx.Err() == nil {
 			s.opts.Logger.Warn("reading a file for a backup failed", "file", name, "error", err)
 		}
 		return
 	}
 	fail(c, problem(http.StatusNotFound, "not-found", "the snapshot has no file %q; it lists those that it has", name))
+}
+
+// prompt gives up on a reader that takes nothing for as long as a snapshot may
+// be idle: it would keep retention from freeing files.
+type prompt struct {
+	io.Writer
+	control *http.ResponseController
+}
+
+// Write implements io.Writer.
+func (p *prompt) Write(b []byte) (int, error) {
+	if err := p.control.SetWriteDeadline(time.Now().Add(snapshotIdle)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return 0, err
+	}
+	return p.Writer.Write(b)
 }
 
 // endSnapshot lets go of a snapshot.

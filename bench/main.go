@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	flags.DurationVar(&s.round, "time", s.round, "how long each contender works in each round")
 	flags.DurationVar(&s.steady, "steady", s.steady, "how long each contender of latency and scheduled works in each round")
 	flags.IntVar(&s.rounds, "rounds", s.rounds, "how many rounds")
-	flags.IntVar(&s.events, "events", s.events, "how many events are stored, queued or scheduled for startup/stored, memory/backlog and scheduled")
+	flags.IntVar(&s.events, "events", s.events, "how many events are stored, queued or scheduled for startup/stored, memory/backlog, backlog, search and scheduled")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -114,18 +114,19 @@ type settings struct {
 	round, steady time.Duration // of one contender: of throughput, of latency
 	idle          time.Duration // before memory is read
 	rounds        int
-	events        int   // stored, queued or scheduled, for startup/stored, memory/backlog and scheduled
+	events        int   // stored, queued or scheduled
 	recycle       int64 // bytes written before a store is measured, so that its segments are recycled ones
 	appendFile    int64 // bytes of the bare append loop's file
 	rate          int   // events a second of latency and scheduled/http
 	schedule      int   // events a second of scheduled/process
 	rules         int   // on the bus of through/rules
 	targets       int   // of half and memory/hanging
+	buses         int   // of buses and startup/buses
 }
 
 func defaults() settings {
 	return settings{
 		round: 3 * time.Second, steady: 10 * time.Second, idle: 3 * time.Second,
-		rounds: 5, events: 1_000_000, recycle: 640 << 20, appendFile: 64 << 20, rate: 1000, schedule: 10_000, rules: 100_000, targets: 10_000,
+		rounds: 5, events: 1_000_000, recycle: 640 << 20, appendFile: 64 << 20, rate: 1000, schedule: 10_000, rules: 100_000, targets: 10_000, buses: 10_000,
 	}
 }

@@ -35,8 +35,12 @@ func scenarios() []*scenario {
 		scheduledHTTPScenario(),
 		idleScenario(),
 		backlogScenario(),
+		queuedScenario(),
+		searchScenario(),
 		startupEmptyScenario(),
 		startupStoredScenario(),
+		busesScenario(),
+		startupBusesScenario(),
 	}
 	return all
 }

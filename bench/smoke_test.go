@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 func tiny(t *testing.T) settings {
 	return settings{
 		dir: t.TempDir(), round: 50 * time.Millisecond, steady: 200 * time.Millisecond, idle: time.Millisecond,
-		rounds: 1, events: 4000, appendFile: 1 << 20, rate: 500, schedule: 1000, rules: 100, targets: 40,
+		rounds: 1, events: 4000, appendFile: 1 << 20, rate: 500, schedule: 1000, rules: 100, targets: 40, buses: 50,
 	}
 }
 

@@ -55,6 +55,9 @@ func (d *deliverer) deliverBatch(s *subscription, spec *subscriptionSpec, b targ
 	ctx, cancel := context.WithTimeout(d.ctx, t.plan.Timeout)
 	errs := callBatcher(ctx, b, all)
 	cancel()
+	for i := range errs {
+		errs[i] = t.conceal(errs[i], &all[i].td.Answer)
+	}
 	took := time.Since(started)
 	d.observeBatch(t, all, errs, took)
 	if len(all) > 1 && refusedWhole(errs) {

@@ -59,6 +59,7 @@ type subscriptionSpec struct {
 	target    *target
 	order     store.Order
 	retry     RetryPolicy // the rule's, else the target's
+	hideRule  func(text string) string
 }
 
 // passes reports whether the deliveries of a subscription go through g.
@@ -371,7 +372,7 @@ func (d *deliverer) deliver(s *subscription, spec *subscriptionSpec, dl *claimed
 	}
 	started := time.Now()
 	ctx, cancel := context.WithTimeout(d.ctx, t.plan.Timeout)
-	err := callTarget(ctx, t.plan.Target, &td)
+	err := t.conceal(callTarget(ctx, t.plan.Target, &td), &td.Answer)
 	cancel()
 	took := time.Since(started)
 	if d.cutOff(err) {
@@ -400,6 +401,7 @@ func (d *deliverer) prepare(s *subscription, spec *subscriptionSpec, dl *claimed
 	}
 	dl.waited = d.waited(spec, dl, now)
 	ev, err := d.eventFor(spec, dl)
+	err = conceal(err, spec.hideRule)
 	if d.cutOff(err) {
 		d.untried(t, dl)
 		out.release(&dl.Delivery)

@@ -221,6 +221,7 @@ func (d *deliverer) ask(ctx context.Context, spec *subscriptionSpec, in transfor
 	})
 	for i := range reports {
 		r := &reports[i]
+		r.Err = conceal(r.Err, spec.hideRule)
 		d.e.metrics.enriched(spec.rule, r)
 		if r.Err != nil && err == nil {
 			d.e.log.Debug("an enrichment failed and is null", "bus", spec.bus.name, "rule", spec.rule,

@@ -52,6 +52,9 @@ type RulePlan struct {
 	// same one, breakers of the endpoints are over a restart as they were. ""
 	// keeps none.
 	EnrichFingerprint string
+	// Hide takes out of errors what must not be shown of the rule's settings; nil
+	// leaves them.
+	Hide func(text string) string
 	// Definition is the rule as people see it, as JSON without secrets. The
 	// engine keeps what it was before, to tell which version matched an event;
 	// empty keeps nothing.
@@ -75,6 +78,9 @@ type TargetPlan struct {
 	Order         store.Order
 	DeadLetterBus string // "" keeps dead letters on the subscription only
 	ReplyTo       string // the bus that replies are published to; "" does not look at replies
+	// Hide takes out of errors and answers what must not be shown of the target's
+	// settings; nil leaves them.
+	Hide func(text string) string
 }
 
 // DefaultConcurrency is a target's ceiling of attempts at the same time unless
@@ -271,7 +277,7 @@ func (e *Engine) swap(ctx context.Context, next *state, fresh map[string]*target
 				rule: name, bus: next.buses[r.Bus], transform: r.Transform, asks: e.deliverer.asked[name],
 				target: e.deliverer.targets[target], order: next.plan.Targets[target].Order,
 			}
-			spec.retry = spec.target.plan.Retry
+			spec.retry, spec.hideRule = spec.target.plan.Retry, r.Hide
 			if r.Retry != nil {
 				spec.retry = r.Retry.withDefaults()
 			}

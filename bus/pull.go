@@ -340,6 +340,7 @@ func (p *pulls) handOut(ctx context.Context, spec *subscriptionSpec, ds []store.
 			continue
 		}
 		ev, err := p.d.eventFor(spec, &c)
+		err = conceal(err, spec.hideRule)
 		if p.d.cutOff(err) {
 			out.release(dl)
 			continue

@@ -78,20 +78,19 @@ func (e *Engine) Search(ctx context.Context, q Search) (*SearchResult, error) {
 	}
 	s := search{Search: q, e: e, out: &SearchResult{}, began: time.Now()}
 	s.told = s.began
-	if st := q.Delivery.Status; st != "" && st != "delivered" && st != "expired" {
-		s.undelivered = true
-		for _, info := range e.store.Subscriptions() {
-			if q.Delivery.names(info.Name) {
-				s.subscriptions = append(s.subscriptions, info.ID)
-			}
-		}
+	if err := s.askDeliveries(ctx); err != nil {
+		return nil, err
 	}
 	for _, r := range q.Ranges {
 		id, err := e.BusID(r.Bus)
 		if err != nil {
 			return nil, err
 		}
-		s.streams = append(s.streams, &searchStream{rest: r, id: id})
+		bounds, err := e.store.Bounds(id)
+		if err != nil {
+			return nil, err
+		}
+		s.streams = append(s.streams, &searchStream{rest: r, id: id, bounds: bounds})
 	}
 	if err := s.run(ctx); err != nil {
 		return nil, err
@@ -115,18 +114,22 @@ type search struct {
 	streams     []*searchStream
 	began, told time.Time
 
-	undelivered   bool                   // only deliveries that are owed or dead can fit
-	subscriptions []store.SubscriptionID // those whose deliveries can fit, if so
+	deliveries *store.DeliveriesQuery // what lists the events that can fit; nil unless deliveries are asked for
 }
 
 // searchStream is one bus of a search: records that may fit, and what is left
 // behind them.
 type searchStream struct {
-	id    store.BusID
-	rest  SearchRange
-	ended bool
-	page  []store.Record
-	head  *Found // the next that fits
+	id     store.BusID
+	bounds store.Bounds
+	rest   SearchRange
+	ended  bool
+	page   []store.Record
+	head   *Found // the next that fits
+
+	listed []uint64 // sequences with deliveries that may fit, to be read
+	beyond uint64   // where listing goes on after them; 0 at the end
+	asked  bool     // listed and beyond are known
 }
 
 // left is what has not been given out.
@@ -236,34 +239,182 @@ func (s *search) fill(ctx context.Context, st *searchStream) error {
 	return ctx.Err()
 }
 
-// page reads the next records of a bus that may fit: from the rows of deliveries
-// that are not settled or dead, if only those are asked for, else by a scan.
+// How events with deliveries are found: so many sequences are listed at once, and
+// read in one go if one of so many is meant.
+const (
+	searchListed = 4096
+	searchDense  = 4
+)
+
+// askDeliveries makes the query that lists the events with deliveries that can
+// fit.
+func (s *search) askDeliveries(ctx context.Context) error {
+	f := s.Delivery
+	if f == (DeliveryFilter{}) {
+		return nil
+	}
+	q := &store.DeliveriesQuery{Newest: !s.Oldest, Max: searchListed, Any: f.Rule == "" && f.Target == ""}
+	switch f.Status {
+	case "":
+		q.Owed, q.Dead, q.Delivered, q.Expired = true, true, true, true
+	case "delivered":
+		q.Delivered = true
+	case "expired":
+		q.Expired = true
+	case "dead":
+		q.Dead = true
+	default:
+		q.Owed = true
+	}
+	s.deliveries = q
+	if q.Any {
+		return nil
+	}
+	for _, info := range s.e.store.Subscriptions() {
+		if f.names(info.Name) {
+			q.Subscriptions = append(q.Subscriptions, info.ID)
+		}
+	}
+	former, err := s.e.store.Former(ctx)
+	for id, name := range former {
+		if f.names(name) {
+			q.Subscriptions = append(q.Subscriptions, id)
+		}
+	}
+	return err
+}
+
+// page reads the next records of a bus that may fit: those that deliveries or
+// the attributes leave.
 func (s *search) page(ctx context.Context, st *searchStream) (page store.Scanned, err error) {
 	bytes := searchBytes / len(s.streams)
-	if !s.undelivered {
-		return s.e.store.Scan(ctx, st.id, store.ScanQuery{
+	// Exact attributes leave few events; the deliveries of these are looked up.
+	if s.deliveries == nil || len(s.Has) > 0 && s.deliveries.Delivered {
+		page, err = s.e.store.Scan(ctx, st.id, store.ScanQuery{
 			From: st.rest.From, To: st.rest.To, Newest: !s.Oldest, Has: s.Has, Max: searchPage, MaxBytes: bytes,
 		})
+		if err == nil && s.deliveries != nil {
+			page.Records, err = s.narrow(ctx, st, page.Records)
+		}
+		return page, err
 	}
-	sequences, next, err := s.e.store.Undelivered(ctx, st.id, store.UndeliveredQuery{
-		Subscriptions: s.subscriptions, Dead: s.Delivery.Status == "dead", Owed: s.Delivery.Status != "dead",
-		From: st.rest.From, To: st.rest.To, Newest: !s.Oldest, Max: searchPage,
-	})
+	if len(st.listed) == 0 {
+		if st.asked && st.beyond == 0 {
+			return page, nil
+		}
+		q := *s.deliveries
+		q.From, q.To = st.rest.From, st.rest.To
+		if st.listed, st.beyond, err = s.e.store.WithDeliveries(ctx, st.id, q); err != nil {
+			return page, err
+		}
+		st.asked = true
+	}
+	some := st.listed[:min(len(st.listed), searchPage)]
+	read := 0
+	if n := len(some); n > 0 && distance(some[0], some[n-1]) < searchDense*uint64(n) {
+		read, err = s.readRange(ctx, st, some, bytes, &page)
+	} else {
+		read, err = s.readEach(ctx, st, some, bytes, &page)
+	}
 	if err != nil {
 		return page, err
 	}
-	page.Next = next
-	for i, seq := range sequences {
+	st.listed = st.listed[read:]
+	if page.Next = st.beyond; len(st.listed) > 0 {
+		page.Next = st.listed[0]
+	}
+	page.Skipped = st.passed(s.Oldest, page.Next)
+	page.Skipped -= min(page.Skipped, page.Looked)
+	return page, nil
+}
+
+// narrow leaves out the records without a delivery that may fit, if they are near
+// each other: to list what is between them costs about a hundredth of a trace a
+// sequence.
+func (s *search) narrow(ctx context.Context, st *searchStream, records []store.Record) ([]store.Record, error) {
+	n := len(records)
+	if n == 0 || distance(records[0].Sequence, records[n-1].Sequence) > uint64(n-1)*100 {
+		return records, nil
+	}
+	q := *s.deliveries
+	q.Newest = false
+	q.From, q.To = min(records[0].Sequence, records[n-1].Sequence), max(records[0].Sequence, records[n-1].Sequence)
+	var listed []uint64
+	for {
+		some, next, err := s.e.store.WithDeliveries(ctx, st.id, q)
+		if err != nil {
+			return nil, err
+		}
+		listed = append(listed, some...)
+		if next == 0 {
+			break
+		}
+		q.From = next
+	}
+	return slices.DeleteFunc(records, func(r store.Record) bool {
+		_, meant := slices.BinarySearch(listed, r.Sequence)
+		return !meant
+	}), nil
+}
+
+// passed is how many sequences lie from the beginning of what is left up to next,
+// 0 being the end.
+func (st *searchStream) passed(oldest bool, next uint64) uint64 {
+	low, high := max(st.rest.From, st.bounds.First), st.bounds.Last
+	if st.rest.To > 0 {
+		high = min(high, st.rest.To)
+	}
+	switch {
+	case next == 0 && low <= high:
+		return high - low + 1
+	case oldest && next > low:
+		return next - low
+	case !oldest && next != 0 && next < high:
+		return high - next
+	}
+	return 0
+}
+
+func distance(a, b uint64) uint64 { return max(a, b) - min(a, b) }
+
+// readRange reads events that are near each other, and those between them that
+// are not meant; it says how many of those that are it has done with.
+func (s *search) readRange(ctx context.Context, st *searchStream, some []uint64, bytes int, page *store.Scanned) (int, error) {
+	ends := []uint64{some[0], some[len(some)-1]}
+	scanned, err := s.e.store.Scan(ctx, st.id, store.ScanQuery{
+		From: slices.Min(ends), To: slices.Max(ends), Newest: !s.Oldest, Has: s.Has, Max: searchDense * searchPage, MaxBytes: bytes,
+	})
+	if err != nil {
+		return 0, err
+	}
+	page.Looked = scanned.Looked
+	i, n := 0, 0
+	for _, r := range scanned.Records {
+		for i < len(some) && some[i] != r.Sequence && (some[i] < r.Sequence) == s.Oldest {
+			i++
+		}
+		if i < len(some) && some[i] == r.Sequence {
+			page.Records = append(page.Records, r)
+		}
+	}
+	for n < len(some) && (scanned.Next == 0 || some[n] != scanned.Next && (some[n] < scanned.Next) == s.Oldest) {
+		n++
+	}
+	return n, nil
+}
+
+// readEach reads events one by one; it says how many it has done with.
+func (s *search) readEach(ctx context.Context, st *searchStream, some []uint64, bytes int, page *store.Scanned) (int, error) {
+	for i, seq := range some {
 		if i > 0 && bytes <= 0 {
-			page.Next = seq
-			return page, nil
+			return i, nil
 		}
 		r, err := s.e.store.Get(ctx, st.id, seq)
 		if errors.Is(err, store.ErrTrimmed) || errors.Is(err, store.ErrNotFound) {
 			continue // since it was listed
 		}
 		if err != nil {
-			return page, err
+			return i, err
 		}
 		page.Looked++
 		bytes -= r.Event.Size()
@@ -271,7 +422,7 @@ func (s *search) page(ctx context.Context, st *searchStream) (page store.Scanned
 			page.Records = append(page.Records, r)
 		}
 	}
-	return page, nil
+	return len(some), nil
 }
 
 // fits is the record as it is found, nil if it does not fit.

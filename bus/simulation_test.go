@@ -252,7 +252,7 @@ func (r *receiver) end(ds []*targets.Delivery, fates []fate) {
 	apart := len(ds) > 1 && targets.IsPermanent(fates[0].err)
 	taken := 0
 	for _, f := range fates {
-		apart = apart && f.err == fates[0].err //nolint:errorlint // the very same
+		apart = apart && f.err == fates[0].err
 		if f.err == nil {
 			taken++
 		}

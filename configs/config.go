@@ -212,6 +212,8 @@ type Target struct {
 	// Fingerprint changes when the kind's settings in force do, secrets included.
 	Fingerprint string `yaml:"-"`
 	Origin      Origin `yaml:"-"`
+
+	secrets []string // what references in it were replaced with
 }
 
 // DeadLetterBus is the bus that dead letters are published to as well, "" for

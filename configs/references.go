@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -191,15 +193,42 @@ func maskWords(message string, secrets []string) string {
 
 // scrub replaces secret values by a mark, also where they stand escaped.
 func scrub(message string, secrets []string) string {
+	if message == "" {
+		return ""
+	}
 	for _, s := range secrets {
 		if strings.TrimSpace(s) == "" {
 			continue
 		}
 		inJSON := string(appendText(nil, s))
 		inGo := strconv.Quote(s)
-		for _, form := range [...]string{s, inJSON[1 : len(inJSON)-1], inGo[1 : len(inGo)-1]} {
+		for _, form := range [...]string{s, inJSON[1 : len(inJSON)-1], inGo[1 : len(inGo)-1], url.PathEscape(s), url.QueryEscape(s)} {
 			message = strings.ReplaceAll(message, form, component.Redacted)
 		}
 	}
 	return message
 }
+
+// minHidden is the length from which what a reference brought is taken out of
+// texts that come of deliveries; a shorter one, such as a port, would make a
+// mess of them.
+const minHidden = 4
+
+// hider takes secrets out of texts; nil when there are none.
+func hider(secrets []string) func(text string) string {
+	secrets = slices.DeleteFunc(slices.Clone(secrets), func(s string) bool { return len(s) < minHidden })
+	if len(secrets) == 0 {
+		return nil
+	}
+	// The longest first: one may be a part of another.
+	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
+	return func(text string) string { return scrub(text, secrets) }
+}
+
+// Hide is a func that takes out of a text what references brought into the
+// rule; nil when there are none.
+func (r Rule) Hide() func(text string) string { return hider(r.secrets) }
+
+// Hide is a func that takes out of a text what references brought into the
+// target; nil when there are none.
+func (t Target) Hide() func(text string) string { return hider(t.secrets) }

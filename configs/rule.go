@@ -45,8 +45,11 @@ func (d *document) rule(o *object, n *yaml.Node, path keyPath) Rule {
 			r.Tests = append(r.Tests, fixture)
 		}
 	}
-	if secrets := r.secrets; r.Matcher != nil && len(secrets) > 0 {
-		r.Matcher.Redact(func(text string) string { return scrub(text, secrets) })
+	if hide := r.Hide(); hide != nil && r.Matcher != nil {
+		r.Matcher.Redact(hide)
+	}
+	if hide := r.Hide(); hide != nil && r.Transform != nil {
+		r.Transform.Redact(hide)
 	}
 	return r
 }

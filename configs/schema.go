@@ -171,10 +171,12 @@ func enumValues(enum []string) []any {
 // for any other.
 func specialSchema(t reflect.Type) map[string]any {
 	switch t {
-	case reflect.TypeFor[component.Secret](), reflect.TypeFor[netip.Prefix]():
+	case reflect.TypeFor[netip.Prefix]():
 		return map[string]any{"type": "string"}
+	case reflect.TypeFor[component.Secret]():
+		return map[string]any{"type": "string", "writeOnly": true} // it is never shown again
 	case reflect.TypeFor[component.Secrets]():
-		text := map[string]any{"type": "string"}
+		text := map[string]any{"type": "string", "writeOnly": true}
 		return map[string]any{"anyOf": []any{text, map[string]any{"type": "array", "items": text, "minItems": 1}}}
 	case reflect.TypeFor[component.Duration](), reflect.TypeFor[time.Duration]():
 		// The number 0 needs no unit.

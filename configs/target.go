@@ -28,6 +28,7 @@ func (d *document) target(o *object, n *yaml.Node, path keyPath) Target {
 	d.decodeStruct(n, reflect.ValueOf(&t).Elem(), path, kinds, part.isKind)
 	part.decode(n, path)
 	t.Fingerprint = part.fingerprint
+	t.secrets = d.taint(n)
 	d.checkPolicy(n, path, t)
 	d.checkRetry(n, path, &t.Retry)
 	d.checkBatch(n, path, &t)

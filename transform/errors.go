@@ -101,3 +101,21 @@ func joined(list []*Error) error {
 	}
 	return errors.Join(all...)
 }
+
+// redacted is the error of a transform without what must not be shown.
+func redacted(err error, f func(string) string) error {
+	var apply *ApplyError
+	if !errors.As(err, &apply) {
+		return err
+	}
+	return &ApplyError{Key: apply.Key, Expression: f(apply.Expression), Err: &redactedError{f(apply.Err.Error()), apply.Err}}
+}
+
+// redactedError shows another text than its cause.
+type redactedError struct {
+	text string
+	err  error
+}
+
+func (e *redactedError) Error() string { return e.text }
+func (e *redactedError) Unwrap() error { return e.err }

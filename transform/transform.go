@@ -81,6 +81,7 @@ type Transform struct {
 	data       template // nil when data is kept
 	form       string   // the key that makes data
 	maxSize    int
+	redact     func(string) string
 	enriched   []string // the answers that it reads, in order
 }
 
@@ -137,6 +138,19 @@ func (t *Transform) Apply(ev *event.Event) (*event.Event, error) {
 // ApplyIn makes the transformed event. The original is unchanged. The error is
 // an *ApplyError.
 func (t *Transform) ApplyIn(c Context, ev *event.Event) (*event.Event, error) {
+	out, err := t.apply(c, ev)
+	if err != nil && t.redact != nil {
+		err = redacted(err, t.redact)
+	}
+	return out, err
+}
+
+// Redact names a func that takes out of a text what must not be shown of the
+// transform, such as the secrets that a configuration put into it. It is set
+// before the Transform is used.
+func (t *Transform) Redact(f func(text string) string) { t.redact = f }
+
+func (t *Transform) apply(c Context, ev *event.Event) (*event.Event, error) {
 	limit := t.maxSize
 	if limit <= 0 {
 		limit = max(DefaultMaxSize, 4*(ev.Size()+len(c.enriched().Raw())))

@@ -13,21 +13,26 @@ type Search interface {
 	// early, even without a record; Scanned.Next says where to go on.
 	// ErrNotFound if there is no such bus.
 	Scan(ctx context.Context, bus BusID, q ScanQuery) (Scanned, error)
-	// Undelivered lists the sequences of a bus's events with a delivery that is
-	// owed or dead, as q asks, each once, in q's direction. What retention has
-	// removed from the bus is not listed. next says where to go on: From of an
-	// ascending query, To of a descending one; 0 at the end. The work of one
-	// call grows with q.Max and the number of subscriptions, not with what they
-	// owe. ErrNotFound if there is no such bus; unknown subscriptions are
-	// passed over.
-	Undelivered(ctx context.Context, bus BusID, q UndeliveredQuery) (sequences []uint64, next uint64, err error)
+	// WithDeliveries lists the sequences of a bus's events with a delivery that
+	// is, or was once, in one of the states that q asks for, each once, in q's
+	// direction: every event with such a delivery now, as far as the trace
+	// knows, and maybe some of which a delivery was so before. What retention
+	// has removed from the bus is not listed. One call does a bounded amount of
+	// work, so that it may end early, even without a sequence; next says where
+	// to go on: From of an ascending query, To of a descending one; 0 at the
+	// end. ErrNotFound if there is no such bus; unknown subscriptions are passed
+	// over.
+	WithDeliveries(ctx context.Context, bus BusID, q DeliveriesQuery) (sequences []uint64, next uint64, err error)
 }
 
-// UndeliveredQuery asks for events with deliveries that are owed or dead.
-type UndeliveredQuery struct {
-	Subscriptions []SubscriptionID // whose deliveries are meant
+// DeliveriesQuery asks for events by their deliveries.
+type DeliveriesQuery struct {
+	Subscriptions []SubscriptionID // whose deliveries are meant, removed ones too
+	Any           bool             // those of any subscription, in place of Subscriptions
 	Owed          bool             // those that wait, are in flight or are to be retried
 	Dead          bool             // dead letters
+	Delivered     bool             // those that were delivered
+	Expired       bool             // those that expired before they were delivered
 	From          uint64           // lowest sequence; 0 is the first that is left
 	To            uint64           // highest sequence; 0 is the end of the bus
 	Newest        bool             // go from the highest sequence down

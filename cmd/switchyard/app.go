@@ -123,7 +123,7 @@ func newApp(ctx context.Context, f serveFlags, log *slog.Logger, out, errOut io.
 	compiled.save(a.config.inForce())
 	a.api, err = api.New(api.Options{
 		Engine: a.engine, Archive: a.store, Objects: a.config, Rules: env, Registry: registry, Logger: log,
-		Version: release, Hook: a.sources.hook,
+		Version: release, Hook: a.sources.hook, Snapshots: local,
 	})
 	return a, err
 }

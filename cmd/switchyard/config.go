@@ -182,7 +182,7 @@ func (m *manager) plan(cfg *configs.Config) (bus.Plan, error) {
 	}
 	dial := guardedDial(cfg.Network, m.listen)
 	for name, r := range cfg.Rules {
-		p := bus.RulePlan{Bus: r.Bus, Matcher: r.Matcher, Transform: r.Transform, Targets: r.Targets}
+		p := bus.RulePlan{Bus: r.Bus, Matcher: r.Matcher, Transform: r.Transform, Targets: r.Targets, Hide: r.Hide()}
 		if len(r.Enrich) > 0 {
 			p.EnrichFingerprint = fmt.Sprint(r.EnrichFingerprint, cfg.Network.Allow)
 			if have, ok := old.Rules[name]; ok && have.EnrichFingerprint == p.EnrichFingerprint {
@@ -223,7 +223,7 @@ func (m *manager) plan(cfg *configs.Config) (bus.Plan, error) {
 			errs = append(errs, fmt.Errorf("target %q: %w", name, err))
 			continue
 		}
-		p.Target = built
+		p.Target, p.Hide = built, t.Hide()
 		plan.Targets[name] = p
 	}
 	if len(errs) > 0 {

@@ -119,4 +119,3 @@ func finishRestore(cmd *cobra.Command, dir string, until time.Time, r *restored)
 	r.Buses, r.QueueRows, r.DeadLetters, r.Scheduled = report.Buses, report.QueueRows, report.DeadLetters, report.Scheduled
 	return nil
 }
-

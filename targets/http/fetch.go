@@ -39,7 +39,7 @@ type FetchOptions struct {
 type FetchRequest struct {
 	Method string
 	URL    *url.URL
-	Header nethttp.Header // which is not changed
+	Header nethttp.Header // which is not changed; errors do not show its values
 	Body   []byte
 	Event  *event.Event // whose trace goes on in the request; may be nil
 }
@@ -100,7 +100,12 @@ func (f *Fetcher) Fetch(ctx context.Context, q FetchRequest) (Fetched, error) {
 	}
 	out := Fetched{Status: res.StatusCode, ContentType: res.Header.Get("Content-Type")}
 	if !succeeded(res.StatusCode) {
-		var plain target // it has nothing to authenticate or to hide
+		plain := target{configured: map[string]string{}} // it has nothing to authenticate
+		for name, values := range q.Header {
+			if name != "Content-Type" {
+				plain.configured[name] = values[0]
+			}
+		}
 		err := plain.outcome(res, plain.readAnswer(res), time.Now())
 		var final *targets.Permanent
 		if errors.As(err, &final) {

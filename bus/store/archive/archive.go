@@ -24,6 +24,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -88,10 +89,9 @@ type Store struct {
 	cache *cache
 
 	mu      sync.RWMutex
-	wanted  map[string]Settings
 	byName  map[string]*archive
-	byBus   map[store.BusID]*archive
-	home    string // of this data folder, in the names of objects
+	byBus   atomic.Pointer[map[store.BusID]*archive] // replaced whole, so that reads take no lock
+	home    string                                   // of this data folder, in the names of objects
 	wake    chan struct{}
 	metrics *metrics
 }
@@ -116,10 +116,11 @@ func New(opts Options) (*Store, error) {
 		opts.Every = 5 * time.Second
 	}
 	s := &Store{
-		Store: opts.Store, opts: opts, cache: newCache(), wanted: map[string]Settings{}, byName: map[string]*archive{},
-		byBus: map[store.BusID]*archive{}, wake: make(chan struct{}, 1),
+		Store: opts.Store, opts: opts, cache: newCache(), byName: map[string]*archive{},
+		wake: make(chan struct{}, 1),
 	}
 	s.metrics = newMetrics(s)
+	s.byBus.Store(&map[store.BusID]*archive{})
 	return s, s.loadHome()
 }
 
@@ -172,13 +173,14 @@ func (s *Store) Configure(ctx context.Context, wanted map[string]Settings) error
 		fresh[name] = next
 	}
 	s.mu.Lock()
-	s.wanted, s.byName = maps.Clone(wanted), fresh
-	s.byBus = map[store.BusID]*archive{}
+	s.byName = fresh
+	open := map[store.BusID]*archive{}
 	for _, a := range fresh {
-		if id := store.BusID(a.bus.Load()); id != 0 {
-			s.byBus[id] = a
+		if id := a.id(); id != 0 {
+			open[id] = a
 		}
 	}
+	s.byBus.Store(&open)
 	s.mu.Unlock()
 	for name, a := range have {
 		if fresh[name] != a {
@@ -216,7 +218,9 @@ func (s *Store) OpenBus(ctx context.Context, name string, opts store.BusOptions)
 	}
 	s.mu.Lock()
 	if s.byName[name] == a {
-		s.byBus[id] = a
+		open := maps.Clone(*s.byBus.Load())
+		open[id] = a
+		s.byBus.Store(&open)
 	}
 	s.mu.Unlock()
 	s.nudge()
@@ -229,8 +233,10 @@ func (s *Store) DropBus(ctx context.Context, bus store.BusID) error {
 		return err
 	}
 	s.mu.Lock()
-	a := s.byBus[bus]
-	delete(s.byBus, bus)
+	a := s.of(bus)
+	open := maps.Clone(*s.byBus.Load())
+	delete(open, bus)
+	s.byBus.Store(&open)
 	s.mu.Unlock()
 	if a == nil {
 		return nil
@@ -255,23 +261,12 @@ func (s *Store) Close() error {
 }
 
 // of is the archive of a bus, nil if it has none.
-func (s *Store) of(bus store.BusID) *archive {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.byBus[bus]
-}
+func (s *Store) of(bus store.BusID) *archive { return (*s.byBus.Load())[bus] }
 
 // all lists the archives of buses that are open, in order of name.
 func (s *Store) all() []*archive {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	list := slices.Collect(maps.Values(s.byBus))
-	slices.SortFunc(list, func(a, b *archive) int {
-		if a.name < b.name {
-			return -1
-		}
-		return 1
-	})
+	list := slices.Collect(maps.Values(*s.byBus.Load()))
+	slices.SortFunc(list, func(a, b *archive) int { return strings.Compare(a.name, b.name) })
 	return list
 }
 

@@ -29,6 +29,7 @@ type fixture struct {
 	fs       vfs.FS
 	dir      string // of the archive
 	now      time.Time
+	jump     time.Duration // by which the clock is wrong
 	settings archive.Settings
 	retain   store.BusOptions
 	faulty   *objectstest.Faulty
@@ -40,11 +41,16 @@ type fixture struct {
 }
 
 func newFixture(t *testing.T) *fixture {
-	f := &fixture{T: t, fs: vfs.NewMem(), dir: t.TempDir(), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), retain: store.BusOptions{MaxAge: time.Hour}}
+	f := &fixture{T: t, fs: vfs.NewMem(), dir: t.TempDir(), now: begin(), retain: store.BusOptions{MaxAge: time.Hour}}
 	f.settings = archive.Settings{To: objects.Location{Scheme: "file", Path: f.dir}, Segment: 8 << 10}
 	f.open()
 	return f
 }
+
+// begin is when tests begin.
+func begin() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) }
+
+func (f *fixture) clock() time.Time { return f.now.Add(f.jump) }
 
 func (f *fixture) must(err error) {
 	f.Helper()
@@ -55,11 +61,11 @@ func (f *fixture) must(err error) {
 
 func (f *fixture) open() {
 	f.Helper()
-	inner, err := embedded.Open(embedded.Options{FS: f.fs, Dir: "data", Clock: func() time.Time { return f.now }, NoBackground: true, DiskReserve: -1})
+	inner, err := embedded.Open(embedded.Options{FS: f.fs, Dir: "data", Clock: f.clock, Monotonic: func() time.Duration { return f.now.Sub(begin()) }, NoBackground: true, DiskReserve: -1})
 	f.must(err)
 	f.inner = inner
 	f.store, err = archive.New(archive.Options{
-		Store: inner, Clock: func() time.Time { return f.now },
+		Store: inner, Clock: f.clock,
 		Open: func(ctx context.Context, l objects.Location, o objects.Options) (objects.Storage, error) {
 			s, err := objects.Open(ctx, l, o)
 			f.faulty = objectstest.NewFaulty(s, f.fail)
@@ -178,9 +184,8 @@ func TestEventsAreReadBackFromTheArchive(t *testing.T) {
 	if _, err := f.store.Get(t.Context(), f.bus, 321); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("Get above the end: %v", err)
 	}
-	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for _, seq := range []uint64{1, 2, 150, 300, 301, 320, 321} {
-		at, err := f.store.SequenceAt(t.Context(), f.bus, begin.Add(time.Duration(seq)*time.Second))
+		at, err := f.store.SequenceAt(t.Context(), f.bus, begin().Add(time.Duration(seq)*time.Second))
 		if err != nil || at != seq {
 			t.Errorf("SequenceAt event %d: %d, %v", seq, at, err)
 		}
@@ -459,9 +464,76 @@ func TestAStoreThatWentBackIsNotMixedIntoItsArchive(t *testing.T) {
 		t.Errorf("Flush: %v, want ErrDiverged", err)
 	}
 	f.age()
+	f.publish(60) // beyond what the archive has: the sequences are taken, the events are others
+	if err := f.store.Flush(t.Context(), f.bus); !errors.Is(err, archive.ErrDiverged) {
+		t.Errorf("Flush when the bus has passed the archive: %v, want ErrDiverged", err)
+	}
+	f.age()
 	if first := f.localFirst(); first != 1 {
 		t.Errorf("the local store begins at %d", first)
 	}
+}
+
+func TestAJumpOfTheClockDeletesNothing(t *testing.T) {
+	f := newFixture(t)
+	f.settings.MaxAge = 24 * time.Hour
+	f.reopen()
+	f.publish(150)
+	f.flush()
+	n := len(f.objects())
+	f.jump = 365 * 24 * time.Hour
+	f.must(f.store.Trim(t.Context()))
+	f.flush()
+	if got := len(f.objects()); got != n || n < 2 {
+		t.Errorf("%d objects of %d are left", got, n)
+	}
+	f.wantAll(1, 150)
+}
+
+func TestASeekIntoTheArchiveQueuesItsEvents(t *testing.T) {
+	f := newFixture(t)
+	f.publish(20)
+	f.flush()
+	sub, err := store.OpenSubscription(t.Context(), f.store, store.SubscriptionOptions{Name: "r/t", Bus: f.bus})
+	f.must(err)
+	f.age()
+	r, err := f.store.Seek(t.Context(), sub.ID, store.SeekOptions{To: 5, Routed: 20})
+	f.must(err)
+	records, err := f.store.Read(t.Context(), f.bus, 5, 100, 1<<20, nil)
+	f.must(err)
+	var routed []store.RoutedEvent
+	for _, r := range records {
+		routed = append(routed, store.RoutedEvent{Record: r, Matches: []store.Routed{{Subscription: sub.ID}}})
+	}
+	f.must(f.store.EnqueueReplay(t.Context(), r.Run, 20, []store.SubscriptionID{sub.ID}, routed))
+	ds, _, err := f.store.Claim(t.Context(), sub.ID, f.now, 100, nil)
+	f.must(err)
+	if len(ds) != 16 || ds[0].Record.Event.ID() != "5" {
+		t.Errorf("%d deliveries", len(ds))
+	}
+}
+
+func TestTheArchiverRunsAndGoesOnAfterFailures(t *testing.T) {
+	f := newFixture(t)
+	failed := make(chan struct{}, 1)
+	f.fail = func(objectstest.Op) error {
+		select {
+		case failed <- struct{}{}:
+		default:
+		}
+		return objectstest.ErrInjected
+	}
+	f.reopen()
+	f.publish(150)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- f.store.Run(ctx) }()
+	<-failed // in its first pass
+	stop()
+	f.must(<-ended)
+	f.faulty.SetFail(nil)
+	f.flush()
+	f.wantAll(1, 150)
 }
 
 func TestHistoryIsNotTakenForShorterWhileTheArchiveIsOutOfReach(t *testing.T) {

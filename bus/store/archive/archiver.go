@@ -19,40 +19,58 @@ const (
 	opTimeout = 10 * time.Minute
 )
 
+// passesMost is how many archives are worked on at the same time: each holds a
+// segment in memory.
+const passesMost = 4
+
 // Run archives until ctx is done. An archive that fails is tried again, ever
-// less often; the others go on.
+// less often; the others go on meanwhile.
 func (s *Store) Run(ctx context.Context) error {
+	type outcome struct {
+		a   *archive
+		err error
+	}
+	done := make(chan outcome)
+	running := map[*archive]bool{}
 	next := map[*archive]time.Time{}
 	waits := map[*archive]time.Duration{}
+	ticker := time.NewTicker(s.opts.Every)
+	defer ticker.Stop()
 	for {
-		live := map[*archive]bool{}
 		for _, a := range s.all() {
-			live[a] = true
-			if s.opts.Clock().Before(next[a]) {
+			if ctx.Err() != nil || len(running) == passesMost {
+				break
+			}
+			if running[a] || time.Now().Before(next[a]) {
 				continue
 			}
-			if err := a.pass(ctx, false); err != nil && ctx.Err() == nil {
-				waits[a] = min(max(2*waits[a], retryFirst), retryMost)
-				next[a] = s.opts.Clock().Add(waits[a])
-			} else {
-				delete(waits, a)
-				delete(next, a)
-			}
+			running[a] = true
+			next[a] = time.Now().Add(s.opts.Every) // so that others have their turn
+			go func() { done <- outcome{a, a.pass(ctx, false)} }()
 		}
-		for a := range next {
-			if !live[a] {
-				delete(next, a)
-				delete(waits, a)
-			}
-		}
-		timer := time.NewTimer(s.opts.Every)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if ctx.Err() != nil && len(running) == 0 {
 			return nil
+		}
+		stop := ctx.Done()
+		if ctx.Err() != nil {
+			stop = nil // only those under way are waited for
+		}
+		select {
+		case <-stop:
 		case <-s.wake:
-			timer.Stop()
-		case <-timer.C:
+		case <-ticker.C:
+		case o := <-done:
+			delete(running, o.a)
+			switch {
+			case o.a.retired.Load():
+				delete(next, o.a)
+				delete(waits, o.a)
+			case o.err != nil:
+				waits[o.a] = min(max(2*waits[o.a], retryFirst), retryMost)
+				next[o.a] = time.Now().Add(waits[o.a])
+			default:
+				delete(waits, o.a)
+			}
 		}
 	}
 }
@@ -124,6 +142,9 @@ func (a *archive) work(ctx context.Context, all bool) error {
 	if last > bounds.Last {
 		return fmt.Errorf("it has events up to %d and the bus only up to %d, so the store was brought back to an earlier state; archive to another place from now on: %w", last, bounds.Last, ErrDiverged)
 	}
+	if err := a.agrees(ctx, segments, bounds); err != nil {
+		return err
+	}
 	a.warnIfShorter(last)
 	if last > 0 && last+1 < bounds.First {
 		if err := a.gap(ctx, last+1, bounds.First-1); err != nil {
@@ -141,6 +162,25 @@ func (a *archive) work(ctx context.Context, all bool) error {
 		return err
 	}
 	return a.expire(ctx)
+}
+
+// agrees holds that the newest archived event is that of the bus, as far as the
+// engine still has it: a store that was brought back to an earlier state gives
+// the same sequences to other events.
+func (a *archive) agrees(ctx context.Context, segments []Segment, b store.Bounds) error {
+	n := len(segments)
+	if n == 0 || segments[n-1].Gap || segments[n-1].Last < b.First {
+		return nil
+	}
+	g := segments[n-1]
+	r, err := a.s.Store.Get(ctx, a.id(), g.Last)
+	if errors.Is(err, store.ErrTrimmed) {
+		return nil
+	}
+	if err == nil && r.Recorded.UnixNano() != g.To.UnixNano() {
+		err = fmt.Errorf("event %d in it is another than that of the bus, so the store was brought back to an earlier state; archive to another place from now on: %w", g.Last, ErrDiverged)
+	}
+	return err
 }
 
 // warnIfShorter says when objects have vanished from the end of the archive.

@@ -36,7 +36,7 @@ const (
 	prefixOwed     = 'o' // o bus seq                     → a record that outlives retention
 	prefixOwedBy   = 'O' // O bus seq sub run             → nothing: who owes it
 	prefixObject   = 'c' // c kind 0 name                 → version, value
-	prefixBlock    = 'e' // e bus bucket segment offset   → least and greatest sequence
+	prefixBlock    = 'e' // e bus bucket segment offset   → least and greatest sequence, a filter over outcomes
 	prefixLane     = 'Y' // Y run sub                     → laneRow: a replay's part of a subscription
 	prefixTx       = 'T' // T transaction                 → transactionRow
 	prefixTxEvents = 'U' // U transaction                 → its events, while it waits

@@ -1,14 +1,12 @@
 package embedded
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
-	"sort"
 	"sync"
 	"time"
 
@@ -174,33 +172,20 @@ func (b *block) encode() []byte {
 // findOutcomes calls f for the outcomes of the events from low to high in an
 // encoded block.
 func findOutcomes(payload []byte, bus store.BusID, low, high uint64, f func(outcome)) error {
-	if len(payload) < 4 {
-		return errBadRow
-	}
-	n := int(binary.BigEndian.Uint32(payload))
-	if n < 0 || n > (len(payload)-4)/traceRefSize {
-		return errBadRow
-	}
-	refs, data := payload[4:4+n*traceRefSize], payload[4+n*traceRefSize:]
-	from := be64(be32(nil, uint32(bus)), low)
-	i := sort.Search(n, func(i int) bool { return bytes.Compare(refs[i*traceRefSize:][:12], from) >= 0 })
-	for ; i < n; i++ {
-		ref := rowReader{rest: refs[i*traceRefSize:][:traceRefSize]}
-		of, seq, off := store.BusID(ref.u32()), ref.u64(), int(ref.u32())
-		if of != bus || seq > high {
-			return nil
-		}
-		if off > len(data) {
-			return errBadRow
-		}
-		o, err := parseOutcome(data[off:])
-		if err != nil {
-			return err
+	var err error
+	ok := eachOutcome(payload, bus, low, high, func(seq uint64, data []byte) bool {
+		var o outcome
+		if o, err = parseOutcome(data); err != nil {
+			return false
 		}
 		o.bus, o.seq = bus, seq
 		f(o)
+		return true
+	})
+	if !ok {
+		return errBadRow
 	}
-	return nil
+	return err
 }
 
 // openTrace opens the trace log. Traces are worth less than a start: when it
@@ -294,13 +279,13 @@ func (t *traceLog) write(b *block) error {
 	for i := 0; i < len(b.refs); {
 		first := b.refs[i]
 		bucket := first.seq >> traceBucket
-		last := first
+		last, from := first, i
 		for i < len(b.refs) && b.refs[i].bus == first.bus && b.refs[i].seq>>traceBucket == bucket {
 			last = b.refs[i]
 			i++
 		}
 		key := appendPosition(seqKey(nil, prefixBlock, first.bus, bucket), pos)
-		_ = batch.Set(key, be64(be64(nil, first.seq), last.seq), nil)
+		_ = batch.Set(key, b.outcomeFilter(b.refs[from:i]).append(be64(be64(nil, first.seq), last.seq)), nil)
 		if last.seq > t.highest[first.bus] {
 			t.highest[first.bus] = last.seq
 			_ = batch.Set(segmentKey(nil, prefixBlocks, pos.Segment, first.bus), be64(nil, last.seq), nil)
@@ -338,16 +323,7 @@ func (t *traceLog) of(bus store.BusID, low, high uint64, f func(outcome)) error 
 		}
 	}
 	t.mu.Unlock()
-	prefix := seqKey(nil, prefixBlock, bus, low>>traceBucket)
-	var blocks []seglog.Position
-	err := t.s.state.scanPrefix(prefix, func(key, value []byte) (bool, error) {
-		pos, err := parsePosition(key[len(prefix):])
-		v := rowReader{rest: value}
-		if least, greatest := v.u64(), v.u64(); least <= high && low <= greatest {
-			blocks = append(blocks, pos)
-		}
-		return true, errors.Join(err, v.err())
-	})
+	blocks, err := t.blocksOf(bus, low, high, nil)
 	if err != nil {
 		return err
 	}

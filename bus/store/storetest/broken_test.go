@@ -13,54 +13,54 @@ import (
 type broken struct {
 	*Model
 
-	openBus     func(ctx context.Context, name string, opts store.BusOptions) (store.BusID, error)
-	append      func(ctx context.Context, batch []store.Entry) ([]store.Result, error)
-	read        func(ctx context.Context, bus store.BusID, from uint64, most, maxBytes int, dst []store.Record) ([]store.Record, error)
-	get         func(ctx context.Context, bus store.BusID, sequence uint64) (store.Record, error)
-	sequenceAt  func(ctx context.Context, bus store.BusID, t time.Time) (uint64, error)
-	await       func(ctx context.Context, bus store.BusID, after uint64) error
-	trim        func(ctx context.Context) error
-	dropBus     func(ctx context.Context, bus store.BusID) error
-	openSub     func(ctx context.Context, opts store.SubscriptionOptions) (store.SubscriptionInfo, error)
-	orphan      func(ctx context.Context, sub store.SubscriptionID) error
-	purge       func(ctx context.Context, sub store.SubscriptionID) error
-	subs        func() []store.SubscriptionInfo
-	sub         func(sub store.SubscriptionID) (store.SubscriptionInfo, error)
-	pause       func(ctx context.Context, sub store.SubscriptionID, reason string) error
-	resume      func(ctx context.Context, sub store.SubscriptionID) error
-	enqueue     func(ctx context.Context, bus store.BusID, position uint64, events []store.RoutedEvent) error
-	claim       func(ctx context.Context, sub store.SubscriptionID, now time.Time, most int, dst []store.Delivery) ([]store.Delivery, time.Time, error)
-	settle      func(ctx context.Context, outcomes []store.Settlement) error
-	listDead    func(ctx context.Context, sub store.SubscriptionID, after string, limit int) ([]store.DeadLetter, string, error)
-	redrive     func(ctx context.Context, sub store.SubscriptionID, ids []store.DeliveryID) (int, error)
-	purgeDead   func(ctx context.Context, sub store.SubscriptionID, ids []store.DeliveryID) (int, error)
-	listSched   func(ctx context.Context, bus store.BusID, source, id, after string, limit int) ([]store.Scheduled, string, error)
-	cancel      func(ctx context.Context, bus store.BusID, source, id string) error
-	put         func(ctx context.Context, kind, name string, value []byte, expect uint64) (uint64, error)
-	putObjects  func(ctx context.Context, objects []store.Object) error
-	getObject   func(ctx context.Context, kind, name string) (store.Object, error)
-	list        func(ctx context.Context, kind string) ([]store.Object, error)
-	recent      func(ctx context.Context, sub store.SubscriptionID, q store.AttemptQuery) ([]store.AttemptOf, string, error)
-	traceOf     func(ctx context.Context, bus store.BusID, sequence uint64) ([]store.DeliveryTrace, error)
-	receiptOf   func(ctx context.Context, bus store.BusID, sequence uint64) (store.Receipt, error)
-	watch       func(w store.Watcher)
-	err         func() error
-	stats       func() store.Stats
-	close       func() error
-	enqueueRun  func(ctx context.Context, run uint32, position uint64, subs []store.SubscriptionID, events []store.RoutedEvent) error
-	dropRun     func(ctx context.Context, run uint32, subs []store.SubscriptionID) (int64, error)
-	seek        func(ctx context.Context, sub store.SubscriptionID, opts store.SeekOptions) (store.SeekResult, error)
-	openRun     func(ctx context.Context, opts store.ReplayOptions) (uint32, error)
-	run         func(run uint32) ([]store.ReplayPart, error)
-	tick        func() // in place of Tick
-	lose        func() // what a crash loses
-	undelivered func(ctx context.Context, bus store.BusID, q store.UndeliveredQuery) ([]uint64, uint64, error)
-	scan        func(ctx context.Context, bus store.BusID, q store.ScanQuery) (store.Scanned, error)
-	commitTx    func(ctx context.Context, id uint64) ([]store.TransactionEvent, error)
-	checkTx     func(ctx context.Context, id uint64, c store.Check) error
-	rollbackTx  func(ctx context.Context, id uint64) error
-	readTable   func(ctx context.Context, bus store.BusID, prefix, after string, most, maxBytes int, dst []store.Record) ([]store.Record, string, error)
-	tableRow    func(ctx context.Context, bus store.BusID, subject string) (store.Record, error)
+	openBus    func(ctx context.Context, name string, opts store.BusOptions) (store.BusID, error)
+	append     func(ctx context.Context, batch []store.Entry) ([]store.Result, error)
+	read       func(ctx context.Context, bus store.BusID, from uint64, most, maxBytes int, dst []store.Record) ([]store.Record, error)
+	get        func(ctx context.Context, bus store.BusID, sequence uint64) (store.Record, error)
+	sequenceAt func(ctx context.Context, bus store.BusID, t time.Time) (uint64, error)
+	await      func(ctx context.Context, bus store.BusID, after uint64) error
+	trim       func(ctx context.Context) error
+	dropBus    func(ctx context.Context, bus store.BusID) error
+	openSub    func(ctx context.Context, opts store.SubscriptionOptions) (store.SubscriptionInfo, error)
+	orphan     func(ctx context.Context, sub store.SubscriptionID) error
+	purge      func(ctx context.Context, sub store.SubscriptionID) error
+	subs       func() []store.SubscriptionInfo
+	sub        func(sub store.SubscriptionID) (store.SubscriptionInfo, error)
+	pause      func(ctx context.Context, sub store.SubscriptionID, reason string) error
+	resume     func(ctx context.Context, sub store.SubscriptionID) error
+	enqueue    func(ctx context.Context, bus store.BusID, position uint64, events []store.RoutedEvent) error
+	claim      func(ctx context.Context, sub store.SubscriptionID, now time.Time, most int, dst []store.Delivery) ([]store.Delivery, time.Time, error)
+	settle     func(ctx context.Context, outcomes []store.Settlement) error
+	listDead   func(ctx context.Context, sub store.SubscriptionID, after string, limit int) ([]store.DeadLetter, string, error)
+	redrive    func(ctx context.Context, sub store.SubscriptionID, ids []store.DeliveryID) (int, error)
+	purgeDead  func(ctx context.Context, sub store.SubscriptionID, ids []store.DeliveryID) (int, error)
+	listSched  func(ctx context.Context, bus store.BusID, source, id, after string, limit int) ([]store.Scheduled, string, error)
+	cancel     func(ctx context.Context, bus store.BusID, source, id string) error
+	put        func(ctx context.Context, kind, name string, value []byte, expect uint64) (uint64, error)
+	putObjects func(ctx context.Context, objects []store.Object) error
+	getObject  func(ctx context.Context, kind, name string) (store.Object, error)
+	list       func(ctx context.Context, kind string) ([]store.Object, error)
+	recent     func(ctx context.Context, sub store.SubscriptionID, q store.AttemptQuery) ([]store.AttemptOf, string, error)
+	traceOf    func(ctx context.Context, bus store.BusID, sequence uint64) ([]store.DeliveryTrace, error)
+	receiptOf  func(ctx context.Context, bus store.BusID, sequence uint64) (store.Receipt, error)
+	watch      func(w store.Watcher)
+	err        func() error
+	stats      func() store.Stats
+	close      func() error
+	enqueueRun func(ctx context.Context, run uint32, position uint64, subs []store.SubscriptionID, events []store.RoutedEvent) error
+	dropRun    func(ctx context.Context, run uint32, subs []store.SubscriptionID) (int64, error)
+	seek       func(ctx context.Context, sub store.SubscriptionID, opts store.SeekOptions) (store.SeekResult, error)
+	openRun    func(ctx context.Context, opts store.ReplayOptions) (uint32, error)
+	run        func(run uint32) ([]store.ReplayPart, error)
+	tick       func() // in place of Tick
+	lose       func() // what a crash loses
+	eventsWith func(ctx context.Context, bus store.BusID, q store.DeliveriesQuery) ([]uint64, uint64, error)
+	scan       func(ctx context.Context, bus store.BusID, q store.ScanQuery) (store.Scanned, error)
+	commitTx   func(ctx context.Context, id uint64) ([]store.TransactionEvent, error)
+	checkTx    func(ctx context.Context, id uint64, c store.Check) error
+	rollbackTx func(ctx context.Context, id uint64) error
+	readTable  func(ctx context.Context, bus store.BusID, prefix, after string, most, maxBytes int, dst []store.Record) ([]store.Record, string, error)
+	tableRow   func(ctx context.Context, bus store.BusID, subject string) (store.Record, error)
 }
 
 // or is f if it is set, else the model's method.
@@ -99,11 +99,11 @@ func (b *broken) Scan(ctx context.Context, bus store.BusID, q store.ScanQuery) (
 	return or(b.scan != nil, b.scan, b.Model.Scan)(ctx, bus, q)
 }
 
-func (b *broken) Undelivered(ctx context.Context, bus store.BusID, q store.UndeliveredQuery) ([]uint64, uint64, error) {
-	if b.undelivered != nil {
-		return b.undelivered(ctx, bus, q)
+func (b *broken) WithDeliveries(ctx context.Context, bus store.BusID, q store.DeliveriesQuery) ([]uint64, uint64, error) {
+	if b.eventsWith != nil {
+		return b.eventsWith(ctx, bus, q)
 	}
-	return b.Model.Undelivered(ctx, bus, q)
+	return b.Model.WithDeliveries(ctx, bus, q)
 }
 
 func (b *broken) Await(ctx context.Context, bus store.BusID, after uint64) error {

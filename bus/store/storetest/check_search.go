@@ -16,7 +16,7 @@ func searchChecks() []check {
 		{"a scan finds events by their attributes, in both directions", scanFinds},
 		{"a scan goes on where it ended", scanGoesOn},
 		{"a scan keeps to its range and to what retention has left", scanKeepsToRange},
-		{"events with deliveries that are owed or dead are listed, in both directions and in pages", undeliveredListed},
+		{"events are listed by their deliveries, in both directions and in pages", deliveriesListed},
 	}
 }
 
@@ -137,10 +137,10 @@ func (p *pairing) compareScan(b *pairedBus, rng *rand.Rand) {
 	}
 }
 
-// undeliveredAll lists to the end, in pages.
-func undeliveredAll(ctx context.Context, s store.Store, bus store.BusID, q store.UndeliveredQuery) (all []uint64, err error) {
+// withDeliveriesAll lists to the end, in pages.
+func withDeliveriesAll(ctx context.Context, s store.Store, bus store.BusID, q store.DeliveriesQuery) (all []uint64, err error) {
 	for range 10_000 {
-		found, next, err := s.Undelivered(ctx, bus, q)
+		found, next, err := s.WithDeliveries(ctx, bus, q)
 		if err != nil {
 			return nil, err
 		}
@@ -157,7 +157,7 @@ func undeliveredAll(ctx context.Context, s store.Store, bus store.BusID, q store
 	return nil, fmt.Errorf("the list %+v does not end", q)
 }
 
-func undeliveredListed(f *fixture) {
+func deliveriesListed(f *fixture) {
 	a := f.bus("a")
 	one, two := f.subscribe("r/one", a, store.OrderNone), f.subscribe("r/two", a, store.OrderNone)
 	f.dieInOrder(a, one, 3) // 1 to 3 are dead
@@ -168,28 +168,38 @@ func undeliveredListed(f *fixture) {
 	}
 	f.must(f.store.Enqueue(f.ctx, a, 7, events))
 	for _, d := range f.claimAll(two) { // 4 is delivered to one of the two only, 7 to neither
-		if d.ID.Sequence < 7 {
-			f.settle(f.done(d))
-		} else {
+		switch d.ID.Sequence {
+		case 5:
+			f.settle(store.Settlement{ID: d.ID, Kind: store.Expired})
+		case 7:
 			f.settle(f.retry(d, time.Hour))
+		default:
+			f.settle(f.done(d))
 		}
 	}
 	check := func() {
 		f.Helper()
 		for _, most := range []int{1, 2, 100} {
 			for _, c := range []struct {
-				q    store.UndeliveredQuery
+				q    store.DeliveriesQuery
 				want []uint64
 			}{
-				{store.UndeliveredQuery{Subscriptions: []store.SubscriptionID{one, two}, Dead: true}, []uint64{1, 2, 3}},
-				{store.UndeliveredQuery{Subscriptions: []store.SubscriptionID{one, two}, Owed: true}, []uint64{4, 5, 6, 7}},
-				{store.UndeliveredQuery{Subscriptions: []store.SubscriptionID{two, two + 1000}, Owed: true, Dead: true}, []uint64{7}},
-				{store.UndeliveredQuery{Subscriptions: []store.SubscriptionID{one}, Owed: true, Dead: true, From: 3, To: 5}, []uint64{3, 4, 5}},
-				{store.UndeliveredQuery{Owed: true, Dead: true}, nil},
+				{store.DeliveriesQuery{Subscriptions: []store.SubscriptionID{one, two}, Dead: true}, []uint64{1, 2, 3}},
+				{store.DeliveriesQuery{Subscriptions: []store.SubscriptionID{one, two}, Owed: true}, []uint64{4, 5, 6, 7}},
+				{store.DeliveriesQuery{Subscriptions: []store.SubscriptionID{two, two + 1000}, Owed: true, Dead: true}, []uint64{7}},
+				{store.DeliveriesQuery{Subscriptions: []store.SubscriptionID{one}, Owed: true, Dead: true, From: 3, To: 5}, []uint64{3, 4, 5}},
+				{store.DeliveriesQuery{Owed: true, Dead: true}, nil},
+				{store.DeliveriesQuery{Any: true, Owed: true, Dead: true}, []uint64{1, 2, 3, 4, 5, 6, 7}},
+				{store.DeliveriesQuery{Subscriptions: []store.SubscriptionID{two}, Delivered: true, Expired: true}, []uint64{4, 5, 6}},
+				{store.DeliveriesQuery{Any: true, Delivered: true}, []uint64{4, 6}},
+				{store.DeliveriesQuery{Any: true, Expired: true}, []uint64{5}},
+				{store.DeliveriesQuery{Any: true, Expired: true, Dead: true, To: 5}, []uint64{1, 2, 3, 5}},
+				{store.DeliveriesQuery{Subscriptions: []store.SubscriptionID{one}, Delivered: true}, nil},
+				{store.DeliveriesQuery{Delivered: true, Expired: true}, nil},
 			} {
 				c.q.Max = most
 				for range 2 {
-					got, err := undeliveredAll(f.ctx, f.store, a, c.q)
+					got, err := withDeliveriesAll(f.ctx, f.store, a, c.q)
 					f.must(err)
 					if !slices.Equal(got, c.want) {
 						f.Errorf("%+v lists %v, want %v", c.q, got, c.want)
@@ -205,13 +215,13 @@ func undeliveredListed(f *fixture) {
 	check()
 	f.reopen()
 	check()
-	_, _, err := f.store.Undelivered(f.ctx, a+1000, store.UndeliveredQuery{Max: 1})
+	_, _, err := f.store.WithDeliveries(f.ctx, a+1000, store.DeliveriesQuery{Max: 1})
 	f.wantErr("a list of an unknown bus", err, store.ErrNotFound)
 }
 
-// compareUndelivered lists what some subscriptions have not delivered.
-func (p *pairing) compareUndelivered(b *pairedBus, rng *rand.Rand) {
-	q := store.UndeliveredQuery{Owed: rng.IntN(3) > 0, Dead: rng.IntN(3) > 0, Newest: rng.IntN(2) == 0, Max: 1 + rng.IntN(10)}
+// compareDeliveries lists what some subscriptions have not delivered.
+func (p *pairing) compareDeliveries(b *pairedBus, rng *rand.Rand) {
+	q := store.DeliveriesQuery{Owed: rng.IntN(3) > 0, Dead: rng.IntN(3) > 0, Any: rng.IntN(4) == 0, Newest: rng.IntN(2) == 0, Max: 1 + rng.IntN(10)}
 	if rng.IntN(2) == 0 {
 		q.From = 1 + rng.Uint64N(p.bounds(b.engine).Last+1)
 	}
@@ -222,9 +232,9 @@ func (p *pairing) compareUndelivered(b *pairedBus, rng *rand.Rand) {
 			ofModel.Subscriptions = append(ofModel.Subscriptions, s.model)
 		}
 	}
-	got, err := undeliveredAll(p.ctx, p.store, b.engine, q)
+	got, err := withDeliveriesAll(p.ctx, p.store, b.engine, q)
 	p.must(err)
-	want, err := undeliveredAll(p.ctx, p.model, b.model, ofModel)
+	want, err := withDeliveriesAll(p.ctx, p.model, b.model, ofModel)
 	p.must(err)
 	if !slices.Equal(got, want) {
 		p.differ("%+v of %s lists %v, want %v", q, b.name, got, want)

@@ -54,8 +54,8 @@ func hasAll(r store.Record, has []store.AttributeValue) bool {
 	return true
 }
 
-// Undelivered implements store.Search: it looks at every delivery.
-func (m *Model) Undelivered(ctx context.Context, bus store.BusID, q store.UndeliveredQuery) (found []uint64, next uint64, err error) {
+// WithDeliveries implements store.Search: it looks at every delivery.
+func (m *Model) WithDeliveries(ctx context.Context, bus store.BusID, q store.DeliveriesQuery) (found []uint64, next uint64, err error) {
 	if err := m.enter(ctx); err != nil {
 		return nil, 0, err
 	}
@@ -64,22 +64,24 @@ func (m *Model) Undelivered(ctx context.Context, bus store.BusID, q store.Undeli
 	if err != nil {
 		return nil, 0, err
 	}
-	for _, id := range q.Subscriptions {
-		sub := m.state.subs[id]
-		if sub == nil {
-			continue
+	add := func(d *modelDelivery) {
+		seq := d.id.Sequence
+		if d.id.Bus == bus && seq >= max(q.From, b.first) && (q.To == 0 || seq <= q.To) && (q.Any || slices.Contains(q.Subscriptions, d.id.Subscription)) {
+			found = append(found, seq)
 		}
-		var all []*modelDelivery
+	}
+	for _, sub := range m.state.subs {
 		if q.Owed {
-			all = append(all, sub.queue...)
+			each(sub.queue, add)
 		}
 		if q.Dead {
-			all = append(all, sub.dead...)
+			each(sub.dead, add)
 		}
+	}
+	for _, all := range m.state.traces {
 		for _, d := range all {
-			seq := d.id.Sequence
-			if d.id.Bus == bus && seq >= max(q.From, b.first) && (q.To == 0 || seq <= q.To) {
-				found = append(found, seq)
+			if q.Delivered && d.outcome == "delivered" || q.Expired && d.outcome == "expired" {
+				add(d)
 			}
 		}
 	}
@@ -92,4 +94,10 @@ func (m *Model) Undelivered(ctx context.Context, bus store.BusID, q store.Undeli
 		return found[:q.Max], found[q.Max], nil
 	}
 	return found, 0, nil
+}
+
+func each[T any](all []T, f func(T)) {
+	for _, v := range all {
+		f(v)
+	}
 }

@@ -35,9 +35,15 @@ func searchMutants() []mutant {
 			}
 		}},
 		{"forgets dead letters in a search", func(b *broken) {
-			b.undelivered = func(ctx context.Context, bus store.BusID, q store.UndeliveredQuery) ([]uint64, uint64, error) {
+			b.eventsWith = func(ctx context.Context, bus store.BusID, q store.DeliveriesQuery) ([]uint64, uint64, error) {
 				q.Dead = false
-				return b.Model.Undelivered(ctx, bus, q)
+				return b.Model.WithDeliveries(ctx, bus, q)
+			}
+		}},
+		{"does not list what has expired", func(b *broken) {
+			b.eventsWith = func(ctx context.Context, bus store.BusID, q store.DeliveriesQuery) ([]uint64, uint64, error) {
+				q.Expired = false
+				return b.Model.WithDeliveries(ctx, bus, q)
 			}
 		}},
 		{"scans beyond the range", func(b *broken) {

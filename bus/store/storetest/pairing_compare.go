@@ -78,7 +78,7 @@ func (p *pairing) compareBus(b *pairedBus, rng *rand.Rand, all bool) {
 	}
 	p.compareTable(b, rng, all)
 	p.compareScan(b, rng)
-	p.compareUndelivered(b, rng)
+	p.compareDeliveries(b, rng)
 	p.compareScheduled(b, 1+rng.IntN(5))
 	if got.Last > 0 {
 		p.compareTrace(b, 1+uint64(rng.IntN(int(got.Last))))

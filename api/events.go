@@ -46,21 +46,30 @@ func (s *Server) readEventsPage(c *gin.Context) {
 			return
 		}
 	}
+	var v url.Values
+	if next > 0 {
+		v = c.Request.URL.Query()
+		v.Set("from", strconv.FormatUint(next, 10))
+		if c.Query("to") != "" {
+			v.Set("to", strconv.FormatUint(q.To, 10))
+		}
+	}
+	writeBatch(c, records, v)
+}
+
+// writeBatch answers with events as a CloudEvents JSON batch; next is the query
+// of the next page, nil at the end.
+func writeBatch(c *gin.Context, records []store.Record, next url.Values) {
 	out := make([]*event.Event, len(records))
 	for i, r := range records {
+		var err error
 		if out[i], err = bus.ReadBack(r); err != nil {
 			fail(c, err)
 			return
 		}
 	}
-	if next > 0 {
-		u := url.URL{Path: c.Request.URL.Path}
-		v := c.Request.URL.Query()
-		v.Set("from", strconv.FormatUint(next, 10))
-		if c.Query("to") != "" {
-			v.Set("to", strconv.FormatUint(q.To, 10))
-		}
-		u.RawQuery = v.Encode()
+	if next != nil {
+		u := url.URL{Path: c.Request.URL.Path, RawQuery: next.Encode()}
 		c.Header("Link", fmt.Sprintf("<%s>; rel=\"next\"", u.String()))
 	}
 	c.Data(http.StatusOK, "application/cloudevents-batch+json; charset=utf-8", event.AppendBatch(nil, out))
@@ -169,6 +178,11 @@ func (s *Server) readEvent(c *gin.Context) {
 	if !ok {
 		return
 	}
+	writeEvent(c, r)
+}
+
+// writeEvent answers with one event in structured mode.
+func writeEvent(c *gin.Context, r store.Record) {
 	ev, err := bus.ReadBack(r)
 	if err != nil {
 		fail(c, err)

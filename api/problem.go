@@ -140,6 +140,10 @@ func asProblem(err error) *Problem {
 		return problem(http.StatusNotFound, "not-found", "%v", err)
 	case errors.Is(err, bus.ErrManyBuses):
 		return problem(http.StatusBadRequest, "invalid-parameter", "%v", err)
+	case errors.Is(err, store.ErrNoTable):
+		return problem(http.StatusConflict, "no-table", "%v; compact: subject in its configuration makes one", err)
+	case errors.Is(err, store.ErrTableUnfinished):
+		return problem(http.StatusServiceUnavailable, "unavailable", "%v; try again later", err)
 	case archiveProblem(err) != nil:
 		return archiveProblem(err)
 	case errors.Is(err, store.ErrTrimmed):

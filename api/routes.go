@@ -117,6 +117,11 @@ func (s *Server) routes() []route {
 				{"rules", "true shows the rules that matched, as they were."},
 				{"transforms", "true shows the event, and what the transform of each rule that matched makes of it, unless the rule has changed since."}}, nil, body{},
 			answers(200, "Its timeline.", TraceResponse{}), s.trace},
+		{http.MethodGet, "/v1/buses/:bus/table", "readTable", "events", "Read the newest event of each subject of a compacted bus, in order of subject; the next page is in the Link header",
+			append([]parameter{{"prefix", "Only subjects that begin so."}, {"subject", "Only this subject: the answer is its event, or 404."}}, paging[0], parameter{"after", "The subject to go on after."}), nil, body{}, []answer{
+				{200, "A CloudEvents JSON batch.", []map[string]any{}, "application/cloudevents-batch+json"},
+				{200, "The event of one subject.", map[string]any{}, "application/cloudevents+json"},
+			}, s.readTable},
 		{http.MethodGet, "/v1/buses/:bus/tail", "tail", "events", "Live events as server-sent events",
 			[]parameter{when}, []parameter{{"Last-Event-ID", "The sequence to go on after."}}, body{},
 			[]answer{{200, "A stream: id is the sequence, data the structured event.", "", "text/event-stream"}}, s.tail},

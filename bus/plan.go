@@ -27,6 +27,7 @@ type Plan struct {
 type BusPlan struct {
 	MaxAge       time.Duration // retention by age; 0 keeps events for ever
 	MaxBytes     int64         // retention by size; 0 is unlimited
+	Table        bool          // compacted: the newest event of each subject outlives retention
 	Dedupe       time.Duration // dedupe window; 0 does not deduplicate
 	MaxEventSize int           // bytes per event; 0 is DefaultMaxEventSize
 	Limits       BusLimits     // above which publishing to it is refused
@@ -194,7 +195,7 @@ func (p Plan) check() error {
 func (e *Engine) openAll(ctx context.Context, plan Plan, next *state) error {
 	entries := map[string][]rules.Entry{}
 	for name, b := range plan.Buses {
-		id, err := e.store.OpenBus(ctx, name, store.BusOptions{MaxAge: b.MaxAge, MaxBytes: b.MaxBytes})
+		id, err := e.store.OpenBus(ctx, name, store.BusOptions{MaxAge: b.MaxAge, MaxBytes: b.MaxBytes, Table: b.Table})
 		if err != nil {
 			return fmt.Errorf("bus: open bus %q: %w", name, err)
 		}

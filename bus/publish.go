@@ -40,7 +40,7 @@ type PublicationError struct {
 	Index     int // in the batch, from 0
 	Bus       string
 	Code      PublicationCode
-	Attribute string // the attribute at fault, for BadTime
+	Attribute string // the attribute at fault, for BadTime and BadSubject
 	Err       error
 }
 
@@ -56,6 +56,8 @@ const (
 	Reserved
 	// BadTime means that deliverytime, expirytime or the delay cannot be used.
 	BadTime
+	// BadSubject means that the subject is too long for the table of its bus.
+	BadSubject
 )
 
 // Error implements error.
@@ -128,7 +130,7 @@ func (e *Engine) entries(batch []Publication, opts PublishOptions) ([]store.Entr
 }
 
 // accept finds the bus and checks the event's size against limit, 0 being the
-// bus's own.
+// bus's own, and of a compacted bus the subject's.
 func (st *state) accept(i int, bus string, ev *event.Event, limit int) (*busState, error) {
 	b := st.buses[bus]
 	if reservedBus(bus) {
@@ -144,6 +146,10 @@ func (st *state) accept(i int, bus string, ev *event.Event, limit int) (*busStat
 	if size := ev.Size(); size > limit {
 		return nil, &PublicationError{Index: i, Bus: bus, Code: TooLarge, Err: fmt.Errorf(
 			"event %q is %d bytes; bus %q takes at most %d (maxEventSize)", ev.ID(), size, bus, limit)}
+	}
+	if n := len(ev.Subject()); b.plan.Table && n > store.MaxTableSubject {
+		return nil, &PublicationError{Index: i, Bus: bus, Code: BadSubject, Attribute: "subject", Err: fmt.Errorf(
+			"the subject of event %q is %d bytes; bus %q is compacted and takes at most %d", ev.ID(), n, bus, store.MaxTableSubject)}
 	}
 	return b, nil
 }

@@ -115,6 +115,7 @@ func LoopbackListen(listen string) bool {
 // Bus is a named, durable log of events.
 type Bus struct {
 	Retention    Retention          `yaml:"retention" doc:"How long settled events are kept; an event that is still owed to a target outlives it."`
+	Compact      string             `yaml:"compact" enum:"none,subject" doc:"subject: the newest event of each subject outlives the retention, so that the bus is also a table of the present state (docs/compaction.md). Taking it away removes what only the table kept."`
 	Dedupe       component.Duration `yaml:"dedupe" doc:"How long the source and id of an event are remembered, so that a repeat is stored once; 0s stores repeats."`
 	MaxEventSize component.Size     `yaml:"maxEventSize" doc:"The largest event that is accepted."`
 	ScanRules    int                `yaml:"scanRules" doc:"How many rules may have filters that no index finds, so that they are evaluated on every event of the bus; more are an error."`
@@ -292,6 +293,12 @@ const (
 	OrderStrict = "strict"
 )
 
+// The values of Bus.Compact.
+const (
+	CompactNone    = "none"
+	CompactSubject = "subject"
+)
+
 func defaultServer() Server {
 	return Server{Listen: "127.0.0.1:8080", Data: "./data", Limits: Limits{Waiting: 64 << 20}}
 }
@@ -299,6 +306,7 @@ func defaultServer() Server {
 func defaultBus() Bus {
 	return Bus{
 		Retention:    Retention{Age: component.Duration(7 * 24 * time.Hour)},
+		Compact:      CompactNone,
 		Dedupe:       component.Duration(2 * time.Minute),
 		MaxEventSize: 256 << 10,
 		ScanRules:    1000,

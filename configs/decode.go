@@ -21,7 +21,7 @@ type extraKey func(key, value *yaml.Node) bool
 
 // decode fills v from n strictly. What is wrong is reported with its place and
 // leaves v's default; decoding goes on, so that all errors come at once.
-func (d *document) decode(n *yaml.Node, v reflect.Value, path keyPath, place keyPlace) {
+func (d *document) decode(n *yaml.Node, v reflect.Value, path keyPath) {
 	if isNull(n) {
 		return // as if the key were absent: the default stays
 	}
@@ -33,9 +33,9 @@ func (d *document) decode(n *yaml.Node, v reflect.Value, path keyPath, place key
 		if v.IsNil() {
 			v.Set(reflect.New(v.Type().Elem()))
 		}
-		d.decode(n, v.Elem(), path, place)
+		d.decode(n, v.Elem(), path)
 	case reflect.Struct:
-		d.decodeStruct(n, v, path, place, nil, nil)
+		d.decodeStruct(n, v, path, nil, nil)
 	case reflect.Map:
 		d.decodeMap(n, v, path)
 	case reflect.Slice:
@@ -45,7 +45,7 @@ func (d *document) decode(n *yaml.Node, v reflect.Value, path keyPath, place key
 		}
 		v.Set(reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content)))
 		for i, c := range n.Content {
-			d.decode(c, v.Index(i), path.at(i), placeOther)
+			d.decode(c, v.Index(i), path.at(i))
 		}
 	case reflect.Interface:
 		if v.NumMethod() == 0 {
@@ -152,7 +152,7 @@ func (d *document) unmarshal(n *yaml.Node, u yaml.Unmarshaler, path keyPath) {
 
 // decodeStruct fills a struct by its fields' keys. known are keys that extra
 // takes, for the error texts.
-func (d *document) decodeStruct(n *yaml.Node, v reflect.Value, path keyPath, place keyPlace, known []string, extra extraKey) {
+func (d *document) decodeStruct(n *yaml.Node, v reflect.Value, path keyPath, known []string, extra extraKey) {
 	if n.Kind != yaml.MappingNode {
 		d.wrongType(n, path, "settings (key: value)")
 		return
@@ -164,14 +164,14 @@ func (d *document) decodeStruct(n *yaml.Node, v reflect.Value, path keyPath, pla
 		at := slices.IndexFunc(fields, func(f field) bool { return f.key == key.Value })
 		if at < 0 {
 			if extra == nil || !extra(key, value) {
-				d.unknownKey(key, path, place, known)
+				d.unknownKey(key, path, known)
 			}
 			continue
 		}
 		f := fields[at]
 		p := path.down(f.key)
 		before := len(d.diags)
-		d.decode(value, v.FieldByIndex(f.index), p, placeOther)
+		d.decode(value, v.FieldByIndex(f.index), p)
 		if len(d.diags) > before || isNull(value) {
 			continue
 		}
@@ -202,12 +202,8 @@ func (d *document) localFile(n *yaml.Node, v reflect.Value, path keyPath) {
 	}
 }
 
-func (d *document) unknownKey(key *yaml.Node, path keyPath, place keyPlace, known []string) {
+func (d *document) unknownKey(key *yaml.Node, path keyPath, known []string) {
 	p := path.down(key.Value)
-	if slices.Contains(laterKeys(place), key.Value) {
-		d.report(key, p, notYet(key.Value))
-		return
-	}
 	d.reportf(key, p, "unknown key %s%s", quote(key.Value), DidYouMean(key.Value, known, "known keys"))
 }
 
@@ -224,7 +220,7 @@ func (d *document) decodeMap(n *yaml.Node, v reflect.Value, path keyPath) {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key := n.Content[i].Value
 		value := reflect.New(v.Type().Elem()).Elem()
-		d.decode(n.Content[i+1], value, path.down(key), placeOther)
+		d.decode(n.Content[i+1], value, path.down(key))
 		v.SetMapIndex(reflect.ValueOf(key).Convert(v.Type().Key()), value)
 	}
 }

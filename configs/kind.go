@@ -61,7 +61,7 @@ func (p *componentPart) decode(n *yaml.Node, path keyPath) {
 	_, settings := child(n, p.kind)
 	path = path.down(p.kind)
 	before := len(d.diags)
-	d.decode(settings, reflect.ValueOf(p.config), path, placeOther)
+	d.decode(settings, reflect.ValueOf(p.config), path)
 	p.validate(settings, path, d.diags[before:])
 	if checker, ok := p.config.(component.FileChecker); ok && !d.api() && !d.diags[before:].HasErrors() {
 		var problems component.Problems

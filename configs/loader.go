@@ -206,7 +206,7 @@ func (m *merger) read(name string, data []byte) {
 				d.decodeNetwork(value, &m.config.Network)
 			}
 		default:
-			d.unknownKey(key, nil, placeOther, known)
+			d.unknownKey(key, nil, known)
 		}
 	}
 }

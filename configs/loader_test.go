@@ -66,8 +66,8 @@ targets:
 	week := component.Duration(7 * 24 * time.Hour)
 	archive := Archive{After: component.Duration(time.Hour), Segment: 32 << 20} // none, with its defaults
 	if diff := cmp.Diff(map[string]Bus{
-		"orders": {Retention: Retention{Age: week}, Dedupe: component.Duration(2 * time.Minute), MaxEventSize: 256 << 10, ScanRules: 1000, Archive: archive, Origin: Origin{"test.yaml", 4}},
-		"small":  {Retention: Retention{Age: week, Size: 10 << 30}, Dedupe: component.Duration(10 * time.Minute), MaxEventSize: 1 << 20, ScanRules: 1000, Archive: archive, Origin: Origin{"test.yaml", 5}},
+		"orders": {Retention: Retention{Age: week}, Dedupe: component.Duration(2 * time.Minute), MaxEventSize: 256 << 10, Compact: CompactNone, ScanRules: 1000, Archive: archive, Origin: Origin{"test.yaml", 4}},
+		"small":  {Retention: Retention{Age: week, Size: 10 << 30}, Dedupe: component.Duration(10 * time.Minute), MaxEventSize: 1 << 20, Compact: CompactNone, ScanRules: 1000, Archive: archive, Origin: Origin{"test.yaml", 5}},
 	}, cfg.Buses, cmp.AllowUnexported(component.Secret{})); diff != "" {
 		t.Error(diff)
 	}

@@ -122,7 +122,7 @@ func (d *document) asWritten(n *yaml.Node) string {
 func (d *document) bus(o *object, n *yaml.Node, path keyPath) Bus {
 	b := defaultBus()
 	b.Origin = o.origin()
-	d.decodeStruct(n, reflect.ValueOf(&b).Elem(), path, placeBus, nil, nil)
+	d.decodeStruct(n, reflect.ValueOf(&b).Elem(), path, nil, nil)
 	if b.Retention.Age <= 0 {
 		d.reportBelow(n, path, "it must be more than 0, such as 7d", "retention", "age")
 	}

@@ -22,7 +22,7 @@ type transformNode struct{ node *yaml.Node }
 // rule decodes and compiles a rule.
 func (d *document) rule(o *object, n *yaml.Node, path keyPath) Rule {
 	w := ruleSettings{Retry: defaultRetry()}
-	d.decodeStruct(n, reflect.ValueOf(&w).Elem(), path, placeOther, nil, nil)
+	d.decodeStruct(n, reflect.ValueOf(&w).Elem(), path, nil, nil)
 	r := Rule{Bus: w.Bus, Targets: w.Targets, Origin: o.origin(), secrets: d.taint(n)}
 	if r.Bus == "" {
 		d.reportBelow(n, path, "it is required: the bus whose events the rule looks at", "bus")

@@ -11,7 +11,7 @@ import (
 )
 
 func (d *document) decodeServer(n *yaml.Node, s *Server) {
-	d.decode(n, reflect.ValueOf(s).Elem(), pathOf("server"), placeOther)
+	d.decode(n, reflect.ValueOf(s).Elem(), pathOf("server"))
 	if _, listen := child(n, "listen"); listen != nil {
 		if _, port, err := net.SplitHostPort(s.Listen); err != nil || !validPort(port) {
 			d.reportf(listen, pathOf("server", "listen"), "%s is not an address to listen on; write host:port, such as 127.0.0.1:8080", quote(s.Listen))
@@ -61,5 +61,5 @@ func (d *document) decodeNetwork(n *yaml.Node, net *Network) {
 		}
 		n = rest
 	}
-	d.decode(n, reflect.ValueOf(net).Elem(), pathOf("network"), placeOther)
+	d.decode(n, reflect.ValueOf(net).Elem(), pathOf("network"))
 }

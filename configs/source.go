@@ -24,7 +24,7 @@ func (d *document) sourceObject(o *object, n *yaml.Node, path keyPath) Source {
 	}}
 	// The kind's default goes below what is set, wherever in the text it is.
 	part.find(n)
-	d.decodeStruct(n, reflect.ValueOf(&s).Elem(), path, placeOther, kinds, part.isKind)
+	d.decodeStruct(n, reflect.ValueOf(&s).Elem(), path, kinds, part.isKind)
 	part.decode(n, path)
 	s.Fingerprint = part.fingerprint
 	if _, v := child(n, "dedupe"); !isNull(v) && s.Dedupe < 0 {

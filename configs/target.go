@@ -25,7 +25,7 @@ func (d *document) target(o *object, n *yaml.Node, path keyPath) Target {
 		return t.Config
 	}}
 	part.find(n)
-	d.decodeStruct(n, reflect.ValueOf(&t).Elem(), path, placeOther, kinds, part.isKind)
+	d.decodeStruct(n, reflect.ValueOf(&t).Elem(), path, kinds, part.isKind)
 	part.decode(n, path)
 	t.Fingerprint = part.fingerprint
 	t.secrets = d.taint(n)

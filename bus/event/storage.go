@@ -85,6 +85,32 @@ func Decode(buf []byte) (*Event, error) {
 	return e, nil
 }
 
+// PeekSubject reads the subject of an event in its storage encoding, "" if it has
+// none, and whether the event has data. Of the rest it sees nothing, so it costs
+// little. The subject aliases buf.
+func PeekSubject(buf []byte) (subject string, data bool, err error) {
+	if len(buf) < 2 || buf[0] != storageVersion || buf[1]&^knownFlags != 0 {
+		return "", false, errDamaged
+	}
+	flags := buf[1]
+	data = DataFormat(flags&formatMask) != NoData
+	if flags&hasSubject == 0 {
+		return "", data, nil
+	}
+	r := reader{rest: alias(buf[2:])}
+	if flags&hasTime != 0 {
+		r.take(12)
+	}
+	for range 3 { // id, source, type
+		r.take(r.uvarint())
+	}
+	subject = r.required()
+	if r.bad {
+		return "", false, errDamaged
+	}
+	return subject, data, nil
+}
+
 // reader takes parts off the front of a text; bad stays set after a fault.
 type reader struct {
 	rest string

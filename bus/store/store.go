@@ -33,6 +33,11 @@ var (
 	// failure, and that what was handed over last may be lost: ask Position, or
 	// Replay, and go on from there.
 	ErrRewound = errors.New("went back to what is durable")
+	// ErrNoTable means that the bus keeps no table of its newest events.
+	ErrNoTable = errors.New("the bus keeps no table")
+	// ErrTableUnfinished means that the bus's table is still being made of the
+	// events that were there before; the wrapping error says how far that is.
+	ErrTableUnfinished = errors.New("the table is not finished")
 	// ErrClosed means that the engine was closed.
 	ErrClosed = errors.New("store closed")
 )
@@ -48,6 +53,7 @@ type SubscriptionID uint32
 type Store interface {
 	Buses
 	Log
+	Tables
 	Queue
 	Replays
 	DeadLetters
@@ -99,6 +105,7 @@ type Buses interface {
 type BusOptions struct {
 	MaxAge   time.Duration // retention by age; 0 keeps events for ever
 	MaxBytes int64         // retention by size; 0 is unlimited
+	Table    bool          // the bus is compacted: retention spares the newest event of each subject; see Tables
 	// Hold keeps retention from removing any event that Release has not let go,
 	// for it is to be kept elsewhere first. It outlives a restart.
 	Hold bool
@@ -106,9 +113,10 @@ type BusOptions struct {
 
 // Bounds says which sequences a bus holds. In an empty bus First is Last+1.
 type Bounds struct {
-	First uint64 // lowest sequence that can be read
-	Last  uint64 // highest durable sequence, 0 before the first event
-	Bytes int64  // size of the events held, about
+	First   uint64 // lowest sequence that can be read; of a bus with a table, the lowest that its table may hold
+	History uint64 // lowest sequence from which on no event is missing; First, unless the bus has a table
+	Last    uint64 // highest durable sequence, 0 before the first event
+	Bytes   int64  // size of the events held from History on, about
 }
 
 // Record is an event in its place in a bus.
@@ -150,7 +158,8 @@ type Log interface {
 	Append(ctx context.Context, batch []Entry) ([]Result, error)
 	// Read appends to dst the durable records of bus from sequence from on, in
 	// order, at most max of them and about maxBytes bytes (at least one). It
-	// starts at the first event that is left if retention has removed from.
+	// starts at the first event that is left if retention has removed from, and
+	// passes over those that are gone between the rows of a table.
 	// At the end of the bus it returns dst as it was.
 	Read(ctx context.Context, bus BusID, from uint64, max, maxBytes int, dst []Record) ([]Record, error)
 	// Get returns one record: ErrTrimmed if retention has removed it,
@@ -165,6 +174,44 @@ type Log interface {
 	// Trim applies retention now. Engines also do so by themselves, about once
 	// a minute.
 	Trim(ctx context.Context) error
+}
+
+// MaxTableSubject is the longest subject, in bytes, that has a place in a table.
+// Events with a longer one are kept like those without a subject.
+const MaxTableSubject = 1024
+
+// TableInfo says what the table of a bus holds.
+type TableInfo struct {
+	// Subjects is how many subjects there are, as of the last time that
+	// retention was applied; -1 before that.
+	Subjects int64
+	// Left is how many events that were there before the table are still to be
+	// looked at, of Total; 0 when the table is finished.
+	Left, Total uint64
+}
+
+// Tables keeps, of buses with BusOptions.Table, the newest event of each subject
+// beyond retention: a table of the present state.
+//
+// An event belongs to the table if it has a subject of at most MaxTableSubject
+// bytes. The newest one of a subject is its row; one without data is a
+// tombstone: it ends the subject's row, and takes no other place. Retention
+// removes events as on any bus, but for rows: Log.Read and Log.Get go on to give
+// them, in order of sequence, and pass over what is gone between them. A row
+// that a newer event replaces is gone at once, if retention has passed it.
+// What is owed is kept as ever.
+type Tables interface {
+	// ReadTable appends to dst the rows whose subjects begin with prefix, in
+	// byte order of subject from above after on ("" to begin), at most max and
+	// about maxBytes bytes of them (at least one). next is the subject to go on
+	// after, "" at the end. All that was appended before is seen. ErrNoTable,
+	// ErrTableUnfinished, ErrNotFound for the bus.
+	ReadTable(ctx context.Context, bus BusID, prefix, after string, max, maxBytes int, dst []Record) (rows []Record, next string, err error)
+	// TableRow returns the row of one subject: ErrNotFound if there is none, and
+	// the errors of ReadTable.
+	TableRow(ctx context.Context, bus BusID, subject string) (Record, error)
+	// Table describes the bus's table: ErrNoTable, ErrNotFound.
+	Table(bus BusID) (TableInfo, error)
 }
 
 // Order says in which order a subscription's deliveries may be claimed.

@@ -175,6 +175,7 @@ func (m *manager) plan(cfg *configs.Config) (bus.Plan, error) {
 	for name, b := range cfg.Buses {
 		plan.Buses[name] = bus.BusPlan{
 			MaxAge: time.Duration(b.Retention.Age), MaxBytes: int64(b.Retention.Size),
+			Table:  b.Compact == configs.CompactSubject,
 			Dedupe: time.Duration(b.Dedupe), MaxEventSize: int(b.MaxEventSize),
 			Limits: bus.BusLimits{Depth: int64(b.Limits.Depth), Age: b.Limits.Age.Std()},
 		}
@@ -418,17 +419,45 @@ type busStatus struct {
 	Last   uint64 `json:"last"`
 	Routed uint64 `json:"routed"` // the rules have seen the events up to it
 	Bytes  int64  `json:"bytes"`
+	// Of a compacted bus.
+	History uint64       `json:"history,omitempty"` // from there on nothing is missing
+	Table   *tableStatus `json:"table,omitempty"`
+}
+
+// tableStatus is how far the table of a bus is.
+type tableStatus struct {
+	Subjects int64  `json:"subjects"`       // as of the last time that retention was applied; -1 before
+	Left     uint64 `json:"left,omitempty"` // events that were there before and are still to be looked at
+	Total    uint64 `json:"total,omitempty"`
+}
+
+// busStatus says what a bus holds, nil if there is none.
+func (m *manager) busStatus(name string) any {
+	id, err := m.engine.BusID(name)
+	if err != nil {
+		return nil
+	}
+	s := m.engine.Store()
+	b, err := s.Bounds(id)
+	if err != nil {
+		return nil
+	}
+	out := busStatus{First: b.First, Last: b.Last, Routed: s.Position(id), Bytes: b.Bytes}
+	if t, err := s.Table(id); err == nil {
+		out.History = b.History
+		out.Table = &tableStatus{Subjects: t.Subjects, Left: t.Left}
+		if t.Left > 0 {
+			out.Table.Total = t.Total
+		}
+	}
+	return out
 }
 
 // status is what an object does at present, nil if there is nothing to say.
 func (m *manager) status(kind, name string) any {
 	switch kind {
 	case configs.Buses:
-		if id, err := m.engine.BusID(name); err == nil {
-			if b, err := m.engine.Store().Bounds(id); err == nil {
-				return busStatus{b.First, b.Last, m.engine.Store().Position(id), b.Bytes}
-			}
-		}
+		return m.busStatus(name)
 	case configs.Rules:
 		matcher := m.current.Rules[name].Matcher
 		s := ruleStatus{Version: m.engine.RuleVersion(name)}

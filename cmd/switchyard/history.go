@@ -259,6 +259,11 @@ func headline(raw json.RawMessage) string {
 	if err != nil {
 		return string(raw)
 	}
+	return strings.Join(strings.Fields(fmt.Sprintf("%s %s %s %s", ev.Type(), ev.ID(), ev.Subject(), shortData(ev))), "  ")
+}
+
+// shortData is the start of an event's data, if that is JSON or text.
+func shortData(ev *event.Event) string {
 	data := ""
 	if ev.Format() == event.JSON || ev.Format() == event.Text {
 		data = string(ev.Data())
@@ -266,7 +271,7 @@ func headline(raw json.RawMessage) string {
 	if short := []rune(data); len(short) > 100 {
 		data = string(short[:100]) + "…"
 	}
-	return strings.Join(strings.Fields(fmt.Sprintf("%s %s %s %s", ev.Type(), ev.ID(), ev.Subject(), data)), "  ")
+	return strings.Join(strings.Fields(data), " ")
 }
 
 // progress is a line that is written again and again, on a terminal only.

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/switchyard-dev/switchyard/bus/event"
 	"github.com/switchyard-dev/switchyard/bus/store"
 	"github.com/switchyard-dev/switchyard/bus/store/embedded/seglog"
 )
@@ -390,6 +391,9 @@ func (s *Store) commitEntry(b *bus, from *store.Entry, e *entry, pos seglog.Posi
 	}
 	b.mu.Lock()
 	done, segment := b.account(e.seq, e.record, size, pos)
+	if b.table.Load() != nil {
+		s.pending.noteRow(b, from.Event.Subject(), tableRow{e.seq, pos, uint32(size), from.Event.Format() == event.NoData})
+	}
 	if s.tailBytes.Load() < tailBudget {
 		s.tailBytes.Add(b.tail.add(store.Record{
 			Bus: b.id, Sequence: e.seq, Recorded: fromNanos(e.record), Via: via, Hops: e.hops(), Event: from.Event,

@@ -22,6 +22,8 @@ type pending struct {
 	sched    []schedNote
 	bytes    int // of the events in sched
 	commits  []commitNote
+	rows     []rowNote
+	subjects []byte // of rows
 }
 
 type segmentDone struct {
@@ -49,7 +51,9 @@ const (
 // applyDelay lets groups gather before they are applied together.
 const applyDelay = 20 * time.Millisecond
 
-func (p *pending) size() int { return len(p.known) + len(p.sched) + len(p.buses) + len(p.commits) }
+func (p *pending) size() int {
+	return len(p.known) + len(p.sched) + len(p.buses) + len(p.commits) + len(p.rows)
+}
 
 // full reports whether the state has to catch up, when it may be behind by a
 // share of what it may be.
@@ -121,6 +125,7 @@ func (s *Store) apply() error {
 	batch := s.state.db.NewBatch()
 	var key, value []byte
 	s.journal(batch, p.known, p.mark)
+	s.applyRows(batch, &p)
 	for _, d := range p.segments {
 		key = segmentKey(key[:0], prefixSegment, d.segment, d.bus)
 		_ = batch.Set(key, d.row.append(value[:0]), nil)
@@ -162,12 +167,14 @@ func (s *Store) apply() error {
 
 // emptied keeps the memory of p for the next one, unless it is much.
 func (p *pending) emptied() pending {
-	if cap(p.known) > 1<<14 || cap(p.buses) > 1<<12 || cap(p.sched) > 1<<13 {
+	if cap(p.known) > 1<<14 || cap(p.buses) > 1<<12 || cap(p.sched) > 1<<13 || cap(p.rows) > 1<<14 || cap(p.subjects) > 1<<20 {
 		return pending{}
 	}
 	clear(p.buses)
 	clear(p.sched)
-	return pending{buses: p.buses[:0], segments: p.segments[:0], known: p.known[:0], sched: p.sched[:0]}
+	clear(p.rows)
+	return pending{buses: p.buses[:0], segments: p.segments[:0], known: p.known[:0], sched: p.sched[:0],
+		rows: p.rows[:0], subjects: p.subjects[:0]}
 }
 
 // writeRows writes what the state knows of b's log; b.mu is held.

@@ -72,10 +72,10 @@ func (s *Store) RecentAttempts(ctx context.Context, id store.SubscriptionID, q s
 	}
 	// What an event of before the bounds still owes is dead or retried: its rows
 	// are found by the trace of the event, not here.
-	if below.seq < bounds.First {
+	if below.seq < bounds.History {
 		return nil, "", nil
 	}
-	least := bounds.First >> traceBucket
+	least := bounds.History >> traceBucket
 	bucket := min(below.seq, bounds.Last) >> traceBucket
 	for looked := 0; looked < bucketsMost; looked++ {
 		if err := ctx.Err(); err != nil {

@@ -434,3 +434,35 @@ func BenchmarkWithDeliveries(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkCompacted is appending to a bus with a table, of few subjects and of
+// many, beside a bus without one.
+func BenchmarkCompacted(b *testing.B) {
+	for _, table := range []bool{false, true} {
+		for _, subjects := range []int{100, 100_000} {
+			b.Run(fmt.Sprintf("table=%v/subjects=%d", table, subjects), func(b *testing.B) { appendCompacted(b, table, subjects) })
+		}
+	}
+}
+
+func appendCompacted(b *testing.B, table bool, subjects int) {
+	const publishers = 256
+	s := openReal(b)
+	bus, err := s.OpenBus(context.Background(), "stock", store.BusOptions{MaxBytes: 64 << 20, Table: table})
+	if err != nil {
+		b.Fatal(err)
+	}
+	warm(b, s, bus)
+	events := make([]*event.Event, subjects)
+	for i := range events {
+		events[i] = rowEvent(b, fmt.Sprint(i), fmt.Sprint("warehouse/", i))
+	}
+	run := time.Now().UnixNano()
+	batches := make([][1]store.Entry, publishers)
+	publishAll(b, publishers, func(w, n int) error {
+		ev := events[n*7919%subjects]
+		batches[w][0] = store.Entry{Bus: bus, Event: ev, Via: "http", Dedupe: dedupeKeyFor(int(run) + n), Window: 2 * time.Minute}
+		_, err := s.Append(context.Background(), batches[w][:])
+		return err
+	})
+}

@@ -3,11 +3,14 @@ package embedded
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/switchyard-dev/switchyard/bus/store"
 	"github.com/switchyard-dev/switchyard/bus/store/embedded/seglog"
@@ -42,6 +45,9 @@ type bus struct {
 	tail     tail
 	notify   chan struct{} // closed at the next append; nil while nobody waits
 	touched  bool          // its rows are to be written by the next apply
+
+	table atomic.Pointer[tableState] // nil without a table; changed under applyMu
+	sum   *tableSum                  // of its rows; nil until retention was applied once
 
 	summaries atomic.Uint64 // the chunk that is summarised next; 0 after a start
 
@@ -80,7 +86,11 @@ func (b *bus) readLastRow(v []byte) error {
 func (b *bus) bounds() store.Bounds {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return store.Bounds{First: b.first, Last: b.last, Bytes: b.appended - b.removed}
+	bounds := store.Bounds{First: b.first, History: b.first, Last: b.last, Bytes: b.appended - b.removed}
+	if t := b.table.Load(); t != nil {
+		bounds.First = t.from
+	}
+	return bounds
 }
 
 // lookup finds a bus that is not dropped.
@@ -92,54 +102,90 @@ func (s *Store) bus(id store.BusID) (*bus, error) {
 	return b, nil
 }
 
+// errSwitches says that opening a bus begins or drops its table, for which
+// trimMu is to be held.
+var errSwitches = errors.New("the table is begun or dropped")
+
 // OpenBus implements store.Buses.
 func (s *Store) OpenBus(ctx context.Context, name string, opts store.BusOptions) (store.BusID, error) {
 	if err := s.enter(ctx); err != nil {
 		return 0, err
 	}
 	defer s.leave()
+	id, err := s.openBus(name, opts, false)
+	if errors.Is(err, errSwitches) {
+		s.trimMu.Lock() // no event goes meanwhile
+		id, err = s.openBus(name, opts, true)
+		s.trimMu.Unlock()
+	}
+	if err == nil {
+		err = s.state.flush() // of one that was there, too: its creator may not have synced it yet
+	}
+	if err != nil {
+		return 0, fmt.Errorf("open bus %q: %w", name, err)
+	}
+	return id, nil
+}
+
+func (s *Store) openBus(name string, opts store.BusOptions, trimming bool) (store.BusID, error) {
 	s.openMu.Lock()
+	defer s.openMu.Unlock()
 	s.tableMu.RLock()
 	b := s.byName[name]
 	s.tableMu.RUnlock()
-	if b != nil {
-		b.mu.Lock()
-		same := b.opts == opts
-		b.mu.Unlock()
-		if same {
-			s.openMu.Unlock()
-			return b.id, s.state.flush() // its creator may not have synced it yet
-		}
-	}
 	batch := s.state.db.NewBatch()
-	id := s.lastBus + 1
-	if b != nil {
-		id = b.id
-	} else {
-		_ = batch.Set(metaKey("bus"), be32(nil, uint32(id)), nil)
+	if b == nil {
+		return s.newBus(name, opts, batch)
 	}
+	b.mu.Lock()
+	same, switches := b.opts == opts, b.opts.Table != opts.Table
+	b.mu.Unlock()
+	switch {
+	case same:
+		return b.id, batch.Close()
+	case switches && !trimming:
+		return 0, errors.Join(errSwitches, batch.Close())
+	}
+	_ = batch.Set(idKey(nil, prefixBus, uint32(b.id)), busRow(name, opts), nil)
+	var err error
+	if switches {
+		err = s.switchTable(b, opts.Table, batch)
+	} else {
+		err = s.state.commit(batch)
+	}
+	if err != nil {
+		return 0, err
+	}
+	b.mu.Lock()
+	b.opts = opts
+	b.mu.Unlock()
+	return b.id, nil
+}
+
+// newBus makes a bus; openMu is held.
+func (s *Store) newBus(name string, opts store.BusOptions, batch *pebble.Batch) (store.BusID, error) {
+	b := &bus{id: s.lastBus + 1, name: name, opts: opts, first: 1}
+	_ = batch.Set(metaKey("bus"), be32(nil, uint32(b.id)), nil)
+	_ = batch.Set(idKey(nil, prefixBus, uint32(b.id)), busRow(name, opts), nil)
+	if opts.Table {
+		t := &tableState{from: 1, next: 1, until: 1}
+		putTable(batch, b.id, t)
+		b.table.Store(t)
+	}
+	if err := s.state.commit(batch); err != nil {
+		return 0, err
+	}
+	s.lastBus = b.id
+	s.addBus(b)
+	return b.id, nil
+}
+
+func busRow(name string, opts store.BusOptions) []byte {
 	row := be64(be64(appendText(nil, name), uint64(opts.MaxAge)), uint64(opts.MaxBytes))
 	if opts.Hold {
 		row = append(row, 1)
 	}
-	_ = batch.Set(idKey(nil, prefixBus, uint32(id)), row, nil)
-	if err := s.state.commit(batch); err != nil {
-		s.openMu.Unlock()
-		return 0, fmt.Errorf("open bus %q: %w", name, err)
-	}
-	if b != nil {
-		b.mu.Lock()
-		b.opts = opts
-		b.mu.Unlock()
-	} else {
-		s.lastBus = id
-		s.addBus(&bus{id: id, name: name, opts: opts, first: 1})
-	}
-	s.openMu.Unlock()
-	if err := s.state.flush(); err != nil {
-		return 0, fmt.Errorf("open bus %q: %w", name, err)
-	}
-	return id, nil
+	return row
 }
 
 // Release implements store.Buses.
@@ -227,6 +273,7 @@ func (s *Store) dropBus(b *bus) error {
 		return err
 	}
 	batch := s.state.db.NewBatch()
+	putTable(batch, b.id, nil)
 	for _, prefix := range []byte{prefixIndex, prefixBlock, prefixSummary, prefixLost} {
 		key := idKey(nil, prefix, uint32(b.id))
 		_ = batch.DeleteRange(key, successor(key), nil)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -132,13 +133,14 @@ func (c *checker) read(ctx context.Context) (err error) {
 
 // checker is one Check.
 type checker struct {
-	opts   CheckOptions
-	state  *state // nil if it cannot be opened
-	named  bool   // it has the rows that find scheduled events by their names
-	report Report
-	buses  map[store.BusID]*checkedBus
-	places []seglog.Position // where index rows point, sorted; those below are passed
-	end    seglog.Position   // of the newest record
+	opts    CheckOptions
+	state   *state // nil if it cannot be opened
+	named   bool   // it has the rows that find scheduled events by their names
+	report  Report
+	buses   map[store.BusID]*checkedBus
+	covered seglog.Position   // up to which the state has what the log has
+	places  []seglog.Position // where index rows point, sorted; those below are passed
+	end     seglog.Position   // of the newest record
 
 	empty      bool // the state is
 	unreadable bool // some rows of the state cannot be read
@@ -156,9 +158,13 @@ type checkedBus struct {
 	recorded int64
 	seen     uint64 // the newest sequence in the log
 	stats    BusStats
-	index    []indexEntry // not passed yet
-	lost     []gap        // sequences at or after first that the log lacks
-	given    []gap        // of them, those that a repair gave up
+	index    []indexEntry        // not passed yet
+	lost     []gap               // sequences at or after first that the log lacks
+	tabled   bool                // it has a table
+	rows     int64               // of the table, below first, without tombstones
+	found    int64               // events in the log that are such rows
+	newer    map[string]struct{} // subjects of events that the state does not cover yet
+	given    []gap               // of them, those that a repair gave up
 }
 
 // gap is sequences that are missing, both ends included.
@@ -288,8 +294,14 @@ func (c *checker) bus(id store.BusID) *checkedBus {
 
 // entry holds one event against those of its bus before it.
 func (c *checker) entry(b *checkedBus, e *entry, pos seglog.Position, where string) {
-	if e.seq < b.first || b.name == "" {
-		return // retention has passed it
+	if b.name == "" {
+		return
+	}
+	if e.seq < b.first { // retention has passed it
+		if b.tabled {
+			c.countRow(b, e, where)
+		}
+		return
 	}
 	switch {
 	case e.seq <= b.seen:
@@ -308,6 +320,14 @@ func (c *checker) entry(b *checkedBus, e *entry, pos seglog.Position, where stri
 		}
 		b.index = b.index[1:]
 	}
+	if b.tabled && c.covered.Less(pos) { // the next start makes it a row
+		if subject, _, err := event.PeekSubject(e.event); err == nil && inTable(subject) {
+			if b.newer == nil {
+				b.newer = map[string]struct{}{}
+			}
+			b.newer[strings.Clone(subject)] = struct{}{}
+		}
+	}
 	b.seen, b.recorded = e.seq, e.record
 	if b.stats.Events == 0 {
 		b.stats.First = e.seq
@@ -315,6 +335,24 @@ func (c *checker) entry(b *checkedBus, e *entry, pos seglog.Position, where stri
 	b.stats.Last = e.seq
 	b.stats.Events++
 	b.stats.Bytes += int64(len(e.event))
+}
+
+// countRow counts an entry that is a row of the table of its bus.
+func (c *checker) countRow(b *checkedBus, e *entry, where string) {
+	subject, _, err := event.PeekSubject(e.event)
+	if err != nil || !inTable(subject) {
+		return
+	}
+	_, err = c.state.get(tableRowKey(nil, e.bus, subject), func(v []byte) error {
+		row, err := parseTableRow(v)
+		if err == nil && row.seq == e.seq && !row.ends {
+			b.found++
+		}
+		return err
+	})
+	if err != nil {
+		c.problem(where, "the row of subject %q: %v", subject, err)
+	}
 }
 
 func (c *checker) lose(b *checkedBus, from, to uint64, where string) {

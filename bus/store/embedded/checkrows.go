@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/switchyard-dev/switchyard/bus/event"
@@ -25,11 +26,19 @@ var rowKinds = [...]struct {
 	{prefixSched, "scheduled"}, {prefixSchedBus, "scheduled by bus"}, {prefixSchedID, "scheduled by name"}, {prefixOwed, "owed"}, {prefixOwedBy, "owed by"},
 	{prefixObject, "catalogue"}, {prefixLane, "replays"}, {prefixBlock, "trace index"}, {prefixBlocks, "trace segments"},
 	{prefixTx, "transactions"}, {prefixTxEvents, "events of transactions"}, {prefixTxResult, "results of transactions"},
-	{prefixSummary, "summaries"}, {prefixLost, "lost events"}, {prefixFormer, "removed subscriptions"},
+	{prefixSummary, "summaries"}, {prefixLost, "lost events"}, {prefixFormer, "removed subscriptions"}, {prefixTable, "tables"}, {prefixRow, "rows of tables"},
 }
 
 // readBuses takes what the state says of each bus before the log is read.
 func (c *checker) readBuses() {
+	_, err := c.state.get(metaKey("covered"), func(v []byte) error {
+		r := rowReader{rest: v}
+		c.covered = seglog.Position{Segment: r.u64(), Offset: r.i64()}
+		return r.err()
+	})
+	if err != nil {
+		c.problem(c.kind(prefixMeta), "the position that the state covers: %v", err)
+	}
 	c.rows(prefixBus, 5, func(key, value []byte) error {
 		k := rowReader{rest: key[1:]}
 		row, err := parseBusRow(store.BusID(k.u32()), value)
@@ -51,6 +60,11 @@ func (c *checker) readBuses() {
 		r := rowReader{rest: value}
 		b.first = r.u64()
 		return r.err()
+	})
+	byBus(prefixTable, 5, func(b *checkedBus, _, value []byte) error {
+		b.tabled = true
+		_, err := parseTableState(value)
+		return err
 	})
 	byBus(prefixLast, 5, func(b *checkedBus, _, value []byte) error {
 		var row bus
@@ -137,6 +151,11 @@ func (c *checker) checkState(ctx context.Context) error {
 			c.report.State = append(c.report.State, sum)
 		}
 		c.opts.Progress("state", i+1, len(rowKinds))
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.buses)) {
+		if b := c.buses[id]; b.rows > b.found {
+			c.problem(c.kind(prefixRow), "bus %q: the events of %d subjects are missing in the log", b.name, b.rows-b.found)
+		}
 	}
 	for id, n := range left {
 		if n.records != 0 || n.dead != 0 {
@@ -239,6 +258,17 @@ func (c *checker) row(prefix byte, key, value []byte, left map[uint32]counts) er
 		}
 		_, err := e.stored()
 		return err
+	case prefixRow:
+		b := c.buses[store.BusID(r.u32())]
+		row, err := parseTableRow(value)
+		if b == nil || row.seq >= b.first || row.ends {
+			return errors.Join(r.err(), err)
+		}
+		// What a newer event replaces may be gone already.
+		if _, replaced := b.newer[string(r.rest)]; !replaced {
+			b.rows++
+		}
+		return errors.Join(r.err(), err)
 	case prefixSched:
 		c.report.Scheduled++
 		due, id := r.i64(), r.u64()

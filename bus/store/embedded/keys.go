@@ -45,6 +45,8 @@ const (
 	prefixFormer   = 'n' // n sub                         → former: a subscription that was removed
 	prefixLost     = 'G' // G bus seq                     → the last of the sequences from seq on that a repair gave up
 	prefixSummary  = 'u' // u bus chunk                    → a filter over the attributes of the chunk's events
+	prefixTable    = 'W' // W bus                         → tableState: the bus has a table
+	prefixRow      = 'w' // w bus subject                 → tableRow: the newest event of a subject
 )
 
 func be32(dst []byte, v uint32) []byte { return binary.BigEndian.AppendUint32(dst, v) }

@@ -35,15 +35,16 @@ func (s *Store) Read(ctx context.Context, id store.BusID, from uint64, max, maxB
 
 func (s *Store) read(ctx context.Context, b *bus, from uint64, max, maxBytes int, dst []store.Record) ([]store.Record, error) {
 	b.mu.Lock()
-	if from < b.first {
-		from = b.first
+	first, last := b.first, b.last
+	below := from < first && b.table.Load() != nil
+	if from < first && !below {
+		from = first
 	}
-	last := b.last
 	if from > last || max <= 0 {
 		b.mu.Unlock()
 		return dst, nil
 	}
-	if records := b.tail.from(from); records != nil {
+	if records := b.tail.from(from); records != nil && !below {
 		for n, bytes := 0, 0; n < len(records) && n < max && (n == 0 || bytes < maxBytes); n++ {
 			dst = append(dst, records[n])
 			bytes += records[n].Event.Size()
@@ -52,12 +53,22 @@ func (s *Store) read(ctx context.Context, b *bus, from uint64, max, maxBytes int
 		return dst, nil
 	}
 	b.mu.Unlock()
+	if below {
+		if err := s.applyPending(); err != nil { // so that the rows are known
+			return dst, err
+		}
+	}
 	start := len(dst)
 	n, bytes, next := 0, 0, from
 	var at seglog.Position
 	err := s.scanBus(ctx, b, from, func(e *entry, pos seglog.Position) (bool, error) {
 		if e.seq > last {
 			return false, nil
+		}
+		if e.seq < first {
+			if there, err := s.kept(b, e); err != nil || !there {
+				return err == nil, err
+			}
 		}
 		r, err := e.stored()
 		if err != nil {
@@ -71,9 +82,9 @@ func (s *Store) read(ctx context.Context, b *bus, from uint64, max, maxBytes int
 	})
 	if err != nil {
 		b.mu.Lock()
-		first := b.first
+		passed := b.first > from && !below
 		b.mu.Unlock()
-		if first > from { // retention was faster
+		if passed { // retention was faster
 			return s.read(ctx, b, from, max, maxBytes, dst[:start])
 		}
 		return dst[:start], fmt.Errorf("bus %q: read from sequence %d: %w", b.name, from, err)
@@ -93,15 +104,24 @@ func (s *Store) scanBus(ctx context.Context, b *bus, from uint64, f func(e *entr
 	c := b.cursor
 	b.mu.Unlock()
 	start := c.pos
+	tabled := b.table.Load() != nil
 	if c.seq != from || c.seq == 0 {
 		e, ok, err := s.locateSeq(b, from)
 		if err != nil {
 			return err
 		}
-		if !ok {
+		if !ok && !tabled {
 			return fmt.Errorf("no place in the log is known for sequence %d", from)
 		}
-		start = e.pos
+		start = e.pos // without any, the beginning of the log
+	}
+	if tabled {
+		return s.scanBusFrom(ctx, b, start, func(e *entry, pos seglog.Position) (bool, error) {
+			if e.seq < from {
+				return true, nil
+			}
+			return f(e, pos)
+		})
 	}
 	return s.scanLog(ctx, start, seglog.Position{}, func(pos seglog.Position, e *entry) (bool, error) {
 		if e.bus != b.id || e.seq < from || e.seq == 0 {
@@ -180,6 +200,11 @@ func (s *Store) get(ctx context.Context, b *bus, seq uint64) (store.Record, erro
 		}
 	}
 	r, ok, err := s.owedRecord(b.id, seq)
+	if err == nil && !ok && b.table.Load() != nil {
+		if err = s.applyPending(); err == nil {
+			r, ok, err = s.recordOf(ctx, b, seq)
+		}
+	}
 	if err == nil && !ok {
 		err = store.ErrTrimmed
 	}
@@ -211,10 +236,13 @@ func (s *Store) SequenceAt(ctx context.Context, id store.BusID, t time.Time) (ui
 	if err != nil {
 		return 0, err
 	}
+	if b.table.Load() != nil {
+		return s.keptAt(ctx, b, t)
+	}
 	return s.sequenceAt(ctx, b, nanos(t))
 }
 
-// sequenceAt is the lowest sequence that is left and was recorded at t or
+// sequenceAt is the lowest sequence of the history that was recorded at t or
 // later.
 func (s *Store) sequenceAt(ctx context.Context, b *bus, t int64) (uint64, error) {
 	b.mu.Lock()
@@ -224,7 +252,7 @@ func (s *Store) sequenceAt(ctx context.Context, b *bus, t int64) (uint64, error)
 		return last + 1, nil
 	}
 	found := last + 1
-	err := s.scanFrom(ctx, b, func(e indexEntry) bool { return e.recorded < t }, first, func(e *entry, _ indexEntry) bool {
+	err := s.scanFrom(ctx, b, func(e indexEntry) bool { return e.recorded < t }, first, func(e *entry, _ seglog.Position, _ indexEntry) bool {
 		if e.record < t {
 			return true
 		}
@@ -236,7 +264,7 @@ func (s *Store) sequenceAt(ctx context.Context, b *bus, t int64) (uint64, error)
 
 // scanFrom calls f for the events of b from the newest index entry that keep
 // accepts on, but none below first.
-func (s *Store) scanFrom(ctx context.Context, b *bus, keep func(indexEntry) bool, first uint64, f func(e *entry, start indexEntry) bool) error {
+func (s *Store) scanFrom(ctx context.Context, b *bus, keep func(indexEntry) bool, first uint64, f func(e *entry, pos seglog.Position, start indexEntry) bool) error {
 	start, ok, err := s.locate(b, keep)
 	if err == nil && (!ok || start.seq < first) {
 		var at indexEntry
@@ -247,11 +275,11 @@ func (s *Store) scanFrom(ctx context.Context, b *bus, keep func(indexEntry) bool
 	if err != nil || !ok {
 		return err
 	}
-	return s.scanLog(ctx, start.pos, seglog.Position{}, func(_ seglog.Position, e *entry) (bool, error) {
+	return s.scanLog(ctx, start.pos, seglog.Position{}, func(pos seglog.Position, e *entry) (bool, error) {
 		if e.bus != b.id || e.seq == 0 || e.seq < start.seq || e.seq < first {
 			return true, nil
 		}
-		return f(e, start), nil
+		return f(e, pos, start), nil
 	})
 }
 

@@ -59,6 +59,9 @@ func (r *repair) index(ctx context.Context, c *checker) error {
 			_ = r.batch.Set(idKey(nil, prefixFirst, uint32(id)), be64(be64(nil, b.first), uint64(b.removed)), nil)
 		}
 		b.last, b.appended = b.first-1, b.removed
+		if cb.tabled { // what is left below the first sequence is found, too
+			b.last, b.appended = 0, 0
+		}
 		buses[id] = b
 	}
 	_, err = seglog.Check(ctx, r.opts.FS, r.path("log"), seglog.Visitor{
@@ -68,6 +71,9 @@ func (r *repair) index(ctx context.Context, c *checker) error {
 			}
 			return walkPayload(payload, func(e *entry) error {
 				if b := buses[e.bus]; b != nil && e.flags&flagScheduled == 0 && e.seq > b.last {
+					if b.last < b.first && e.seq >= b.first {
+						b.appended = b.removed
+					}
 					r.account(b, e, pos)
 				}
 				return nil
@@ -80,6 +86,9 @@ func (r *repair) index(ctx context.Context, c *checker) error {
 		return err
 	}
 	for id, b := range buses {
+		if b.last < b.first {
+			b.appended = b.removed
+		}
 		b.last = max(b.last, c.buses[id].last)
 		b.recorded = max(b.recorded, c.buses[id].before)
 		b.writeRows(r.batch, nil, nil)

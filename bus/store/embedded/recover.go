@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/switchyard-dev/switchyard/bus/event"
 	"github.com/switchyard-dev/switchyard/bus/store"
 	"github.com/switchyard-dev/switchyard/bus/store/embedded/seglog"
 )
@@ -14,7 +15,7 @@ import (
 func (s *Store) recover() error {
 	s.tick.Store(1)
 	s.sealed.Store(s.clock.now().steady)
-	for _, load := range []func() error{s.loadMeta, s.loadBuses, s.loadSubs, s.loadLanes, s.loadLoose, s.loadRuns, s.loadJournal, s.loadTransactions, s.loadSchedule, s.openLog, s.nameScheduled, s.openTrace} {
+	for _, load := range []func() error{s.loadMeta, s.loadBuses, s.loadTables, s.loadSubs, s.loadLanes, s.loadLoose, s.loadRuns, s.loadJournal, s.loadTransactions, s.loadSchedule, s.openLog, s.nameScheduled, s.openTrace} {
 		if err := load(); err != nil {
 			return err
 		}
@@ -201,6 +202,14 @@ func (s *Store) replay(pos seglog.Position, payload []byte) error {
 			s.dedupe.remember(&identity{b.id, e.key()}, known{e.seq, e.keptAt(at), w})
 		}
 		s.pending.note(e, b, at)
+		// Its numbers may be ahead of the covered position, its rows are not.
+		if e.flags&flagScheduled == 0 && b.table.Load() != nil {
+			subject, data, err := event.PeekSubject(e.event)
+			if err != nil {
+				return fmt.Errorf("at %v: %w", pos, err)
+			}
+			s.pending.noteRow(b, subject, tableRow{e.seq, pos, uint32(len(e.event)), !data})
+		}
 		switch {
 		case e.flags&flagScheduled != 0 || e.seq <= b.last && e.seq != 0:
 			return nil

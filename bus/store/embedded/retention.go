@@ -5,6 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -12,10 +15,14 @@ import (
 	"github.com/switchyard-dev/switchyard/bus/store/embedded/seglog"
 )
 
-// Trim implements store.Log. It moves the first sequence of each bus up,
+// Trim implements store.Log. Tables that are being made are finished first.
+func (s *Store) Trim(ctx context.Context) error { return s.trim(ctx, true) }
+
+// trim moves the first sequence of each bus up,
 // keeping copies of what is owed, and then removes the segments of the log in
-// which nothing is left.
-func (s *Store) Trim(ctx context.Context) error {
+// which nothing is left. A bus whose table is being made is left as it is, unless
+// that is to be finished.
+func (s *Store) trim(ctx context.Context, finish bool) error {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
@@ -34,6 +41,14 @@ func (s *Store) Trim(ctx context.Context) error {
 	}
 	cuts := map[*bus]cut{}
 	for _, b := range s.allBuses() {
+		if finish {
+			if err := s.finishTable(ctx, b); err != nil {
+				return err
+			}
+		}
+		if t := b.table.Load(); t != nil && !t.finished() {
+			continue
+		}
 		c, err := s.plan(ctx, b, now)
 		if err != nil {
 			return fmt.Errorf("retention of bus %q: %w", b.name, err)
@@ -56,6 +71,11 @@ func (s *Store) Trim(ctx context.Context) error {
 	if err := s.sweepDedupe(s.clock.now().steady); err != nil {
 		return err
 	}
+	for _, b := range s.allBuses() {
+		if err := s.sumTable(ctx, b); err != nil {
+			return fmt.Errorf("table of bus %q: %w", b.name, err)
+		}
+	}
 	if err := s.state.flush(); err != nil {
 		return err
 	}
@@ -69,6 +89,10 @@ func (s *Store) Trim(ctx context.Context) error {
 type cut struct {
 	first  uint64
 	before int64 // bytes of all events before it, ever
+
+	// Where that is; without a segment if it was not appended yet.
+	pos      seglog.Position
+	recorded int64
 }
 
 // plan finds where b should begin; first is 0 when nothing is to be removed.
@@ -96,16 +120,16 @@ func (s *Store) plan(ctx context.Context, b *bus, now int64) (c cut, err error) 
 		c = cut{}
 		var before int64
 		seen := false
-		err := s.scanFrom(ctx, b, func(e indexEntry) bool { return keep(e.before, e.seq) }, 0, func(e *entry, start indexEntry) bool {
+		err := s.scanFrom(ctx, b, func(e indexEntry) bool { return keep(e.before, e.seq) }, 0, func(e *entry, pos seglog.Position, start indexEntry) bool {
 			if !seen {
 				before, seen = start.before, true
 			}
 			if e.seq < first || keep(before, e.seq) && e.seq < limit {
 				before += int64(len(e.event))
-				c = cut{e.seq + 1, before}
+				c = cut{first: e.seq + 1, before: before}
 				return true
 			}
-			c = cut{e.seq, before}
+			c = cut{e.seq, before, pos, e.record}
 			return false
 		})
 		if err == nil && !seen {
@@ -147,7 +171,15 @@ func (s *Store) cut(ctx context.Context, b *bus, c cut) error {
 	b.mu.Unlock()
 	batch := s.state.db.NewBatch()
 	_ = batch.Set(idKey(nil, prefixFirst, uint32(b.id)), be64(be64(nil, c.first), uint64(c.before)), nil)
-	if found {
+	switch {
+	case b.table.Load() != nil:
+		// What is below stays, as far as it is in the table. How many bytes are
+		// before the first event could not be counted any more from there.
+		if c.pos.Segment != 0 {
+			e := indexEntry{c.first, c.pos, c.recorded, c.before}
+			_ = batch.Set(seqKey(nil, prefixIndex, b.id, c.first), e.append(nil), nil)
+		}
+	case found:
 		_ = batch.DeleteRange(idKey(nil, prefixIndex, uint32(b.id)), seqKey(nil, prefixIndex, b.id, at.seq), nil)
 	}
 	_ = batch.DeleteRange(idKey(nil, prefixBlock, uint32(b.id)), seqKey(nil, prefixBlock, b.id, c.first>>traceBucket), nil)
@@ -233,7 +265,8 @@ func (s *Store) removeSegments(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if use.keeps && use.live*sparse < s.opts.SegmentSize && live+use.live < s.opts.SegmentSize/2 {
+		small := !use.keeps && info.Size <= emptied && len(run) > 0 // goes with what it stands behind
+		if (use.keeps || small) && use.live*sparse < s.opts.SegmentSize && live+use.live < s.opts.SegmentSize/2 {
 			run = append(run, use)
 			live += use.live
 			continue
@@ -259,7 +292,7 @@ func (s *Store) rewriteRun(ctx context.Context, run []segmentUse) error {
 		size += use.info.Size
 		live += use.live
 	}
-	if len(run) == 0 || live*sparse >= size && len(run) < 8 {
+	if len(run) == 0 || len(run) < 8 && (live*sparse >= size || size <= emptied*int64(len(run))) {
 		return nil
 	}
 	err := s.rewrite(ctx, run[0].info.First, run[len(run)-1].info.Last)
@@ -289,14 +322,20 @@ func (s *Store) useOf(info seglog.SegmentInfo) (use segmentUse, err error) {
 		b.mu.Lock()
 		first := b.first
 		b.mu.Unlock()
+		rest := int64(0) // below the first sequence
+		if b.table.Load() != nil && row.min < first {
+			rest = min(b.rowBytes(info, row), row.bytes)
+		}
 		if row.max < first {
+			use.keeps = use.keeps || rest > 0
+			use.live += rest
 			return true, nil
 		}
 		use.keeps = true
 		if row.min >= first || row.max == row.min {
 			use.live += row.bytes
 		} else {
-			use.live += int64(float64(row.bytes) * float64(row.max-first+1) / float64(row.max-row.min+1))
+			use.live += min(rest+int64(float64(row.bytes)*float64(row.max-first+1)/float64(row.max-row.min+1)), row.bytes)
 		}
 		return true, nil
 	})
@@ -309,22 +348,58 @@ func (s *Store) removeSegment(info seglog.SegmentInfo) error {
 		return err
 	}
 	batch := s.state.db.NewBatch()
-	_ = batch.DeleteRange(be64([]byte{prefixSegment}, info.First), be64([]byte{prefixSegment}, info.Last+1), nil)
+	lower, upper := be64([]byte{prefixSegment}, info.First), be64([]byte{prefixSegment}, info.Last+1)
+	_ = batch.DeleteRange(lower, upper, nil)
+	err = s.state.scan(lower, upper, func(key, value []byte) (bool, error) {
+		k, v := rowReader{rest: key[9:]}, rowReader{rest: value}
+		id, row := store.BusID(k.u32()), v.segmentRow()
+		if b, err := s.bus(id); err != nil || b.table.Load() == nil {
+			return true, nil
+		}
+		return true, errors.Join(k.err(), v.err(), s.eachIndexIn(id, row.max, info.First, info.Last, func(key []byte, _ indexEntry) {
+			_ = batch.Delete(key, nil)
+		}))
+	})
+	if err != nil {
+		return errors.Join(err, batch.Close())
+	}
 	return s.state.commit(batch)
+}
+
+// eachIndexIn calls f for the index rows of a bus up to a sequence that point
+// into some segments.
+func (s *Store) eachIndexIn(id store.BusID, upTo, first, last uint64, f func(key []byte, e indexEntry)) error {
+	return s.state.scan(idKey(nil, prefixIndex, uint32(id)), seqKey(nil, prefixIndex, id, upTo+1), func(key, value []byte) (bool, error) {
+		e, err := parseIndexEntry(key, value)
+		if err == nil && e.pos.Segment >= first && e.pos.Segment <= last {
+			f(key, e)
+		}
+		return err == nil, err
+	})
+}
+
+// rewriting is what a rewrite finds out.
+type rewriting struct {
+	rows  map[store.BusID]segmentRow          // of what it keeps
+	seen  map[store.BusID]uint64              // of buses with tables: the highest sequence that was there
+	moved map[*bus][]rowMove                  // rows of tables
+	moves map[seglog.Position]seglog.Position // of the frames that it keeps
 }
 
 // rewrite copies what is left of some segments into a new one and moves the
 // index to it.
 func (s *Store) rewrite(ctx context.Context, first, last uint64) error {
-	moves := map[seglog.Position]seglog.Position{}
-	rows := map[store.BusID]segmentRow{}
-	rw, err := s.log.Rewrite(ctx, first, last, func(_ seglog.Position, payload []byte) ([]byte, bool) {
-		return s.liveOf(payload, rows)
-	}, func(from, to seglog.Position) { moves[from] = to })
+	w := &rewriting{
+		rows: map[store.BusID]segmentRow{}, seen: map[store.BusID]uint64{},
+		moved: map[*bus][]rowMove{}, moves: map[seglog.Position]seglog.Position{},
+	}
+	rw, err := s.log.Rewrite(ctx, first, last, func(pos seglog.Position, payload []byte) ([]byte, bool) {
+		return s.liveOf(pos, payload, w)
+	}, func(from, to seglog.Position) { w.moves[from] = to })
 	if err != nil {
 		return err
 	}
-	err = rw.Commit(func() error { return s.moveIndex(first, last, rows, moves) })
+	err = rw.Commit(func() error { return s.moveIndex(first, last, w) })
 	if err != nil {
 		return errors.Join(err, rw.Abort())
 	}
@@ -333,7 +408,7 @@ func (s *Store) rewrite(ctx context.Context, first, last uint64) error {
 
 // liveOf is a frame's payload without the entries that nobody needs, and a sum
 // of what it keeps.
-func (s *Store) liveOf(payload []byte, rows map[store.BusID]segmentRow) ([]byte, bool) {
+func (s *Store) liveOf(pos seglog.Position, payload []byte, w *rewriting) ([]byte, bool) {
 	var kept []byte
 	count := 0
 	total := 0
@@ -349,16 +424,27 @@ func (s *Store) liveOf(payload []byte, rows map[store.BusID]segmentRow) ([]byte,
 		b.mu.Lock()
 		first := b.first
 		b.mu.Unlock()
-		if e.seq < first {
+		tabled := b.table.Load() != nil
+		if e.seq < first && !tabled {
 			return nil
 		}
-		row, ok := rows[e.bus]
+		if tabled {
+			w.seen[e.bus] = max(w.seen[e.bus], e.seq)
+			subject, row, ok, err := s.ownRow(b, e)
+			if err == nil && e.seq < first && (!ok || row.ends) {
+				return nil
+			}
+			if ok {
+				w.moved[b] = append(w.moved[b], rowMove{strings.Clone(subject), e.seq, pos})
+			}
+		}
+		row, ok := w.rows[e.bus]
 		if !ok {
 			row.min = e.seq
 		}
 		row.max = e.seq
 		row.bytes += int64(len(e.event))
-		rows[e.bus] = row
+		w.rows[e.bus] = row
 		if kept == nil {
 			kept = appendPayloadHeader(make([]byte, 0, len(payload)), 0)
 		}
@@ -378,32 +464,53 @@ func (s *Store) liveOf(payload []byte, rows map[store.BusID]segmentRow) ([]byte,
 	return kept, true
 }
 
-// moveIndex brings the index entries of a rewritten segment to its new place.
-func (s *Store) moveIndex(first, last uint64, rows map[store.BusID]segmentRow, moves map[seglog.Position]seglog.Position) error {
-	batch := s.state.db.NewBatch()
-	_ = batch.DeleteRange(be64([]byte{prefixSegment}, first), be64([]byte{prefixSegment}, last+1), nil)
-	start := seglog.Position{}
-	for _, to := range moves {
-		if start == (seglog.Position{}) || to.Less(start) {
-			start = to
+// moveIndex brings the index entries of a rewritten segment to its new place,
+// and the rows of tables.
+func (s *Store) moveIndex(first, last uint64, w *rewriting) error {
+	for b, moved := range w.moved {
+		if err := s.moveRows(b, moved, w.moves); err != nil {
+			return err
 		}
 	}
-	for id, row := range rows {
+	batch := s.state.db.NewBatch()
+	_ = batch.DeleteRange(be64([]byte{prefixSegment}, first), be64([]byte{prefixSegment}, last+1), nil)
+	for id, row := range w.rows {
 		_ = batch.Set(segmentKey(nil, prefixSegment, last, id), row.append(nil), nil)
-		// The entry at or below the first of them may stand in an event that is gone.
-		lower := idKey(nil, prefixIndex, uint32(id))
-		err := s.state.scan(lower, seqKey(nil, prefixIndex, id, row.max+1), func(key, value []byte) (bool, error) {
-			e, err := parseIndexEntry(key, value)
-			if err != nil || e.pos.Segment < first || e.pos.Segment > last {
-				return err == nil, err
+	}
+	froms := slices.SortedFunc(maps.Keys(w.moves), seglog.Position.Compare)
+	upTo := w.seen
+	for id, row := range w.rows {
+		upTo[id] = max(upTo[id], row.max)
+	}
+	for id, highest := range upTo {
+		b, err := s.bus(id)
+		if err != nil {
+			continue // it was dropped, and its index with it
+		}
+		b.mu.Lock()
+		begin := b.first
+		b.mu.Unlock()
+		tabled := b.table.Load() != nil
+		before := seglog.Position{} // where the entry before points
+		err = s.eachIndexIn(id, highest, first, last, func(key []byte, e indexEntry) {
+			// The event that it stood at may be gone: the next one that is left.
+			i, _ := slices.BinarySearchFunc(froms, e.pos, seglog.Position.Compare)
+			switch {
+			case i < len(froms):
+				e.pos = w.moves[froms[i]]
+			case len(froms) > 0 && !tabled:
+				e.pos = w.moves[froms[0]]
+			default:
+				_ = batch.Delete(key, nil) // nothing of the bus is behind it
+				return
 			}
-			to, ok := moves[e.pos]
-			if !ok {
-				to = start
+			near := before != (seglog.Position{}) && e.pos.Offset-before.Offset < indexDistance
+			if tabled && e.seq < begin && near {
+				_ = batch.Delete(key, nil)
+				return
 			}
-			e.pos = to
+			before = e.pos
 			_ = batch.Set(key, e.append(nil), nil)
-			return true, nil
 		})
 		if err != nil {
 			_ = batch.Close()

@@ -16,7 +16,7 @@
 //
 // Concurrency: the tables of buses and subscriptions are read without a lock, each
 // subscription's queue by its own mutex, each bus's numbers by another. Locks
-// are taken in the order trimMu, enqueueMu, checkpointMu, subscription.mu,
+// are taken in the order trimMu, openMu, applyMu, enqueueMu, checkpointMu, subscription.mu,
 // owedMu, bus.mu or ring.mu; nothing is taken while bus.mu or ring.mu is held.
 // Commits that change a subscription's rows are made under its mutex. Hooks of
 // the log run in its appender and take bus.mu, pendingMu and dedupe.mu only.
@@ -198,6 +198,7 @@ type core struct {
 	spare       pending
 	covered     seglog.Position
 	applySignal chan struct{}
+	tableSignal chan struct{}
 
 	checkpointMu sync.Mutex
 	activeMu     sync.Mutex
@@ -226,6 +227,7 @@ func newCore(opts *Options) *core {
 		lanes:       map[uint32][]*lane{},
 		dedupe:      newDedupe(opts.generation, opts.maxRuns),
 		applySignal: make(chan struct{}, 1),
+		tableSignal: make(chan struct{}, 1),
 	}
 	c.schedule.init()
 	return c
@@ -328,6 +330,7 @@ func (s *Store) start() {
 	s.running.Go(s.housekeeper)
 	s.running.Go(s.tracer)
 	s.running.Go(s.summariser)
+	s.running.Go(s.tabler)
 }
 
 // stop ends what happens by itself and waits for it.
@@ -518,7 +521,7 @@ func (s *Store) trimUntilClosed() error {
 		}
 	})
 	defer cancel()
-	return s.Trim(ctx)
+	return s.trim(ctx, false)
 }
 
 // metaNumber reads a number of the state, 0 when it is not there.

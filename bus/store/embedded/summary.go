@@ -66,14 +66,7 @@ func (s *Store) summariser() {
 			return
 		case <-every.C:
 		}
-		err := s.summarise(func(took time.Duration) bool {
-			select {
-			case <-s.halt:
-				return false
-			case <-time.After(took):
-				return true
-			}
-		})
+		err := s.summarise(s.pause)
 		if err != nil && !s.closing.Load() {
 			s.opts.Logger.Warn("making summaries for searches failed; searches read more until it works", "error", err)
 		}

@@ -59,6 +59,8 @@ type broken struct {
 	commitTx   func(ctx context.Context, id uint64) ([]store.TransactionEvent, error)
 	checkTx    func(ctx context.Context, id uint64, c store.Check) error
 	rollbackTx func(ctx context.Context, id uint64) error
+	readTable  func(ctx context.Context, bus store.BusID, prefix, after string, most, maxBytes int, dst []store.Record) ([]store.Record, string, error)
+	tableRow   func(ctx context.Context, bus store.BusID, subject string) (store.Record, error)
 }
 
 // or is f if it is set, else the model's method.
@@ -110,6 +112,14 @@ func (b *broken) Await(ctx context.Context, bus store.BusID, after uint64) error
 
 func (b *broken) Trim(ctx context.Context) error {
 	return or(b.trim != nil, b.trim, b.Model.Trim)(ctx)
+}
+
+func (b *broken) ReadTable(ctx context.Context, bus store.BusID, prefix, after string, most, maxBytes int, dst []store.Record) ([]store.Record, string, error) {
+	return or(b.readTable != nil, b.readTable, b.Model.ReadTable)(ctx, bus, prefix, after, most, maxBytes, dst)
+}
+
+func (b *broken) TableRow(ctx context.Context, bus store.BusID, subject string) (store.Record, error) {
+	return or(b.tableRow != nil, b.tableRow, b.Model.TableRow)(ctx, bus, subject)
 }
 
 func (b *broken) OpenSubscriptions(ctx context.Context, all []store.SubscriptionOptions) ([]store.SubscriptionInfo, error) {

@@ -3,6 +3,49 @@ package storetest
 // caughtBy says which checks catch which mutant: the nearest to what is wrong.
 func caughtBy() map[string][]string {
 	return map[string][]string{
+		"keeps no table": {
+			"a table has the newest event of each subject",
+			"a table is read in order of subject, by prefix and in pages",
+		},
+		"keeps a table of every bus": {
+			"a bus without a table says so",
+		},
+		"keeps the oldest event of a subject": {
+			"a table has the newest event of each subject",
+		},
+		"leaves out a row at the end of a page": {
+			"a table is read in order of subject, by prefix and in pages",
+		},
+		"finds a row by the start of its subject": {
+			"a table has the newest event of each subject",
+		},
+		"lets retention remove rows": {
+			"retention spares the rows of a table",
+		},
+		"keeps rows that were replaced": {
+			"a row that is replaced after retention passed it is gone",
+		},
+		"takes an event without data for a row": {
+			"an event without data ends the row of its subject",
+		},
+		"keeps events without a subject": {
+			"events without a subject have no place in a table",
+		},
+		"forgets what is owed once a newer event replaces it": {
+			"what is owed is kept though it is no row any more",
+		},
+		"begins a table with what comes": {
+			"a table is made of what was there, and dropped",
+		},
+		"loses a row now and then": {
+			"rows survive much that came after them",
+		},
+		"loses the rows in a crash": {
+			"a table survives a crash",
+		},
+		"does not look for the time of rows": {
+			"SequenceAt finds rows that retention has passed",
+		},
 		"forgets many objects in a crash": {
 			"many objects are written at once, whatever their versions are",
 		},

@@ -116,14 +116,14 @@ func scanKeepsToRange(f *fixture) {
 // compareScan scans for what one of the events has.
 func (p *pairing) compareScan(b *pairedBus, rng *rand.Rand) {
 	bounds := p.bounds(b.engine)
-	if bounds.First > bounds.Last {
+	if bounds.History > bounds.Last {
 		return
 	}
-	r, err := p.model.Get(p.ctx, b.model, bounds.First+rng.Uint64N(bounds.Last-bounds.First+1))
+	r, err := p.model.Get(p.ctx, b.model, bounds.History+rng.Uint64N(bounds.Last-bounds.History+1))
 	p.must(err)
 	q := store.ScanQuery{Newest: rng.IntN(2) == 0, Max: 1 + rng.IntN(20), MaxBytes: 1 << rng.IntN(20)}
 	if rng.IntN(2) == 0 {
-		q.From = bounds.First + rng.Uint64N(bounds.Last-bounds.First+1)
+		q.From = bounds.History + rng.Uint64N(bounds.Last-bounds.History+1)
 	}
 	if rng.IntN(2) == 0 {
 		q.Has = []store.AttributeValue{{Name: "id", Value: r.Event.ID()}}

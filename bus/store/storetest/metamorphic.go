@@ -66,6 +66,7 @@ func operations(seed uint64, steps int) []operation {
 		{7, (*pairing).feedReplay},
 		{1, (*pairing).dropReplay},
 		{2, (*pairing).seek},
+		{2, (*pairing).switchTable},
 	}
 	total := 0
 	for _, k := range kinds {

@@ -22,6 +22,7 @@ type modelBus struct {
 	released uint64         // events up to it may go although opts.Hold is set
 	known    map[[16]byte]*identity
 	waiting  []*modelScheduled // in no order
+	table    *modelTable       // nil without one
 }
 
 // last is the highest sequence.
@@ -42,13 +43,15 @@ func (m *Model) OpenBus(ctx context.Context, name string, opts store.BusOptions)
 	defer m.mu.Unlock()
 	for _, b := range m.state.buses {
 		if b.name == name {
-			b.opts = opts
+			b.setOptions(opts)
 			return b.id, nil
 		}
 	}
 	m.state.lastBus++
 	id := m.state.lastBus
-	m.state.buses[id] = &modelBus{id: id, name: name, opts: opts, first: 1, known: map[[16]byte]*identity{}}
+	b := &modelBus{id: id, name: name, first: 1, known: map[[16]byte]*identity{}}
+	b.setOptions(opts)
+	m.state.buses[id] = b
 	return id, nil
 }
 
@@ -82,7 +85,11 @@ func (m *Model) Bounds(bus store.BusID) (store.Bounds, error) {
 	if err != nil {
 		return store.Bounds{}, err
 	}
-	return store.Bounds{First: b.first, Last: b.last(), Bytes: size(b.records)}, nil
+	bounds := store.Bounds{First: b.first, History: b.first, Last: b.last(), Bytes: size(b.records)}
+	if b.table != nil {
+		bounds.First = b.table.from
+	}
+	return bounds, nil
 }
 
 // Append implements store.Log.
@@ -134,6 +141,7 @@ func (m *Model) record(b *modelBus, e store.Entry, now time.Time, receipt store.
 	b.records = append(b.records, store.Record{
 		Bus: b.id, Sequence: b.last() + 1, Recorded: now, Via: e.Via, Hops: e.Hops, Event: e.Event,
 	})
+	b.table.note(b.records[len(b.records)-1])
 	if receipt.Accepted.IsZero() {
 		receipt.Accepted = now
 	}
@@ -157,12 +165,13 @@ func (m *Model) Read(ctx context.Context, bus store.BusID, from uint64, most, ma
 	if err != nil {
 		return dst, err
 	}
-	from = max(from, b.first)
-	for n, bytes := 0, 0; n < most && from <= b.last() && (n == 0 || bytes < maxBytes); n++ {
-		r := b.records[from-b.first]
-		dst = append(dst, r)
-		bytes += r.Event.Size()
-		from++
+	left := b.table.below(from)
+	if from = max(from, b.first); from <= b.last() {
+		left = append(left, b.records[from-b.first:]...)
+	}
+	for n, bytes := 0, 0; n < min(most, len(left)) && (n == 0 || bytes < maxBytes); n++ {
+		dst = append(dst, left[n])
+		bytes += left[n].Event.Size()
 	}
 	return dst, nil
 }
@@ -185,6 +194,9 @@ func (m *Model) Get(ctx context.Context, bus store.BusID, sequence uint64) (stor
 	if r, ok := m.owedRecord(place{bus, sequence}); ok {
 		return r, nil
 	}
+	if rows := b.table.below(sequence); len(rows) > 0 && rows[0].Sequence == sequence {
+		return rows[0], nil
+	}
 	return store.Record{}, fmt.Errorf("bus %q: sequence %d: %w", b.name, sequence, store.ErrTrimmed)
 }
 
@@ -197,6 +209,11 @@ func (m *Model) SequenceAt(ctx context.Context, bus store.BusID, t time.Time) (u
 	b, err := m.bus(bus)
 	if err != nil {
 		return 0, err
+	}
+	for _, r := range b.table.below(0) {
+		if !r.Recorded.Before(t) {
+			return r.Sequence, nil
+		}
 	}
 	i := sort.Search(len(b.records), func(i int) bool { return !b.records[i].Recorded.Before(t) })
 	return b.first + uint64(i), nil

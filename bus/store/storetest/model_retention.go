@@ -52,6 +52,7 @@ func (m *Model) applyRetention() {
 				break
 			}
 			held -= int64(oldest.Event.Size())
+			b.table.keep(oldest)
 			b.records = b.records[1:]
 			b.first++
 		}

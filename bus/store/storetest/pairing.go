@@ -59,7 +59,7 @@ func newPairing(f *fixture) *pairing {
 		if age > 0 {
 			age += 500 * time.Microsecond // the clock moves by whole milliseconds, so no age is ever equal
 		}
-		b := &pairedBus{name: fmt.Sprintf("bus%d", i), opts: store.BusOptions{MaxAge: age}, matches: map[uint64][]pairedMatch{}}
+		b := &pairedBus{name: fmt.Sprintf("bus%d", i), opts: store.BusOptions{MaxAge: age, Table: i == 2}, matches: map[uint64][]pairedMatch{}}
 		b.engine = f.busWith(b.name, b.opts)
 		id, err := p.model.OpenBus(f.ctx, b.name, b.opts)
 		f.must(err)

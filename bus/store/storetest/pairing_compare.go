@@ -45,15 +45,18 @@ func (p *pairing) compareBus(b *pairedBus, rng *rand.Rand, all bool) {
 	got := p.bounds(b.engine)
 	want, err := p.model.Bounds(b.model)
 	p.must(err)
-	if got.First != want.First || got.Last != want.Last {
-		p.differ("%s holds %d to %d, want %d to %d", b.name, got.First, got.Last, want.First, want.Last)
+	if got.First != want.First || got.History != want.History || got.Last != want.Last {
+		p.differ("%s holds %d, %d to %d, want %d, %d to %d", b.name, got.First, got.History, got.Last, want.First, want.History, want.Last)
 	}
 	if position := p.store.Position(b.engine); position != b.routed {
 		p.differ("the position of %s is %d, want %d", b.name, position, b.routed)
 	}
 	from := got.Last - min(got.Last, 5)
-	if all {
+	switch {
+	case all:
 		from = 1
+	case b.opts.Table:
+		from = uint64(rng.IntN(int(got.Last) + 2))
 	}
 	records := p.read(b.engine, from)
 	wanted, err := p.model.Read(p.ctx, b.model, from, 1<<30, 1<<30, nil)
@@ -73,11 +76,38 @@ func (p *pairing) compareBus(b *pairedBus, rng *rand.Rand, all bool) {
 	if want, _ := p.model.SequenceAt(p.ctx, b.model, t); at != want {
 		p.differ("%s at %v is at %d, want %d", b.name, t, at, want)
 	}
+	p.compareTable(b, rng, all)
 	p.compareScan(b, rng)
 	p.compareDeliveries(b, rng)
 	p.compareScheduled(b, 1+rng.IntN(5))
 	if got.Last > 0 {
 		p.compareTrace(b, 1+uint64(rng.IntN(int(got.Last))))
+	}
+}
+
+// compareTable compares a page of a table, or all of it, and one row.
+func (p *pairing) compareTable(b *pairedBus, rng *rand.Rand, all bool) {
+	prefix, after := fmt.Sprintf("s%d", rng.IntN(3)), fmt.Sprintf("s%d", rng.IntN(20))
+	most := 1 + rng.IntN(4)
+	if all {
+		prefix, after, most = "", "", 1<<20
+	}
+	got, next, err := p.store.ReadTable(p.ctx, b.engine, prefix, after, most, 1<<20, nil)
+	want, wantNext, wantErr := p.model.ReadTable(p.ctx, b.model, prefix, after, most, 1<<20, nil)
+	p.agree("the table of "+b.name, err, wantErr)
+	if len(got) != len(want) || next != wantNext {
+		p.differ("the table of %s after %q has %v, next %q, want %v, %q", b.name, after, ids(got), next, ids(want), wantNext)
+	}
+	for i := range want {
+		if !p.sameRecord(got[i], want[i]) {
+			p.differ("the table of %s has %s, want %s", b.name, recordText(got[i]), recordText(want[i]))
+		}
+	}
+	row, err := p.store.TableRow(p.ctx, b.engine, after)
+	wantRow, wantErr := p.model.TableRow(p.ctx, b.model, after)
+	p.agree(fmt.Sprintf("the row of %q of %s", after, b.name), err, wantErr)
+	if err == nil && !p.sameRecord(row, wantRow) {
+		p.differ("the row of %q of %s is %s, want %s", after, b.name, recordText(row), recordText(wantRow))
 	}
 }
 
@@ -183,7 +213,7 @@ func (p *pairing) compareObjects() {
 // event that retention removed.
 func (p *pairing) compareTrace(b *pairedBus, sequence uint64) {
 	bounds := p.bounds(b.engine)
-	if p.lossy || p.opaque[place{b.model, sequence}] || sequence < bounds.First {
+	if p.lossy || p.opaque[place{b.model, sequence}] || sequence < bounds.History {
 		return
 	}
 	want, err := p.model.TraceOf(p.ctx, b.model, sequence)

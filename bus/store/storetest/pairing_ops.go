@@ -24,6 +24,16 @@ func (p *pairing) publish(rng *rand.Rand) {
 		b := p.anyBus(rng)
 		n := rng.IntN(120)
 		e := sizedEntry(p, b.engine, fmt.Sprintf("e%d", n), rng.IntN(200))
+		if b.opts.Table { // subjects that come again, at times without data, or none
+			subject, data := fmt.Sprintf("s%d", rng.IntN(20)), fmt.Sprintf(`{"n":%d}`, rng.IntN(1000))
+			switch rng.IntN(10) {
+			case 0:
+				subject = ""
+			case 1:
+				data = ""
+			}
+			e.Event = about(p, b.engine, fmt.Sprintf("e%d", n), subject, data).Event
+		}
 		e.Via, e.Hops = fmt.Sprintf("source/%d", n), uint8(n)
 		e.Window = []time.Duration{0, 10*time.Minute + 500*time.Microsecond, 5000 * time.Hour}[n%3]
 		when := ""
@@ -144,6 +154,20 @@ func (p *pairing) advance(rng *rand.Rand) {
 func (p *pairing) trim(*rand.Rand) {
 	p.routeAll()
 	p.say("trim")
+	p.must(p.store.Trim(p.ctx))
+	p.must(p.model.Trim(p.ctx))
+}
+
+// switchTable begins or drops the table of a bus. Retention, which finishes it
+// in an engine, is applied in both.
+func (p *pairing) switchTable(rng *rand.Rand) {
+	p.routeAll()
+	b := p.anyBus(rng)
+	b.opts.Table = !b.opts.Table
+	p.say("table of %s: %v", b.name, b.opts.Table)
+	p.busWith(b.name, b.opts)
+	_, err := p.model.OpenBus(p.ctx, b.name, b.opts)
+	p.must(err)
 	p.must(p.store.Trim(p.ctx))
 	p.must(p.model.Trim(p.ctx))
 }

@@ -35,7 +35,7 @@ func checks() (all []check) {
 		queueChecks(), claimChecks(), reopenChecks(), orderChecks(),
 		subscriptionChecks(), pauseChecks(), deadChecks(), retentionChecks(),
 		replayChecks(), seekChecks(), transactionChecks(),
-		catalogChecks(), traceChecks(), lifeChecks(), searchChecks(),
+		catalogChecks(), traceChecks(), lifeChecks(), searchChecks(), tableChecks(),
 	} {
 		all = append(all, group...)
 	}

@@ -310,7 +310,7 @@ func (s *search) page(ctx context.Context, st *searchStream) (page store.Scanned
 		st.asked = true
 	}
 	some := st.listed[:min(len(st.listed), searchPage)]
-	read := 0
+	var read int
 	if n := len(some); n > 0 && distance(some[0], some[n-1]) < searchDense*uint64(n) {
 		read, err = s.readRange(ctx, st, some, bytes, &page)
 	} else {

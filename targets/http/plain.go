@@ -334,7 +334,7 @@ func (b *plainBody) Read(buf []byte) (int, error) {
 		return 0, io.EOF
 	}
 	n, err := b.body.Read(buf)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		b.release(true)
 	} else if err != nil {
 		b.release(false)

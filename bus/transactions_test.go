@@ -92,7 +92,7 @@ func TestAnUnansweredTransactionIsAskedAboutAndParkedInTheEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.after(time.Second)
-		if got := tg.ids(); got != "1 2" {
+		if got := tg.ids(); got != "1 2" && got != "2 1" { // the target has no order
 			t.Errorf("after the commit %q were delivered", got)
 		}
 	})

@@ -444,9 +444,29 @@ func (c *checker) repeats(s *subscription) {
 	}
 }
 
-// repeated checks one repeat: there must be a crash shortly after it was taken.
+// mendSlack is how long after the disk is well again the server may go back to
+// what is durable: it tries every five seconds.
+const mendSlack = 6 * time.Second
+
+// rewound says whether, between two attempts, the server may have gone back to
+// what was durable because the disk failed, and by how much.
+func (c *checker) rewound(before, again attempt) (age time.Duration, ok bool) {
+	for _, o := range c.troubles {
+		end := o.ended.Add(mendSlack + c.allowed.powerCut)
+		if age = max(0, o.from.Sub(before.ended)); age <= c.allowed.powerCut && before.ended.Before(end) && again.began.After(o.from) && again.began.Before(end) {
+			return age, true
+		}
+	}
+	return 0, false
+}
+
+// repeated checks one repeat: there must be a crash shortly after it was taken,
+// or a failure of the disk.
 func (c *checker) repeated(s *subscription, e *event, before, again attempt, tries []attempt) {
 	oldest := time.Duration(-1) // the least age at a crash in between
+	if age, ok := c.rewound(before, again); ok {
+		oldest = age
+	}
 	for _, o := range c.outages {
 		bound := map[outageKind]time.Duration{stopped: stopSlack, killed: c.allowed.killed, powerCut: c.allowed.powerCut}[o.how]
 		if !before.life.Before(o.at) || again.life.Before(o.at) {

@@ -225,6 +225,14 @@ func TestTheCheckerShowsEachBrokenPromise(t *testing.T) {
 			m.troubled(m.at(6), m.at(8))
 			m.final.traces["a"][8] = nil
 		}, ""},
+		{"a repeat while the disk failed", func(m *made) {
+			m.tried("all/plain", "3", 3.5, taken)
+			m.troubled(m.at(3), m.at(4))
+		}, ""},
+		{"a repeat long after the disk failed", func(m *made) {
+			m.tried("all/plain", "3", 30, taken)
+			m.troubled(m.at(3), m.at(4))
+		}, "repeats: "},
 		{"a replay that did not end", func(m *made) {
 			m.replays = []*replay{{id: "1", name: "again", bus: "a", rule: "all", from: 1, to: 2}}
 		}, `replayed: replay again of rule all, sequences 1 to 2 of bus a, is "" in the end`},

@@ -146,11 +146,11 @@ func (a *archive) work(ctx context.Context, all bool) error {
 		return err
 	}
 	a.warnIfShorter(last)
-	if last > 0 && last+1 < bounds.First {
-		if err := a.gap(ctx, last+1, bounds.First-1); err != nil {
+	if last > 0 && last+1 < bounds.History {
+		if err := a.gap(ctx, last+1, bounds.History-1); err != nil {
 			return err
 		}
-		last = bounds.First - 1
+		last = bounds.History - 1
 	}
 	if err := a.s.Store.Release(a.id(), last); err != nil {
 		return err
@@ -158,7 +158,7 @@ func (a *archive) work(ctx context.Context, all bool) error {
 	if err := a.keep(ctx); err != nil {
 		return err
 	}
-	if err := a.write(ctx, max(last+1, bounds.First), all); err != nil {
+	if err := a.write(ctx, max(last+1, bounds.History), all); err != nil {
 		return err
 	}
 	return a.expire(ctx)
@@ -169,7 +169,7 @@ func (a *archive) work(ctx context.Context, all bool) error {
 // the same sequences to other events.
 func (a *archive) agrees(ctx context.Context, segments []Segment, b store.Bounds) error {
 	n := len(segments)
-	if n == 0 || segments[n-1].Gap || segments[n-1].Last < b.First {
+	if n == 0 || segments[n-1].Gap || segments[n-1].Last < b.History {
 		return nil
 	}
 	g := segments[n-1]
@@ -245,9 +245,15 @@ func (a *archive) write(ctx context.Context, from uint64, all bool) error {
 		if from > limit {
 			return nil
 		}
-		due, err := a.due(ctx, from, limit)
+		first, due, err := a.due(ctx, from, limit)
 		if err != nil || !due && !all {
 			return err
+		}
+		if first > from { // a repair of the store gave up what is between
+			if err := a.gap(ctx, from, first-1); err != nil {
+				return err
+			}
+			from = first
 		}
 		g, data, err := a.build(ctx, from, limit)
 		if err != nil {
@@ -266,12 +272,14 @@ func (a *archive) write(ctx context.Context, from uint64, all bool) error {
 }
 
 // due reports whether the events from one to another are enough, or old
-// enough, for a segment. Retention that waits for them makes it earlier.
-func (a *archive) due(ctx context.Context, from, to uint64) (bool, error) {
+// enough, for a segment, and which is the first of them. Retention that waits
+// for them makes it earlier.
+func (a *archive) due(ctx context.Context, from, to uint64) (first uint64, due bool, err error) {
 	records, err := a.s.Store.Read(ctx, a.id(), from, 1, 1, nil)
-	if err != nil || len(records) == 0 {
-		return false, err
+	if err != nil || len(records) == 0 || records[0].Sequence > to {
+		return from, false, err
 	}
+	first = records[0].Sequence
 	after, size := a.settings.After, a.settings.Segment
 	if age := time.Duration(a.localAge.Load()); age > 0 {
 		after = min(after, age/2)
@@ -280,14 +288,14 @@ func (a *archive) due(ctx context.Context, from, to uint64) (bool, error) {
 		size = min(size, bytes/4)
 	}
 	if a.s.opts.Clock().Sub(records[0].Recorded) >= after {
-		return true, nil
+		return first, true, nil
 	}
 	b, err := a.s.Store.Bounds(a.id())
-	if err != nil || b.Last < b.First {
-		return false, err
+	if err != nil || b.Last < b.History {
+		return first, false, err
 	}
 	// About: what a mean event has.
-	return float64(b.Bytes)/float64(b.Last-b.First+1)*float64(to-from+1) >= float64(size), nil
+	return first, float64(b.Bytes)/float64(b.Last-b.History+1)*float64(to-from+1) >= float64(size), nil
 }
 
 // build makes a segment in memory, which its size bounds.
@@ -300,11 +308,14 @@ func (a *archive) build(ctx context.Context, from, to uint64) (Segment, []byte, 
 		if err != nil {
 			return Segment{}, nil, err
 		}
-		if len(page) == 0 || page[0].Sequence != from {
+		if w.raw == 0 && (len(page) == 0 || page[0].Sequence != from) {
 			return Segment{}, nil, fmt.Errorf("the bus has no event %d", from)
 		}
+		if len(page) == 0 || page[0].Sequence != from {
+			break
+		}
 		for i := range page {
-			if page[i].Sequence > to || w.raw >= a.settings.Segment {
+			if page[i].Sequence > to || page[i].Sequence != from || w.raw >= a.settings.Segment {
 				break
 			}
 			if err := w.add(&page[i]); err != nil {
@@ -433,7 +444,7 @@ var ErrNoArchive = errors.New("the bus has no archive")
 // and with it the event's timeline.
 func (s *Store) Local(bus store.BusID, sequence uint64) bool {
 	b, err := s.Store.Bounds(bus)
-	return err != nil || sequence >= b.First
+	return err != nil || sequence >= b.History
 }
 
 // Warnings says what is wrong with archives, one text for each that fails.

@@ -14,16 +14,16 @@ import (
 // readAhead is how many blocks one request of a forward read fetches at most.
 const readAhead = 8
 
-// Bounds implements store.Store: First is the archive's if that has events
-// which the engine has not.
+// Bounds implements store.Store: First and History are the archive's if that has
+// events which the engine has not.
 func (s *Store) Bounds(bus store.BusID) (store.Bounds, error) {
 	b, err := s.Store.Bounds(bus)
 	a := s.of(bus)
 	if err != nil || a == nil {
 		return b, err
 	}
-	if first := a.first(); first > 0 && first < b.First {
-		b.First = first
+	if first := a.first(); first > 0 {
+		b.First, b.History = min(b.First, first), min(b.History, first)
 	}
 	return b, nil
 }
@@ -41,16 +41,37 @@ func (s *Store) Read(ctx context.Context, bus store.BusID, from uint64, max, max
 		if err != nil {
 			return dst, err
 		}
-		if from >= b.First {
+		if from >= b.History {
 			dst, err = s.Store.Read(ctx, bus, from, max, maxBytes, dst)
 			if err != nil || len(dst) == start || dst[start].Sequence == from {
 				return dst, err
 			}
-			dst = dst[:start] // retention was faster: the archive has it now
+			// Retention was faster, and the archive has it now, or a repair gave
+			// it up.
+			if b, err = s.Store.Bounds(bus); err != nil || from >= b.History {
+				return dst, err
+			}
+			dst = dst[:start]
+			continue
+		}
+		// What a table holds of the time before the archive.
+		if first := a.first(); first == 0 || from < first {
+			end := b.History
+			if first > 0 {
+				end = min(end, first)
+			}
+			dst, err = s.Store.Read(ctx, bus, from, max, maxBytes, dst)
+			for len(dst) > start && dst[len(dst)-1].Sequence >= end {
+				dst = dst[:len(dst)-1]
+			}
+			if err != nil || len(dst) > start || max <= 0 {
+				return dst, err
+			}
+			from = end
 			continue
 		}
 		bytes := 0
-		err = a.each(ctx, from, b.First-1, false, func(r store.Record) bool {
+		err = a.each(ctx, from, b.History-1, false, func(r store.Record) bool {
 			if len(dst)-start >= max || len(dst) > start && bytes >= maxBytes {
 				return false
 			}
@@ -64,7 +85,7 @@ func (s *Store) Read(ctx context.Context, bus store.BusID, from uint64, max, max
 			}
 			return dst, err
 		}
-		from = b.First
+		from = b.History
 	}
 }
 
@@ -113,7 +134,7 @@ func (s *Store) SequenceAt(ctx context.Context, bus store.BusID, t time.Time) (u
 	if err != nil {
 		return 0, err
 	}
-	if first := a.first(); first == 0 || first >= b.First {
+	if first := a.first(); first == 0 || first >= b.History {
 		return s.Store.SequenceAt(ctx, bus, t)
 	}
 	segments, err := a.list(ctx)
@@ -121,14 +142,14 @@ func (s *Store) SequenceAt(ctx context.Context, bus store.BusID, t time.Time) (u
 		return 0, err
 	}
 	for _, g := range segments {
-		if g.Gap || g.To.Before(t) || g.First >= b.First {
+		if g.Gap || g.To.Before(t) || g.First >= b.History {
 			continue
 		}
 		found, err := a.sequenceAt(ctx, g, t)
 		if err != nil {
 			return 0, err
 		}
-		if found < b.First {
+		if found < b.History {
 			return found, nil
 		}
 		break
@@ -168,7 +189,7 @@ func (s *Store) Scan(ctx context.Context, bus store.BusID, q store.ScanQuery) (s
 		return store.Scanned{}, err
 	}
 	first := a.first()
-	if first == 0 || first >= b.First || q.From >= b.First {
+	if first == 0 || first >= b.History || q.From >= b.History {
 		return s.Store.Scan(ctx, bus, q)
 	}
 	from, to := max(q.From, first), q.To
@@ -178,18 +199,18 @@ func (s *Store) Scan(ctx context.Context, bus store.BusID, q store.ScanQuery) (s
 	if from > to {
 		return store.Scanned{}, nil
 	}
-	if q.Newest && to >= b.First {
+	if q.Newest && to >= b.History {
 		local := q
-		local.From, local.To = b.First, to
+		local.From, local.To = b.History, to
 		out, err := s.Store.Scan(ctx, bus, local)
 		if err == nil && out.Next == 0 {
-			out.Next = b.First - 1
+			out.Next = b.History - 1
 		}
 		return out, err
 	}
-	out, err := a.scan(ctx, from, min(to, b.First-1), q)
-	if err == nil && out.Next == 0 && !q.Newest && to >= b.First {
-		out.Next = b.First
+	out, err := a.scan(ctx, from, min(to, b.History-1), q)
+	if err == nil && out.Next == 0 && !q.Newest && to >= b.History {
+		out.Next = b.History
 	}
 	return out, err
 }

@@ -75,7 +75,7 @@ func (s *Store) PutObject(ctx context.Context, kind, name string, value []byte, 
 	if expect != store.AnyVersion && expect != o.Version {
 		return 0, fmt.Errorf("%s %q has version %d, not %d: %w", kind, name, o.Version, expect, store.ErrConflict)
 	}
-	version, err := s.metaNumber("version")
+	version, err := s.state.metaNumber("version")
 	if err != nil {
 		return 0, err
 	}
@@ -103,7 +103,7 @@ func (s *Store) PutObjects(ctx context.Context, objects []store.Object) error {
 	if len(objects) == 0 {
 		return nil
 	}
-	version, err := s.metaNumber("version")
+	version, err := s.state.metaNumber("version")
 	if err != nil {
 		return err
 	}

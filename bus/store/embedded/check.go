@@ -142,6 +142,8 @@ type checker struct {
 	places  []seglog.Position // where index rows point, sorted; those below are passed
 	end     seglog.Position   // of the newest record
 
+	lastBus store.BusID // the highest number that the state has given
+
 	empty      bool // the state is
 	unreadable bool // some rows of the state cannot be read
 	damaged    bool // the log is, or what the state knows of it
@@ -202,6 +204,11 @@ func (c *checker) run(ctx context.Context) error {
 			c.empty = true
 			c.problem("state", "it is empty: which buses, subscriptions and objects there were is not known any more")
 		}
+		n, err := c.state.metaNumber("bus")
+		if err != nil {
+			c.problem("state", "how many buses there were cannot be read: %v", err)
+		}
+		c.lastBus = store.BusID(n)
 		c.readBuses()
 	}
 	if err := c.checkLog(ctx); err != nil {
@@ -271,6 +278,10 @@ func (c *checker) frame(pos seglog.Position, payload []byte) error {
 	err := walkPayload(payload, func(e *entry) error {
 		if _, err := event.Decode(e.event); err != nil {
 			c.problem(where, "an event of bus %d cannot be decoded: %v", e.bus, err)
+		}
+		if !c.empty && c.state != nil && e.bus > c.lastBus {
+			c.lastBus = e.bus
+			c.problem(where, "it has events of bus number %d, of which the state knows nothing; the server does not start with a state of an earlier time", e.bus)
 		}
 		if e.flags&flagScheduled == 0 {
 			c.entry(c.bus(e.bus), e, pos, where)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -268,12 +269,15 @@ func TestAnEarlierFormatIsUpgraded(t *testing.T) {
 	if r, err := Check(t.Context(), CheckOptions{FS: mem, Dir: "data"}); err != nil || r.Format != 1 || r.Found != 0 {
 		t.Fatal(r, err)
 	}
+	var mu sync.Mutex
 	var crashed []*vfs.MemFS
 	wrote := false // to the log or the state while the format said 1
 	opts.FS = errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if op.Kind.ReadOrWrite() != errorfs.OpIsWrite {
 			return nil
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		if strings.Contains(op.Path, "FORMAT") || op.Path == "data" {
 			crashed = append(crashed, mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rand.New(rand.NewPCG(1, 1))}))
 		} else if strings.Contains(op.Path, "log") || strings.Contains(op.Path, "state") {
@@ -421,5 +425,44 @@ func TestAFailedStateDoesNotMakeDeliveriesRepeat(t *testing.T) {
 	}
 	if delivered > 1 {
 		t.Errorf("it was delivered %d times", delivered)
+	}
+}
+
+// A server on the log of a store whose state is gone would give numbers and
+// sequences a second time.
+func TestALogWithoutItsStateIsNotOpened(t *testing.T) {
+	fs := vfs.NewMem()
+	open := func() (*Store, error) { return Open(Options{FS: fs, Dir: "data", NoBackground: true}) }
+	s, err := open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bus, err := s.OpenBus(t.Context(), "a", store.BusOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendNumbered(t, s, bus, 1, 1)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := fs.RemoveAll("data/state"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if s, err = open(); err == nil || !strings.Contains(err.Error(), "store repair") {
+			t.Fatalf("it opens: %v", err)
+		}
+	}
+	if r, err := Repair(t.Context(), RepairOptions{CheckOptions: CheckOptions{FS: fs, Dir: "data"}, Apply: true, Names: map[store.BusID]string{bus: "a"}}); err != nil || !r.Applied {
+		t.Fatal(r, err)
+	}
+	if s, err = open(); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := s.Bounds(bus); err != nil || b.Last != 1 {
+		t.Errorf("after the repair it holds %+v, %v", b, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
 	}
 }

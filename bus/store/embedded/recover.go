@@ -20,34 +20,35 @@ func (s *Store) recover() error {
 			return err
 		}
 	}
-	return nil
+	// Last: a state without this row is one that nothing was ever opened with.
+	batch := s.state.db.NewBatch()
+	_ = batch.Set(metaKey("opened"), be64(nil, s.deaths.Load()>>deathsShift), nil)
+	return s.state.commit(batch)
 }
 
+// deathsShift leaves room for the deaths of one run.
+const deathsShift = 40
+
 func (s *Store) loadMeta() error {
-	n, err := s.metaNumber("bus")
+	n, err := s.state.metaNumber("bus")
 	if err != nil {
 		return err
 	}
 	s.lastBus = store.BusID(n)
-	if n, err = s.metaNumber("sub"); err != nil {
+	if n, err = s.state.metaNumber("sub"); err != nil {
 		return err
 	}
 	s.lastSub = store.SubscriptionID(n)
-	if n, err = s.metaNumber("replay"); err != nil {
+	if n, err = s.state.metaNumber("replay"); err != nil {
 		return err
 	}
 	s.lastRun = uint32(n)
 	// Deaths at one instant are told apart by a number that goes on.
-	if n, err = s.metaNumber("opened"); err != nil {
+	if n, err = s.state.metaNumber("opened"); err != nil {
 		return err
 	}
 	n++
-	s.deaths.Store(n << 40)
-	batch := s.state.db.NewBatch()
-	_ = batch.Set(metaKey("opened"), be64(nil, n), nil)
-	if err := s.state.commit(batch); err != nil {
-		return err
-	}
+	s.deaths.Store(n << deathsShift)
 	_, err = s.state.get(metaKey("covered"), func(v []byte) error {
 		r := rowReader{rest: v}
 		s.covered = seglog.Position{Segment: r.u64(), Offset: r.i64()}
@@ -194,6 +195,10 @@ func (s *Store) replay(pos seglog.Position, payload []byte) error {
 			s.lastSchedule = max(s.lastSchedule, e.id())
 		}
 		b := s.buses.get(uint32(e.bus))
+		if b == nil && e.bus > s.lastBus {
+			// A bus is in the state, synced, before anything of it is logged.
+			return fmt.Errorf("it has events of bus number %d, of which the state knows nothing: the folder state is missing, or is that of an earlier time; put it back, or run switchyard store repair, which builds it anew from the log, or switchyard restore", e.bus)
+		}
 		if b == nil {
 			return nil // dropped since
 		}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -373,10 +374,13 @@ func TestAnInterruptedRepairIsFinishedByTheNext(t *testing.T) {
 	if err := syncDir(mem, ""); err != nil {
 		t.Fatal(err)
 	}
+	var mu sync.Mutex
 	var crashes []*vfs.MemFS
 	n := 0
 	fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
+			mu.Lock()
+			defer mu.Unlock()
 			if n++; n%5 == 0 && len(crashes) < 40 {
 				crashes = append(crashes, mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: n % 101, RNG: rand.New(rand.NewPCG(uint64(n), 1))}))
 			}

@@ -525,8 +525,8 @@ func (s *Store) trimUntilClosed() error {
 }
 
 // metaNumber reads a number of the state, 0 when it is not there.
-func (s *Store) metaNumber(name string) (n uint64, err error) {
-	_, err = s.state.get(metaKey(name), func(v []byte) error {
+func (st *state) metaNumber(name string) (n uint64, err error) {
+	_, err = st.get(metaKey(name), func(v []byte) error {
 		switch len(v) {
 		case 4:
 			n = uint64(binary.BigEndian.Uint32(v))

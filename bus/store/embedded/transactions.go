@@ -151,7 +151,7 @@ func (s *Store) endTransaction(batch *pebble.Batch, t store.Transaction, at int6
 // loadTransactions finds those that are remembered, after a start.
 func (s *Store) loadTransactions() (err error) {
 	var finished []store.Transaction
-	if s.transactions.last, err = s.metaNumber("transaction"); err != nil {
+	if s.transactions.last, err = s.state.metaNumber("transaction"); err != nil {
 		return err
 	}
 	err = s.eachTransaction(0, func(t store.Transaction) bool {

@@ -79,7 +79,9 @@ targets: {crm: {http: {url: %q}, retry: {initial: 100ms, max: 100ms}, breaker: {
 		defer mu.Unlock()
 		return got["49"] != ""
 	})
+	mu.Lock()
 	before := got["49"]
+	mu.Unlock()
 	s.stop()
 	data := filepath.Join(dir, "restored", "data")
 	if out, code := s.cli("restore", backups, "--data", data); code != 0 {

@@ -126,6 +126,7 @@ func lasting(text, work string) string {
 		{`\bdlv_\w+`, "DELIVERY"},
 		{`"Webhook-Timestamp": "\d+"`, `"Webhook-Timestamp": "SECONDS"`},
 		{`\b\d+(\.\d+)?(µs|ms)|\b\d+\.\d+s\b`, "TOOK"},
+		{`waited for (backoff|concurrency)`, "waited for its turn"}, // a retry may find all permits taken
 		{`\b[A-Z2-7]{26}\b`, "RANDOM"},
 		{`/[0-9a-f]{16}-\d+/`, "/HOME/"}, // in the names of archived objects
 		{`-\d{19}-\d{19}\.sya`, "-TIMES.sya"},

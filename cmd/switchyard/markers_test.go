@@ -410,6 +410,7 @@ func (m *markers) commands(t *testing.T, s *server, dir, config string) {
 		"store check":         {{"--data", filepath.Join(dir, "data")}},
 		"store stats":         {{"--data", filepath.Join(dir, "data")}},
 		"store repair":        {{"--data", filepath.Join(dir, "data")}},
+		"table":               {{"orders"}, {"orders", "eu/de"}},
 		"tail":                nil, // prints events as they are published
 		"trace":               {{"orders", "1"}},
 		"transactions begin":  {{"orders", one}},

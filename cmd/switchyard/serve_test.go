@@ -31,7 +31,7 @@ func TestTheQuickstartRunsTheMainJob(t *testing.T) {
 	})
 	eventually(t, "that the trace shows the attempts", 20*time.Second, func() bool {
 		out, code := s.cli("trace", "orders", "1")
-		return code == 0 && strings.Contains(out, "rule large-eu-orders → target crm: retrying") && strings.Contains(out, "rule keep-for-audit → target audit: delivered")
+		return code == 0 && strings.Contains(out, "rule large-eu-orders (version 1) → target crm: retrying") && strings.Contains(out, "rule keep-for-audit (version 1) → target audit: delivered")
 	})
 	if out, code := s.cli("get", "subscriptions"); code != 0 || !strings.Contains(out, "large-eu-orders/crm") {
 		t.Errorf("get subscriptions: %d %s", code, out)

@@ -56,6 +56,8 @@ func TestValidate(t *testing.T) {
 		{"a header of an invocation", `{headers: {x-amz-invocation-type: Event}, lambda: {invoke: {function: f, region: eu-west-1}}, ` + aws + `}`, "headers.x-amz-invocation-type: is set by Switchyard and cannot be changed"},
 		{"an endpoint with a path", `lambda: {invoke: {function: f, endpoint: "http://a/b"}}`, "lambda.invoke.endpoint: must not have a path or a query"},
 		{"a bad endpoint", `lambda: {invoke: {function: f, endpoint: "ftp://a"}}`, `lambda.invoke.endpoint: scheme "ftp" is not supported; use http or https`},
+		{"an invocation by its address", `lambda: {url: "http://a/2015-03-31/functions/f/invocations"}`,
+			"lambda.url: is an address of the Invoke API, not a function's URL; use lambda.invoke, with the function's name or ARN as function"},
 		{"no service", `knative: {}`, "knative.url: is required; give the URL of the function"},
 		{"no gateway", `openfaas: {function: f}`, "openfaas.url: is required; give the URL of the function"},
 		{"async without a function", `openfaas: {url: "http://gateway:8080/function/f", async: true}`, "openfaas.async: needs function, the function's name; a whole address says itself whether it is asynchronous"},
@@ -208,6 +210,16 @@ func TestAnswersOfTheInvokeAPI(t *testing.T) {
 				t.Errorf("the reply is %v", got)
 			}
 		})
+	}
+}
+
+func TestFunctionErrorBehindAURLIsAFailure(t *testing.T) {
+	_, _, _, err := called(t, `lambda: {url: "SERVER/"}`, func(w nethttp.ResponseWriter) {
+		w.Header().Set("X-Amz-Function-Error", "Unhandled")
+		io.WriteString(w, `{"errorMessage":"no cat"}`)
+	})
+	if want := `the function failed (Unhandled): {"errorMessage":"no cat"}`; err == nil || err.Error() != want || targets.IsPermanent(err) {
+		t.Errorf("%v, not %s", err, want)
 	}
 }
 

@@ -33,12 +33,14 @@ const (
 	invocationType = "X-Amz-Invocation-Type"
 	functionError  = "X-Amz-Function-Error"
 	callbackURL    = "X-Callback-Url"
+
+	invokePath = "/2015-03-31/functions/"
 )
 
 func (l *Lambda) call(region string) call {
 	i := l.Invoke
 	if i == nil {
-		return call{url: l.URL, mode: http.Structured}
+		return call{url: l.URL, mode: http.Structured, variant: http.Variant{Failed: functionFailed}}
 	}
 	endpoint := strings.TrimSuffix(i.Endpoint, "/")
 	if endpoint == "" {
@@ -47,7 +49,7 @@ func (l *Lambda) call(region string) call {
 	// Colons are escaped as AWS's own clients do, since they are signed.
 	name := strings.ReplaceAll(url.PathEscape(i.Function), ":", "%3A")
 	k := call{
-		url: endpoint + "/2015-03-31/functions/" + name + "/invocations", mode: http.Structured, fixed: true,
+		url: endpoint + invokePath + name + "/invocations", mode: http.Structured, fixed: true,
 		headers: map[string]string{invocationType: "RequestResponse"},
 		variant: http.Variant{Failed: functionFailed, Retried: []int{nethttp.StatusConflict}, JSONReplies: true},
 	}
@@ -75,6 +77,8 @@ func (l *Lambda) validate(p *component.Problems, c *Config) {
 		p.Add("needs the function's url, or invoke", "lambda")
 	case i != nil && l.URL != "":
 		p.Add("the function has a url already; keep one of url and invoke", "lambda", "invoke")
+	case isInvocation(l.URL):
+		p.Add("is an address of the Invoke API, not a function's URL; use lambda.invoke, with the function's name or ARN as function", "lambda", "url")
 	}
 	if i == nil {
 		return
@@ -96,6 +100,17 @@ func (l *Lambda) validate(p *component.Problems, c *Config) {
 	if u, err := url.Parse(i.Endpoint); err == nil && (strings.Trim(u.Path, "/") != "" || u.RawQuery != "") {
 		p.Add("must not have a path or a query", "lambda", "invoke", "endpoint")
 	}
+}
+
+// isInvocation reports whether an address is one of the Invoke API, whose answers
+// mean something else than those of a function's URL.
+func isInvocation(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil {
+		return false
+	}
+	name, found := strings.CutPrefix(strings.TrimSuffix(u.Path, "/"), invokePath)
+	return found && strings.HasSuffix(name, "/invocations")
 }
 
 func plain(r rune) bool {

@@ -99,6 +99,8 @@ func (c *Config) region() string {
 	case c.Lambda == nil:
 	case c.Lambda.Invoke != nil && c.Lambda.Invoke.Region != "":
 		return c.Lambda.Invoke.Region
+	case c.Lambda.Invoke != nil && c.Lambda.Invoke.namedRegion() != "":
+		return c.Lambda.Invoke.namedRegion()
 	case c.Lambda.URL != "":
 		if u, err := url.Parse(c.Lambda.URL); err == nil {
 			// ID.lambda-url.REGION.on.aws

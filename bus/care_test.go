@@ -310,6 +310,10 @@ func TestATargetThatFailsForDaysIsPaused(t *testing.T) {
 				if !info.Paused || !strings.Contains(info.Reason, "nothing but failures since") || !strings.Contains(info.Reason, err.Error()) {
 					t.Fatalf("after six days: %+v", info)
 				}
+				if s := w.status("t"); len(s.Paused) != 1 || s.Paused[0].Name != "all/t" || s.Paused[0].Reason != info.Reason ||
+					s.Paused[0].Since == nil || s.Until != nil || s.Reason != "1 of 1 subscriptions paused; all/t: "+info.Reason {
+					t.Errorf("status while it is paused: %+v", s)
+				}
 				types, data := w.news()
 				if last := data[len(data)-1]; types[len(types)-1] != "paused" || fmt.Sprint(last["subscriptions"]) != "[all/t]" || last["since"] == nil {
 					t.Errorf("system events: %v %v", types, data)
@@ -326,6 +330,9 @@ func TestATargetThatFailsForDaysIsPaused(t *testing.T) {
 				w.after(time.Minute)
 				if info := w.info("all/t"); info.Paused || info.Depth != 0 {
 					t.Errorf("after the resume: %+v", info)
+				}
+				if s := w.status("t"); s.Reason != "" || s.Paused != nil {
+					t.Errorf("status after the resume: %+v", s)
 				}
 				if types, _ := w.news(); !strings.Contains(fmt.Sprint(types), "resumed") {
 					t.Errorf("system events: %v", types)

@@ -1,14 +1,23 @@
 package bus
 
-import "time"
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
 
 // TargetStatus is how a target does.
 type TargetStatus struct {
 	// Breaker is "closed", "open", "half-open", or "off".
 	Breaker string `json:"breaker"`
-	// Reason says why deliveries wait, "" if they do not, and Until for how long.
+	// Reason says why deliveries wait, "" if they do not, and Until for how long,
+	// nil if that is until a resume.
 	Reason string     `json:"reason,omitempty"`
 	Until  *time.Time `json:"until,omitempty"`
+	// Paused are the subscriptions to the target that are paused, by name, the
+	// first shownPaused of them.
+	Paused []PausedSubscription `json:"paused,omitempty"`
 	// Failures is how many attempts in a row did not succeed, for whatever
 	// reason, since FailingSince.
 	Failures     int        `json:"failures"`
@@ -20,13 +29,50 @@ type TargetStatus struct {
 	InFlight    int `json:"inFlight"`
 }
 
+// PausedSubscription is a subscription that is paused, and why and since when.
+type PausedSubscription struct {
+	Name   string     `json:"name"`
+	Reason string     `json:"reason"`
+	Since  *time.Time `json:"since,omitempty"`
+}
+
+// shownPaused is how many paused subscriptions the status of a target names.
+const shownPaused = 100
+
 // TargetStatus says how a target of the plan in force does.
 func (e *Engine) TargetStatus(name string) (TargetStatus, bool) {
-	t := e.state.Load().targets[name]
+	st := e.state.Load()
+	t := st.targets[name]
 	if t == nil {
 		return TargetStatus{}, false
 	}
-	return t.status(time.Now()), true
+	s := t.status(time.Now())
+	e.addPaused(&s, st, t)
+	return s, true
+}
+
+// addPaused adds to the status of a target which of its subscriptions are paused.
+// The reason is that of a pause if all of them are, or nothing else holds them up.
+func (e *Engine) addPaused(s *TargetStatus, st *state, t *target) {
+	all := 0
+	for _, sub := range st.subs {
+		if spec := sub.spec.Load(); spec == nil || spec.target != t {
+			continue
+		}
+		all++
+		if info, err := e.store.Subscription(sub.id); err == nil && info.Paused && !info.Orphaned {
+			s.Paused = append(s.Paused, PausedSubscription{sub.name, info.Reason, timePointer(info.Since)})
+		}
+	}
+	if len(s.Paused) == 0 {
+		return
+	}
+	slices.SortFunc(s.Paused, func(a, b PausedSubscription) int { return cmp.Compare(a.Name, b.Name) })
+	if s.Reason == "" || len(s.Paused) == all {
+		s.Reason = fmt.Sprintf("%d of %d subscriptions paused; %s: %s", len(s.Paused), all, s.Paused[0].Name, s.Paused[0].Reason)
+		s.Until = nil
+	}
+	s.Paused = s.Paused[:min(len(s.Paused), shownPaused)]
 }
 
 // Waiting says why the deliveries of a rule to a target wait at present, "" if

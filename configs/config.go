@@ -114,7 +114,7 @@ func LoopbackListen(listen string) bool {
 
 // Bus is a named, durable log of events.
 type Bus struct {
-	Retention    Retention          `yaml:"retention" doc:"How long settled events are kept; an event that is still owed to a target outlives it."`
+	Retention    Retention          `yaml:"retention" doc:"How long settled events are kept; an event that is still owed to a target outlives it. It is applied about once a minute."`
 	Compact      string             `yaml:"compact" enum:"none,subject" doc:"subject: the newest event of each subject outlives the retention, so that the bus is also a table of the present state (docs/compaction.md). Taking it away removes what only the table kept."`
 	Dedupe       component.Duration `yaml:"dedupe" doc:"How long the source and id of an event are remembered, so that a repeat is stored once; 0s stores repeats."`
 	MaxEventSize component.Size     `yaml:"maxEventSize" doc:"The largest event that is accepted."`
@@ -231,7 +231,7 @@ type Batch struct {
 type Breaker struct {
 	Failures   int                `yaml:"failures" doc:"How many failures in a row (no connection, timeouts, 5xx) open the breaker; 0 is no breaker. 4xx, and 429 and 503 with Retry-After, do not count."`
 	Open       component.Duration `yaml:"open" doc:"How long it stays open before one delivery tries the target; it doubles with each that fails, up to 10m, or to this if it is longer."`
-	PauseAfter component.Duration `yaml:"pauseAfter" doc:"After so long with nothing but failures, of any kind, the subscriptions of the target are paused; 0s never does."`
+	PauseAfter component.Duration `yaml:"pauseAfter" doc:"After so long with nothing but failures, of any kind and at least 10 in a row, the subscriptions of the target are paused; 0s never does."`
 }
 
 // Retry is a schedule of attempts.

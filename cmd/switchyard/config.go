@@ -426,8 +426,8 @@ type busStatus struct {
 
 // tableStatus is how far the table of a bus is.
 type tableStatus struct {
-	Subjects int64  `json:"subjects"`       // as of the last time that retention was applied; -1 before
-	Left     uint64 `json:"left,omitempty"` // events that were there before and are still to be looked at
+	Subjects *int64 `json:"subjects,omitempty"` // as of the last time that retention was applied; nil before
+	Left     uint64 `json:"left,omitempty"`     // events that were there before and are still to be looked at
 	Total    uint64 `json:"total,omitempty"`
 }
 
@@ -445,7 +445,10 @@ func (m *manager) busStatus(name string) any {
 	out := busStatus{First: b.First, Last: b.Last, Routed: s.Position(id), Bytes: b.Bytes}
 	if t, err := s.Table(id); err == nil {
 		out.History = b.History
-		out.Table = &tableStatus{Subjects: t.Subjects, Left: t.Left}
+		out.Table = &tableStatus{Left: t.Left}
+		if t.Subjects >= 0 {
+			out.Table.Subjects = &t.Subjects
+		}
 		if t.Left > 0 {
 			out.Table.Total = t.Total
 		}

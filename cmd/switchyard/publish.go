@@ -26,7 +26,7 @@ type publishFlags struct {
 	attributes                     []string
 	data, contentType              string
 	file                           string
-	delay                          time.Duration
+	delay                          durationFlag
 }
 
 func newPublish() *cobra.Command {
@@ -55,13 +55,13 @@ func newPublish() *cobra.Command {
 	fl.StringVar(&f.data, "data", "", "the event's data; @FILE reads a file, - standard input")
 	fl.StringVar(&f.contentType, "content-type", "application/json", "content type of the data")
 	fl.StringVarP(&f.file, "file", "f", "", "a file of events as JSON; - is standard input")
-	fl.DurationVar(&f.delay, "delay", 0, "record and route the event this much later, e.g. 30s")
+	fl.Var(&f.delay, "delay", "record and route the event this much later, e.g. 30s or 1d")
 	return cmd
 }
 
 func publish(cmd *cobra.Command, c *client, f *publishFlags, args []string) error {
 	if f.delay < 0 {
-		return &usageError{fmt.Errorf("--delay %s: the past cannot be chosen", f.delay)}
+		return &usageError{fmt.Errorf("--delay %s: the past cannot be chosen", &f.delay)}
 	}
 	body, contentType, err := f.body(cmd)
 	if err != nil {

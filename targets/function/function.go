@@ -60,9 +60,9 @@ const doc = "A function gets what an `http` target sends, `webhook-id` and `webh
 	"The default `timeout` of 60s leaves room for a cold start. An attempt that a longer one outlasts fails and is tried " +
 	"again; the function has usually started by then.\n\n" +
 	"`lambda.url` is a function URL: the function sees the structured event as the `body` of its payload. " +
-	"`lambda.invoke` calls the Invoke API: the payload is the event itself, in the CloudEvents JSON format. An answer with " +
-	"`X-Amz-Function-Error` is a failed attempt, with the error's payload in its record; an answer that is an event in the " +
-	"JSON format is a reply. Both need `auth: {sigv4: {accessKey: …, secretKey: …}}`, unless a function URL is public.\n\n" +
+	"`lambda.invoke` calls the Invoke API: the payload is the event itself, in the CloudEvents JSON format, " +
+	"and an answer that is an event in that format is a reply; its address is no `url`. From either, an answer with " +
+	"`X-Amz-Function-Error` is a failed attempt, with the error's payload in its record. Both need `auth: {sigv4: {accessKey: …, secretKey: …}}`, unless a function URL is public.\n\n" +
 	"`openfaas` calls `/function/NAME` of the gateway, or with `async: true` `/async-function/NAME`, which answers 202 before " +
 	"the function has run: the delivery is done then, and the function's own failures are no longer seen here. Its result " +
 	"goes to `callback`, if that is given. Without `function`, `url` is the whole address of the function."
@@ -99,6 +99,8 @@ func (c *Config) region() string {
 	case c.Lambda == nil:
 	case c.Lambda.Invoke != nil && c.Lambda.Invoke.Region != "":
 		return c.Lambda.Invoke.Region
+	case c.Lambda.Invoke != nil && c.Lambda.Invoke.namedRegion() != "":
+		return c.Lambda.Invoke.namedRegion()
 	case c.Lambda.URL != "":
 		if u, err := url.Parse(c.Lambda.URL); err == nil {
 			// ID.lambda-url.REGION.on.aws

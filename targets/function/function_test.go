@@ -36,6 +36,13 @@ func TestValidate(t *testing.T) {
 		{"an invocation", `{lambda: {invoke: {function: f, region: eu-west-1}}, ` + aws + `}`, ""},
 		{"an invocation with all", `{lambda: {invoke: {function: "arn:aws:lambda:eu-west-1:1:function:f", qualifier: "$LATEST", endpoint: "http://127.0.0.1:4566", async: true}}}`, ""},
 		{"the region of the signature", `{lambda: {invoke: {function: f}}, auth: {sigv4: {region: eu-west-1, accessKey: A, secretKey: s}}}`, ""},
+		{"the region of the ARN", `{lambda: {invoke: {function: "arn:aws:lambda:eu-west-1:1:function:f"}}, ` + aws + `}`, ""},
+		{"another region than the ARN's", `{lambda: {invoke: {function: "arn:aws:lambda:eu-west-1:1:function:f:3", region: us-east-1}}, ` + aws + `}`,
+			`lambda.invoke.region: "us-east-1" is not the region of the function's ARN, eu-west-1; take it out`},
+		{"a signature for another region", `{lambda: {invoke: {function: "arn:aws:lambda:eu-west-1:1:function:f"}}, auth: {sigv4: {region: us-east-1, accessKey: A, secretKey: s}}}`,
+			`auth.sigv4.region: "us-east-1" is not the function's region, eu-west-1, and AWS takes no other signature; take it out`},
+		{"a function's address beside its name", `openfaas: {url: "http://gateway:8080/function/f", function: f}`,
+			"openfaas.url: is a function's whole address; give the gateway's alone, or take function out"},
 		{"knative", `knative: {url: "http://f.default.svc.cluster.local"}`, ""},
 		{"openfaas", `openfaas: {url: "http://gateway:8080/function/f"}`, ""},
 		{"openfaas by its parts", `openfaas: {url: "http://gateway:8080", function: f, async: true, callback: "http://a/b"}`, ""},
@@ -56,6 +63,8 @@ func TestValidate(t *testing.T) {
 		{"a header of an invocation", `{headers: {x-amz-invocation-type: Event}, lambda: {invoke: {function: f, region: eu-west-1}}, ` + aws + `}`, "headers.x-amz-invocation-type: is set by Switchyard and cannot be changed"},
 		{"an endpoint with a path", `lambda: {invoke: {function: f, endpoint: "http://a/b"}}`, "lambda.invoke.endpoint: must not have a path or a query"},
 		{"a bad endpoint", `lambda: {invoke: {function: f, endpoint: "ftp://a"}}`, `lambda.invoke.endpoint: scheme "ftp" is not supported; use http or https`},
+		{"an invocation by its address", `lambda: {url: "http://a/2015-03-31/functions/f/invocations"}`,
+			"lambda.url: is an address of the Invoke API, not a function's URL; use lambda.invoke, with the function's name or ARN as function"},
 		{"no service", `knative: {}`, "knative.url: is required; give the URL of the function"},
 		{"no gateway", `openfaas: {function: f}`, "openfaas.url: is required; give the URL of the function"},
 		{"async without a function", `openfaas: {url: "http://gateway:8080/function/f", async: true}`, "openfaas.async: needs function, the function's name; a whole address says itself whether it is asynchronous"},
@@ -211,6 +220,16 @@ func TestAnswersOfTheInvokeAPI(t *testing.T) {
 	}
 }
 
+func TestFunctionErrorBehindAURLIsAFailure(t *testing.T) {
+	_, _, _, err := called(t, `lambda: {url: "SERVER/"}`, func(w nethttp.ResponseWriter) {
+		w.Header().Set("X-Amz-Function-Error", "Unhandled")
+		io.WriteString(w, `{"errorMessage":"no cat"}`)
+	})
+	if want := `the function failed (Unhandled): {"errorMessage":"no cat"}`; err == nil || err.Error() != want || targets.IsPermanent(err) {
+		t.Errorf("%v, not %s", err, want)
+	}
+}
+
 func TestPlatformsAndTheirReplies(t *testing.T) {
 	answer := func(w nethttp.ResponseWriter) {
 		for name, value := range map[string]string{"Ce-Specversion": "1.0", "Ce-Id": "2", "Ce-Source": "/f", "Ce-Type": "made", "Content-Type": "application/json"} {
@@ -236,6 +255,13 @@ func TestPlatformsAndTheirReplies(t *testing.T) {
 				t.Errorf("called %s with %v", r.RequestURI, r.Header)
 			}
 		})
+	}
+}
+
+func TestRegionOfAnARNIsWhereItIsInvoked(t *testing.T) {
+	c := parseConfig(t, `{lambda: {invoke: {function: "arn:aws:lambda:eu-west-1:1:function:f"}}, `+aws+`}`)
+	if got := c.call().url; !strings.HasPrefix(got, "https://lambda.eu-west-1.amazonaws.com/") || c.auth().SigV4.Region != "eu-west-1" {
+		t.Errorf("it is called at %s, signed for %s", got, c.auth().SigV4.Region)
 	}
 }
 

@@ -24,7 +24,7 @@ type Lambda struct {
 type Invoke struct {
 	Function  string `yaml:"function" doc:"The function's name or ARN."`
 	Qualifier string `yaml:"qualifier" doc:"A version or an alias of the function."`
-	Region    string `yaml:"region" doc:"The function's region; absent, that of auth.sigv4."`
+	Region    string `yaml:"region" doc:"The function's region; absent, that of its ARN or of auth.sigv4."`
 	Endpoint  string `yaml:"endpoint" doc:"The address of the API, for one that is not AWS's own: an http or https URL without a path."`
 	Async     bool   `yaml:"async" doc:"Whether Lambda queues the event and answers before the function has run; it makes its own retries then."`
 }
@@ -33,12 +33,14 @@ const (
 	invocationType = "X-Amz-Invocation-Type"
 	functionError  = "X-Amz-Function-Error"
 	callbackURL    = "X-Callback-Url"
+
+	invokePath = "/2015-03-31/functions/"
 )
 
 func (l *Lambda) call(region string) call {
 	i := l.Invoke
 	if i == nil {
-		return call{url: l.URL, mode: http.Structured}
+		return call{url: l.URL, mode: http.Structured, variant: http.Variant{Failed: functionFailed}}
 	}
 	endpoint := strings.TrimSuffix(i.Endpoint, "/")
 	if endpoint == "" {
@@ -47,7 +49,7 @@ func (l *Lambda) call(region string) call {
 	// Colons are escaped as AWS's own clients do, since they are signed.
 	name := strings.ReplaceAll(url.PathEscape(i.Function), ":", "%3A")
 	k := call{
-		url: endpoint + "/2015-03-31/functions/" + name + "/invocations", mode: http.Structured, fixed: true,
+		url: endpoint + invokePath + name + "/invocations", mode: http.Structured, fixed: true,
 		headers: map[string]string{invocationType: "RequestResponse"},
 		variant: http.Variant{Failed: functionFailed, Retried: []int{nethttp.StatusConflict}, JSONReplies: true},
 	}
@@ -58,6 +60,15 @@ func (l *Lambda) call(region string) call {
 		k.url += "?Qualifier=" + url.QueryEscape(i.Qualifier)
 	}
 	return k
+}
+
+// namedRegion is the region in the function's ARN, "" without one.
+func (i *Invoke) namedRegion() string {
+	// arn:PARTITION:lambda:REGION:ACCOUNT:function:NAME
+	if parts := strings.Split(i.Function, ":"); len(parts) >= 7 && parts[0] == "arn" && parts[2] == "lambda" {
+		return parts[3]
+	}
+	return ""
 }
 
 // functionFailed is an http.Variant's Failed.
@@ -75,6 +86,8 @@ func (l *Lambda) validate(p *component.Problems, c *Config) {
 		p.Add("needs the function's url, or invoke", "lambda")
 	case i != nil && l.URL != "":
 		p.Add("the function has a url already; keep one of url and invoke", "lambda", "invoke")
+	case isInvocation(l.URL):
+		p.Add("is an address of the Invoke API, not a function's URL; use lambda.invoke, with the function's name or ARN as function", "lambda", "url")
 	}
 	if i == nil {
 		return
@@ -93,9 +106,26 @@ func (l *Lambda) validate(p *component.Problems, c *Config) {
 	case strings.ContainsFunc(i.Region, func(r rune) bool { return !plain(r) }):
 		p.Add("is not a region; write one such as eu-west-1", "lambda", "invoke", "region")
 	}
+	named := i.namedRegion()
+	if i.Region != "" && named != "" && i.Region != named {
+		p.Addf([]string{"lambda", "invoke", "region"}, "%q is not the region of the function's ARN, %s; take it out", i.Region, named)
+	} else if region := c.region(); i.Endpoint == "" && signed && c.Auth.SigV4.Region != "" && c.Auth.SigV4.Region != region {
+		p.Addf([]string{"auth", "sigv4", "region"}, "%q is not the function's region, %s, and AWS takes no other signature; take it out", c.Auth.SigV4.Region, region)
+	}
 	if u, err := url.Parse(i.Endpoint); err == nil && (strings.Trim(u.Path, "/") != "" || u.RawQuery != "") {
 		p.Add("must not have a path or a query", "lambda", "invoke", "endpoint")
 	}
+}
+
+// isInvocation reports whether an address is one of the Invoke API, whose answers
+// mean something else than those of a function's URL.
+func isInvocation(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil {
+		return false
+	}
+	name, found := strings.CutPrefix(strings.TrimSuffix(u.Path, "/"), invokePath)
+	return found && strings.HasSuffix(name, "/invocations")
 }
 
 func plain(r rune) bool {
@@ -133,6 +163,8 @@ func (o *OpenFaaS) validate(p *component.Problems) {
 		p.Add("needs function, the function's name; a whole address says itself whether it is asynchronous", "openfaas", "async")
 	case o.Function == "" && err == nil && u.Host != "" && strings.Trim(u.Path, "/") == "":
 		p.Warn("looks like the address of a gateway; give function, too, or the function's whole address", "openfaas", "url")
+	case o.Function != "" && err == nil && isFunction(u.Path):
+		p.Add("is a function's whole address; give the gateway's alone, or take function out", "openfaas", "url")
 	case o.Function != "" && err == nil && u.RawQuery != "":
 		p.Add("must not have a query beside function", "openfaas", "url")
 	case strings.ContainsFunc(o.Function, func(r rune) bool { return !plain(r) && r != '.' }):
@@ -147,4 +179,10 @@ func (o *OpenFaaS) validate(p *component.Problems) {
 	if !async {
 		p.Add("is of asynchronous calls; set async: true", "openfaas", "callback")
 	}
+}
+
+// isFunction reports whether a path is that of a function at a gateway.
+func isFunction(path string) bool {
+	path += "/"
+	return strings.Contains(path, "/function/") || strings.Contains(path, "/async-function/")
 }

@@ -179,6 +179,12 @@ func TestDamagedAndUnreachableArchivesAreSaid(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.want("/v1/buses/orders/events/3", 502, "archive-damaged", filepath.Base(found[0]), "archive verify")
+	for _, query := range []string{"from=1&to=2", "limit=2", "to=8", "to=2&when=true"} {
+		if body := s.want("/v1/buses/orders/events?"+query, 200); strings.Count(body, `"recordedtime"`) != 2 {
+			t.Errorf("%s: not the two events before the damaged object: %s", query, body)
+		}
+	}
+	s.want("/v1/buses/orders/events?from=3", 502, "archive-damaged")
 	s.want("/v1/buses/orders/events/2", 200)
 	if err := os.Rename(dir, dir+".away"); err != nil {
 		t.Fatal(err)

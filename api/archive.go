@@ -17,8 +17,10 @@ import (
 type Archive interface {
 	Status(bus store.BusID) (st archive.Status, ok bool)
 	Segments(ctx context.Context, bus store.BusID, after uint64, limit int) ([]archive.Segment, error)
-	// Local reports whether the store itself has an event, and its timeline.
-	Local(bus store.BusID, sequence uint64) bool
+	// Local reports whether the store itself has an event.
+	Local(ctx context.Context, bus store.BusID, sequence uint64) bool
+	// Remembered reports whether the store still has the timeline of an event.
+	Remembered(bus store.BusID, sequence uint64) bool
 	// Warnings says what is wrong at present.
 	Warnings() []string
 }

@@ -50,7 +50,7 @@ func archived(t *testing.T) (s *server, kept *archive.Store, dir string) {
 		t.Fatal(err)
 	}
 	err = engine.Apply(t.Context(), bus.Plan{
-		Buses:   map[string]bus.BusPlan{"orders": {MaxAge: time.Hour}, "audit": {}},
+		Buses:   map[string]bus.BusPlan{"orders": {MaxAge: time.Hour}, "audit": {MaxAge: time.Hour, Table: true}},
 		Rules:   map[string]bus.RulePlan{"big": {Bus: "orders", Matcher: big, Targets: []string{"t"}}},
 		Targets: map[string]bus.TargetPlan{"t": {Target: refusing{}}},
 	})
@@ -86,6 +86,14 @@ func archived(t *testing.T) (s *server, kept *archive.Store, dir string) {
 	if err := kept.Flush(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
+	if res, body := s.call("POST", "/v1/buses/audit/events", eventJSON("row", `,"subject":"lamp","data":{}`), "Content-Type", "application/cloudevents+json"); res.StatusCode != 202 {
+		t.Fatal(body)
+	}
+	audit, err := engine.BusID("audit")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.eventually("that the other bus is routed", func() bool { return kept.Position(audit) == 1 })
 	later.Store(int64(2 * time.Hour))
 	if err := kept.Trim(t.Context()); err != nil {
 		t.Fatal(err)
@@ -129,9 +137,12 @@ func TestHistoryIsReadAcrossTheArchive(t *testing.T) {
 	}
 	s.want("/v1/buses/orders/events?from=5&when=event.data.total%20%3C%208", 200, `"sequence":"00000000000000000005"`, `"sequence":"00000000000000000007"`)
 	s.want("/v1/buses/orders/events/2", 200, `"total": 2`)
-	s.want("/v1/buses/orders/events/2/trace", 200, `"archived":true`)
-	if body := s.want("/v1/buses/orders/events/7/trace", 200); strings.Contains(body, "archived") {
+	s.want("/v1/buses/orders/events/2/trace", 200, `"archived":true`, `"forgotten":true`)
+	if body := s.want("/v1/buses/orders/events/7/trace", 200); strings.Contains(body, "archived") || strings.Contains(body, "forgotten") {
 		t.Errorf("trace of an event that is not archived: %s", body)
+	}
+	if body := s.want("/v1/buses/audit/events/1/trace", 200, `"forgotten":true`); strings.Contains(body, "archived") {
+		t.Errorf("trace of a row of a bus without an archive: %s", body)
 	}
 	s.want("/v1/events/search?bus=orders&id=3", 200, `"id":"3"`)
 	s.want("/v1/events/search?bus=orders&when=event.data.total%20%3E%206&order=oldest", 200, `"id":"7"`, `"id":"8"`)
@@ -179,6 +190,12 @@ func TestDamagedAndUnreachableArchivesAreSaid(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.want("/v1/buses/orders/events/3", 502, "archive-damaged", filepath.Base(found[0]), "archive verify")
+	for _, query := range []string{"from=1&to=2", "limit=2", "to=8", "to=2&when=true"} {
+		if body := s.want("/v1/buses/orders/events?"+query, 200); strings.Count(body, `"recordedtime"`) != 2 {
+			t.Errorf("%s: not the two events before the damaged object: %s", query, body)
+		}
+	}
+	s.want("/v1/buses/orders/events?from=3", 502, "archive-damaged")
 	s.want("/v1/buses/orders/events/2", 200)
 	if err := os.Rename(dir, dir+".away"); err != nil {
 		t.Fatal(err)

@@ -26,7 +26,8 @@ type TraceResponse struct {
 	Via        string          `json:"via" doc:"Who brought it, in few words: http, transaction, source/NAME, subscription/RULE/TARGET (by a bus target), reply/RULE/TARGET, deadletter/RULE/TARGET or system."`
 	Origin     EventOrigin     `json:"origin"`
 	Routed     bool            `json:"routed" doc:"The rules have seen it."`
-	Archived   bool            `json:"archived,omitempty" doc:"The event comes from the archive of its bus; its timeline went with the bus's own retention, but for deliveries that are still owed."`
+	Archived   bool            `json:"archived,omitempty" doc:"The event comes from the archive of its bus."`
+	Forgotten  bool            `json:"forgotten,omitempty" doc:"The bus's own retention has passed the event, which is archived, a row of a table or still owed: its timeline is gone, but for deliveries that are still owed."`
 	Deliveries []DeliveryTrace `json:"deliveries" doc:"One for each subscription that it matched."`
 	Failed     []FailedFilter  `json:"failedFilters,omitempty" doc:"Rules in force whose filter fails on this event, which therefore do not match; at most 100."`
 	Rules      []TracedRule    `json:"rules,omitempty" doc:"With ?rules=true: the rules that matched, as they were."`
@@ -201,8 +202,8 @@ func (s *Server) traced(c *gin.Context, r store.Record) (out TraceResponse, err 
 		Received: r.Recorded.UTC(), Via: bus.ParseOrigin(r.Via).Via(), Routed: e.Store().Position(r.Bus) >= r.Sequence || len(deliveries) > 0,
 		Deliveries: make([]DeliveryTrace, 0, len(deliveries)),
 	}
-	if a := s.opts.Archive; a != nil {
-		out.Archived = !a.Local(r.Bus, r.Sequence)
+	if out.Archived, out.Forgotten, err = s.kept(ctx, r); err != nil {
+		return out, err
 	}
 	if out.Origin, err = s.origin(ctx, r); err != nil {
 		return out, err
@@ -230,6 +231,16 @@ func (s *Server) traced(c *gin.Context, r store.Record) (out TraceResponse, err 
 		out.Explained, err = s.explained(out.Bus, rule, r.Event)
 	}
 	return out, err
+}
+
+// kept says whether an event comes from an archive, and whether its timeline is
+// gone.
+func (s *Server) kept(ctx context.Context, r store.Record) (archived, forgotten bool, err error) {
+	if a := s.opts.Archive; a != nil {
+		return !a.Local(ctx, r.Bus, r.Sequence), !a.Remembered(r.Bus, r.Sequence), nil
+	}
+	b, err := s.opts.Engine.Store().Bounds(r.Bus)
+	return false, r.Sequence < b.History, err
 }
 
 // delivery shows what happened to one delivery. at is the version of its rule that

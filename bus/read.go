@@ -41,6 +41,9 @@ func (e *Engine) BusName(id store.BusID) string {
 	return ""
 }
 
+// readMost bounds how many events one Read asks the store for at once.
+const readMost = 256
+
 // scanMost bounds how many events one Read looks at; a filter that matches
 // rarely is continued by the next call.
 const scanMost = 20000
@@ -56,7 +59,8 @@ type Query struct {
 // Read returns the stored events of a bus that q asks for, oldest first. next
 // is the sequence to go on from, 0 when everything up to q.To was looked at.
 // One call looks at a bounded number of events, so a page may be short or even
-// empty although next is not 0.
+// empty although next is not 0. It looks no further than it has to, and what
+// cannot be read ends a page that has events: the page from next on says why.
 func (e *Engine) Read(ctx context.Context, bus string, q Query) (records []store.Record, next uint64, err error) {
 	id, err := e.BusID(bus)
 	if err != nil {
@@ -76,7 +80,14 @@ func (e *Engine) Read(ctx context.Context, bus string, q Query) (records []store
 	from := max(q.From, bounds.First, 1)
 	var page []store.Record
 	for scanned := 0; from <= to && scanned < scanMost; {
-		page, err = e.store.Read(ctx, id, from, 256, 4<<20, page[:0])
+		size := int(min(to-from+1, readMost))
+		if q.When == nil {
+			size = min(size, q.Limit-len(records)+1) // one more tells where to go on
+		}
+		page, err = e.store.Read(ctx, id, from, size, 4<<20, page[:0])
+		if err != nil && len(records) > 0 && ctx.Err() == nil {
+			return records, from, nil
+		}
 		if err != nil {
 			return nil, 0, err
 		}

@@ -75,6 +75,8 @@ func showTrace(cmd *cobra.Command, t api.TraceResponse) {
 		fmt.Fprintln(w, "  not routed yet")
 	case t.Archived:
 		fmt.Fprintln(w, "  read from the archive; its timeline went with the bus's own retention")
+	case t.Forgotten && len(t.Deliveries) == 0:
+		fmt.Fprintln(w, "  its timeline went with the bus's retention")
 	case len(t.Deliveries) == 0:
 		fmt.Fprintln(w, "  no rule matched, or what it matched was purged")
 	}

@@ -385,6 +385,13 @@ func TestMissingAndDamagedObjectsAreNamed(t *testing.T) {
 			if _, err := f.store.Read(t.Context(), f.bus, middle.First, 10, 1<<20, nil); !errors.Is(err, archive.ErrMissing) {
 				t.Errorf("Read: %v, want ErrMissing", err)
 			}
+			if page, err := f.store.Read(t.Context(), f.bus, middle.First-2, 10, 1<<20, nil); err != nil || len(page) != 2 {
+				t.Errorf("Read from two before it: %d events, %v", len(page), err)
+			}
+			q := store.ScanQuery{From: middle.First - 2, Max: 10, MaxBytes: 1 << 20}
+			if out, err := f.store.Scan(t.Context(), f.bus, q); err != nil || len(out.Records) != 2 || out.Next != middle.First {
+				t.Errorf("Scan from two before it: %d events, next %d, %v", len(out.Records), out.Next, err)
+			}
 			if _, err := f.store.Scan(t.Context(), f.bus, store.ScanQuery{From: middle.First, Newest: true, To: middle.Last, Max: 1, MaxBytes: 1}); !errors.Is(err, archive.ErrMissing) {
 				t.Errorf("Scan: %v, want ErrMissing", err)
 			}

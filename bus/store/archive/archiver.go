@@ -441,8 +441,18 @@ func (s *Store) Segments(ctx context.Context, bus store.BusID, after uint64, lim
 var ErrNoArchive = errors.New("the bus has no archive")
 
 // Local reports whether the engine itself still has an event that the bus has,
-// and with it the event's timeline.
-func (s *Store) Local(bus store.BusID, sequence uint64) bool {
+// as it also has one below its history that is owed or that a table keeps.
+func (s *Store) Local(ctx context.Context, bus store.BusID, sequence uint64) bool {
+	if s.of(bus) == nil {
+		return true
+	}
+	_, err := s.Store.Get(ctx, bus, sequence)
+	return !errors.Is(err, store.ErrTrimmed)
+}
+
+// Remembered reports whether the engine still has the timeline of an event: the
+// bus's own retention has not passed it.
+func (s *Store) Remembered(bus store.BusID, sequence uint64) bool {
 	b, err := s.Store.Bounds(bus)
 	return err != nil || sequence >= b.History
 }

@@ -29,7 +29,8 @@ func (s *Store) Bounds(bus store.BusID) (store.Bounds, error) {
 }
 
 // Read implements store.Store. Events that only the archive has are read from
-// there; one call does not cross the border.
+// there; one call does not cross the border. An object that cannot be read ends
+// a page that has events already; the error is for the call that begins with it.
 func (s *Store) Read(ctx context.Context, bus store.BusID, from uint64, max, maxBytes int, dst []store.Record) ([]store.Record, error) {
 	a := s.of(bus)
 	if a == nil {
@@ -79,10 +80,10 @@ func (s *Store) Read(ctx context.Context, bus store.BusID, from uint64, max, max
 			bytes += r.Event.Size()
 			return true
 		})
-		if err != nil || len(dst) > start || max <= 0 {
-			if err != nil {
-				dst = dst[:start]
-			}
+		if len(dst) > start {
+			return dst, nil
+		}
+		if err != nil || max <= 0 {
 			return dst, err
 		}
 		from = b.History
@@ -215,23 +216,33 @@ func (s *Store) Scan(ctx context.Context, bus store.BusID, q store.ScanQuery) (s
 	return out, err
 }
 
-// scan looks through archived events.
+// scan looks through archived events. Like Read, it ends before what it cannot
+// read if it has looked at something.
 func (a *archive) scan(ctx context.Context, from, to uint64, q store.ScanQuery) (out store.Scanned, err error) {
 	bytes := 0
+	var last uint64
 	err = a.each(ctx, from, to, q.Newest, func(r store.Record) bool {
 		if len(out.Records) >= q.Max || out.Looked > 0 && bytes+r.Event.Size() > q.MaxBytes {
 			out.Next = r.Sequence
 			return false
 		}
 		out.Looked++
+		last = r.Sequence
 		bytes += r.Event.Size()
 		if !slices.ContainsFunc(q.Has, func(v store.AttributeValue) bool { return !v.In(r.Event) }) {
 			out.Records = append(out.Records, r)
 		}
 		return true
 	})
-	if err != nil {
+	switch {
+	case err == nil:
+		return out, nil
+	case out.Looked == 0:
 		return store.Scanned{}, err
+	case q.Newest:
+		out.Next = last - 1
+	default:
+		out.Next = last + 1
 	}
 	return out, nil
 }

@@ -1,7 +1,10 @@
 package embedded
 
 import (
+	"crypto/rand"
 	"encoding/binary"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"time"
 
@@ -45,6 +48,19 @@ func (s *Store) loadMeta() error {
 	s.deaths.Store(n << 40)
 	batch := s.state.db.NewBatch()
 	_ = batch.Set(metaKey("opened"), be64(nil, n), nil)
+	ok, err := s.state.get(metaKey("identity"), func(v []byte) error {
+		s.identity = hex.EncodeToString(v)
+		return nil
+	})
+	if err != nil {
+		return errors.Join(err, batch.Close())
+	}
+	if !ok {
+		var random [6]byte
+		_, _ = rand.Read(random[:]) // never fails
+		s.identity = hex.EncodeToString(random[:])
+		_ = batch.Set(metaKey("identity"), random[:], nil)
+	}
 	if err := s.state.commit(batch); err != nil {
 		return err
 	}

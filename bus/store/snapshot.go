@@ -27,9 +27,11 @@ type Snapshot interface {
 
 // SnapshotInfo says what a snapshot has.
 type SnapshotInfo struct {
-	Format int            `json:"format" doc:"Version of the store's format."`
-	Taken  time.Time      `json:"taken" doc:"Everything that was acknowledged before is in it."`
-	Files  []SnapshotFile `json:"files"`
+	Format int `json:"format" doc:"Version of the store's format."`
+	// Store tells a store from others; it stays the same when one is restored.
+	Store string         `json:"store,omitempty" doc:"Tells the store from others; it stays the same over a restore."`
+	Taken time.Time      `json:"taken" doc:"Everything that was acknowledged before is in it."`
+	Files []SnapshotFile `json:"files"`
 }
 
 // SnapshotFile is one file of a snapshot.

@@ -98,6 +98,10 @@ func newApp(ctx context.Context, f serveFlags, log *slog.Logger, out, errOut io.
 	}
 	a.listener = boundConnections(a.listener, connectionsFor(fileLimit()), log)
 	local, err := embedded.Open(embedded.Options{Dir: data, Logger: log, MaxWaiting: int64(file.Server.Limits.Waiting), OnFsync: func(d time.Duration) { fsync.Observe(d.Seconds()) }})
+	if embedded.Damaged(err) {
+		return nil, fmt.Errorf("open the store: %w\nThe data folder is damaged: switchyard store check --data %[2]s says what is wrong, "+
+			"switchyard store repair --data %[2]s what can be kept, and switchyard restore brings a backup back", err, data)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}

@@ -191,6 +191,7 @@ func (r *remote) Close() error {
 // listed is one backup of a list.
 type listed struct {
 	ID    string    `json:"id"`
+	Store string    `json:"store,omitempty"`
 	Taken time.Time `json:"taken"`
 	Files int       `json:"files"`
 	Bytes int64     `json:"bytes"`
@@ -227,7 +228,7 @@ func newBackupList() *cobra.Command {
 				case err != nil:
 					return err
 				default:
-					l.Taken, l.Files, l.Bytes = m.Taken, len(m.Files), m.Bytes()
+					l.Store, l.Taken, l.Files, l.Bytes = m.Store, m.Taken, len(m.Files), m.Bytes()
 				}
 				all = append(all, l)
 			}
@@ -237,12 +238,12 @@ func newBackupList() *cobra.Command {
 			var rows [][]string
 			for _, l := range all {
 				if l.Error != "" {
-					rows = append(rows, []string{l.ID, "damaged", "", ""})
+					rows = append(rows, []string{l.ID, "damaged", "", "", ""})
 					continue
 				}
-				rows = append(rows, []string{l.ID, l.Taken.Format(time.RFC3339Nano), fmt.Sprint(l.Files), size(l.Bytes)})
+				rows = append(rows, []string{l.ID, l.Taken.Format(time.RFC3339Nano), fmt.Sprint(l.Files), size(l.Bytes), l.Store})
 			}
-			return table(cmd, "BACKUP\tTAKEN\tFILES\tSIZE", rows)
+			return table(cmd, "BACKUP\tTAKEN\tFILES\tSIZE\tSTORE", rows)
 		},
 	}
 	out.flag(cmd)
@@ -312,7 +313,7 @@ func newBackupPrune() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "prune DIR|URL --keep N",
 		Short:   "Delete all backups but the newest",
-		Long:    "Delete all backups but the newest N, with the files that no other backup needs. No backup may be made\nmeanwhile.",
+		Long:    "Delete all backups but the newest N of each store, with the files that no other backup needs. No backup may be made\nmeanwhile.",
 		Example: "  switchyard backup prune /mnt/backups/switchyard --keep 14",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

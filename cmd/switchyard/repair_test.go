@@ -9,6 +9,39 @@ import (
 	"testing"
 )
 
+// TestADamagedStateIsSaidInFewWords damages a table of the state.
+func TestADamagedStateIsSaidInFewWords(t *testing.T) {
+	dir := t.TempDir()
+	s := serve(t, dir, "version: 1\nbuses: {orders: {}}\n")
+	s.call("POST", "/v1/buses/orders/events", structured, order("1", 150))
+	s.stop()
+	s = serve(t, dir, "version: 1\nbuses: {orders: {}}\n") // what the first has written is a table now
+	s.stop()
+	data := filepath.Join(dir, "data")
+	tables, err := filepath.Glob(filepath.Join(data, "state", "*.sst"))
+	if err != nil || len(tables) == 0 {
+		t.Fatal(tables, err)
+	}
+	for _, table := range tables {
+		b, err := os.ReadFile(table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b[10] ^= 1 // in the first block
+		if err := os.WriteFile(table, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s = start(t, "serve", "--data", data, "--listen", "127.0.0.1:0")
+	s.refused(t, "a damaged state", "the state cannot be read", "switchyard store check", "switchyard restore")
+	check, _ := s.cli("store", "check", "--data", data)
+	for what, said := range map[string]string{"serve": s.stderr(), "store check": check} {
+		if len(said) > 10000 || strings.Contains(said, "carrier") || strings.Contains(said, ".go:") {
+			t.Errorf("%s says %d bytes: %s", what, len(said), said[:min(len(said), 2000)])
+		}
+	}
+}
+
 // TestADamagedDataFolderIsRepaired damages the log of a stopped server: it does
 // not start and says why, check names the place, repair says what is lost and
 // changes nothing until it is told to; then the server starts with the rest.
@@ -33,7 +66,7 @@ func TestADamagedDataFolderIsRepaired(t *testing.T) {
 	if err := os.WriteFile(segments[0], b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	start(t, "serve", "--data", data, "--listen", "127.0.0.1:0").refused(t, "a damaged log", "synced data is damaged")
+	start(t, "serve", "--data", data, "--listen", "127.0.0.1:0").refused(t, "a damaged log", "synced data is damaged", "switchyard store check", "switchyard store repair", "switchyard restore")
 	if out, code := s.cli("store", "check", "--data", data); code != 1 || !strings.Contains(out, "bytes 4096 to") {
 		t.Errorf("check: %d %s", code, out)
 	}

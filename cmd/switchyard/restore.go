@@ -115,7 +115,7 @@ func finishRestore(cmd *cobra.Command, dir string, until time.Time, r *restored)
 	}
 	if report.Found > 0 {
 		p := report.Problems[0]
-		return fmt.Errorf("the restored store has %d problems and was not kept; the first: %s: %s", report.Found, p.Where, p.What)
+		return fmt.Errorf("the restored store has %s and was not kept; the first: %s: %s", counted(report.Found, "problem", "problems"), p.Where, p.What)
 	}
 	r.Buses, r.QueueRows, r.DeadLetters, r.Scheduled = report.Buses, report.QueueRows, report.DeadLetters, report.Scheduled
 	return nil

@@ -95,12 +95,13 @@ func showProblems(cmd *cobra.Command, r embedded.Report) {
 	for _, k := range r.State {
 		rows += k.Rows
 	}
-	fmt.Fprintf(w, "%d problems in %d records of the log (%d segments) and %d rows of the state\n", r.Found, r.Log.Records, r.Log.Segments, rows)
+	fmt.Fprintf(w, "%s in %s of the log (%s) and %s of the state\n", counted(r.Found, "problem", "problems"), counted(int(r.Log.Records), "record", "records"),
+		counted(r.Log.Segments, "segment", "segments"), counted(int(rows), "row", "rows"))
 	if r.Log.Torn > 0 {
 		fmt.Fprintf(w, "the log ends with %d bytes of a write that was never acknowledged; the next start cuts them\n", r.Log.Torn)
 	}
 	if r.Trace.Damaged > 0 {
-		fmt.Fprintf(w, "%d places of the traces are damaged, as a crash may leave them: what became of some deliveries is not shown\n", r.Trace.Damaged)
+		fmt.Fprintf(w, "damaged in the traces: %s, as a crash may leave them: what became of some deliveries is not shown\n", counted(r.Trace.Damaged, "place", "places"))
 	}
 }
 
@@ -129,7 +130,8 @@ func newStoreStats() *cobra.Command {
 
 func showStats(cmd *cobra.Command, r embedded.Report) error {
 	w := cmd.OutOrStdout()
-	fmt.Fprintf(w, "format %d; log: %d segments, %d bytes; traces: %d segments, %d bytes\n", r.Format, r.Log.Segments, r.Log.Bytes, r.Trace.Segments, r.Trace.Bytes)
+	fmt.Fprintf(w, "format %d; log: %s, %d bytes; traces: %s, %d bytes\n", r.Format,
+		counted(r.Log.Segments, "segment", "segments"), r.Log.Bytes, counted(r.Trace.Segments, "segment", "segments"), r.Trace.Bytes)
 	fmt.Fprintf(w, "queued %d, dead letters %d, scheduled %d, owed beyond retention %d (%d bytes)\n\n", r.QueueRows, r.DeadLetters, r.Scheduled, r.Owed, r.OwedBytes)
 	var buses, kinds [][]string
 	for _, b := range r.Buses {
@@ -146,7 +148,7 @@ func showStats(cmd *cobra.Command, r embedded.Report) error {
 		return err
 	}
 	if r.Found > 0 {
-		fmt.Fprintf(w, "\n%d problems; switchyard store check names them\n", r.Found)
+		fmt.Fprintf(w, "\n%s; switchyard store check says what and where\n", counted(r.Found, "problem", "problems"))
 	}
 	return nil
 }

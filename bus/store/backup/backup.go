@@ -55,11 +55,11 @@ const (
 
 // Write copies a snapshot into a storage as a new backup. What an earlier backup
 // has, or one that was interrupted, is not copied again. After an error no
-// backup is there, and earlier ones are as they were.
+// backup is there, and earlier ones are as they were. ErrOtherStore.
 func Write(ctx context.Context, at objects.Storage, sn store.Snapshot, opts Options) (Written, error) {
 	info := sn.Info()
 	w := &writer{at: at, sn: sn, known: map[string]File{}}
-	w.manifest = Manifest{Version: manifestVersion, ID: newID(info.Taken), Format: info.Format, Taken: info.Taken, Release: opts.Release}
+	w.manifest = Manifest{Version: manifestVersion, ID: newID(info.Taken), Format: info.Format, Store: info.Store, Taken: info.Taken, Release: opts.Release}
 	w.meter = newMeter(info.Files, opts.Progress)
 	if err := w.learn(ctx); err != nil {
 		return Written{}, err
@@ -119,6 +119,10 @@ func (w *writer) learn(ctx context.Context) error {
 		}
 		if err != nil {
 			return err
+		}
+		if m.Store != "" && w.manifest.Store != "" && m.Store != w.manifest.Store {
+			return fmt.Errorf("%w: backup %s in %s is of store %s, and this is store %s; give each store a folder or prefix of its own",
+				ErrOtherStore, id, w.at, m.Store, w.manifest.Store)
 		}
 		w.know(m)
 	}

@@ -497,6 +497,34 @@ func TestPruneKeepsWhatTheNewestNeed(t *testing.T) {
 }
 
 // TestAForgedManifestIsRefused gives a manifest names that lead out of the folder.
+func TestTheBackupOfAnotherStoreIsRefused(t *testing.T) {
+	w := newSite(t)
+	w.publish(w.s, "1")
+	first := w.backup(backup.Options{})
+	other := w.open(t.TempDir())
+	defer other.Close()
+	sn, err := other.Snapshot(t.Context())
+	w.must(err)
+	defer sn.Close()
+	if _, err := backup.Write(t.Context(), w.at, sn, backup.Options{}); !errors.Is(err, backup.ErrOtherStore) || !strings.Contains(err.Error(), first.ID) {
+		t.Errorf("a backup of another store: %v", err)
+	}
+	w.must(w.s.Close())
+	w.s = w.open(w.dir)
+	w.pass(time.Second)
+	w.backup(backup.Options{}) // the same, after a restart
+	if ids, err := backup.IDs(t.Context(), w.at); err != nil || len(ids) != 2 {
+		t.Errorf("there are %v, %v", ids, err)
+	}
+	restored := w.restore(first.ID, time.Time{})
+	again, err := restored.Snapshot(t.Context())
+	w.must(err)
+	defer again.Close()
+	if _, err := backup.Write(t.Context(), w.at, again, backup.Options{}); err != nil {
+		t.Errorf("a backup of what was restored: %v", err)
+	}
+}
+
 func TestAForgedManifestIsRefused(t *testing.T) {
 	w := newSite(t)
 	w.publish(w.s, "0")

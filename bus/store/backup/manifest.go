@@ -9,8 +9,8 @@
 //	unfinished/ID.json   what a backup that was interrupted has copied
 //	objects/IDENTITY     files; none is ever written over with other bytes
 //
-// Concurrency: several backups may be made into one storage at once, also of
-// several stores. Prune must not run beside a backup.
+// Concurrency: several backups of one store may be made into one storage at
+// once; that of another store is refused. Prune must not run beside a backup.
 package backup
 
 import (
@@ -49,14 +49,17 @@ var (
 	ErrNoBackup = errors.New("there is no such backup")
 	// ErrDamaged means that a backup is not what was written.
 	ErrDamaged = errors.New("the backup is damaged")
+	// ErrOtherStore means that a storage has the backups of another store.
+	ErrOtherStore = errors.New("the destination has backups of another store")
 )
 
 // Manifest describes one backup.
 type Manifest struct {
 	Version int       `json:"version"`
 	ID      string    `json:"id"`
-	Format  int       `json:"format"` // of the store
-	Taken   time.Time `json:"taken"`  // everything acknowledged before is in it
+	Format  int       `json:"format"`          // of the store
+	Store   string    `json:"store,omitempty"` // which store it is of; "" in backups of earlier releases
+	Taken   time.Time `json:"taken"`           // everything acknowledged before is in it
 	Release string    `json:"release"`
 	Files   []File    `json:"files"`
 }

@@ -83,7 +83,7 @@ func fetch(ctx context.Context, at objects.Storage, f *File, w io.Writer) error 
 	return nil
 }
 
-// Prune deletes all backups but the newest keep, and objects that none of the
+// Prune deletes all backups but the newest keep of each store, and objects that none of the
 // others needs. No backup may be made meanwhile. It returns what it deleted.
 func Prune(ctx context.Context, at objects.Storage, keep int) (ids []string, freed int64, err error) {
 	if keep < 1 {
@@ -93,17 +93,25 @@ func Prune(ctx context.Context, at objects.Storage, keep int) (ids []string, fre
 	if err != nil {
 		return nil, 0, err
 	}
-	needed := map[string]bool{}
-	for _, id := range all[max(len(all)-keep, 0):] {
+	needed, kept := map[string]bool{}, map[string]int{}
+	for n, id := range slices.Backward(all) {
 		m, err := read(ctx, at, backupsFolder, id)
+		if n < len(all)-keep && (errors.Is(err, ErrDamaged) || errors.Is(err, ErrNoBackup)) {
+			ids = append(ids, id)
+			continue
+		}
 		if err != nil {
 			return nil, 0, fmt.Errorf("nothing was deleted, for it is not known what is needed: %w", err)
+		}
+		if kept[m.Store]++; kept[m.Store] > keep {
+			ids = append(ids, id)
+			continue
 		}
 		for i := range m.Files {
 			needed[m.Files[i].object()] = true
 		}
 	}
-	ids = all[:max(len(all)-keep, 0)]
+	slices.Reverse(ids)
 	for _, id := range ids { // the manifests first: a backup without one is not there
 		if err := at.Delete(ctx, backupsFolder+id+manifestSuffix); err != nil {
 			return nil, 0, err

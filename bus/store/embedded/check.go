@@ -372,6 +372,10 @@ func (c *checker) lose(b *checkedBus, from, to uint64, where string) {
 		return
 	}
 	c.damaged = true
+	if from == to {
+		c.problem(where, "bus %q: the sequence %d is missing", b.name, from)
+		return
+	}
 	c.problem(where, "bus %q: the sequences %d to %d are missing", b.name, from, to)
 }
 

@@ -449,7 +449,7 @@ func TestALogWithoutItsStateIsNotOpened(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if s, err = open(); err == nil || !strings.Contains(err.Error(), "store repair") {
+		if _, err := open(); err == nil || !strings.Contains(err.Error(), "store repair") {
 			t.Fatalf("it opens: %v", err)
 		}
 	}

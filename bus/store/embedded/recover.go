@@ -1,7 +1,9 @@
 package embedded
 
 import (
+	"crypto/rand"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"time"
 
@@ -49,6 +51,23 @@ func (s *Store) loadMeta() error {
 	}
 	n++
 	s.deaths.Store(n << deathsShift)
+	ok, err := s.state.get(metaKey("identity"), func(v []byte) error {
+		s.identity = hex.EncodeToString(v)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if !ok {
+		var random [6]byte
+		_, _ = rand.Read(random[:]) // never fails
+		s.identity = hex.EncodeToString(random[:])
+		batch := s.state.db.NewBatch()
+		_ = batch.Set(metaKey("identity"), random[:], nil)
+		if err := s.state.commit(batch); err != nil {
+			return err
+		}
+	}
 	_, err = s.state.get(metaKey("covered"), func(v []byte) error {
 		r := rowReader{rest: v}
 		s.covered = seglog.Position{Segment: r.u64(), Offset: r.i64()}

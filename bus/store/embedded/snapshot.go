@@ -60,7 +60,7 @@ func (s *Store) Snapshot(ctx context.Context) (store.Snapshot, error) {
 
 func (sn *snapshot) take(ctx context.Context) error {
 	s, fs := sn.s, sn.s.opts.FS
-	sn.info.Format = formatVersion
+	sn.info.Format, sn.info.Store = formatVersion, s.identity
 	sn.info.Taken = s.opts.Clock().UTC()
 	if err := s.applyPending(); err != nil {
 		return err

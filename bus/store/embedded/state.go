@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/switchyard-dev/switchyard/bus/store"
+	"github.com/switchyard-dev/switchyard/bus/store/embedded/seglog"
 )
 
 // state is the Pebble instance with everything small and mutable. Commits are
@@ -56,7 +59,8 @@ func openState(fs vfs.FS, dir string, log *slog.Logger, readOnly bool, onFail fu
 		FormatMajorVersion:          pebble.FormatColumnarBlocks,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
 		EventListener: &pebble.EventListener{
-			BackgroundError: func(err error) { st.log.Warn("state: background work failed", "error", err) },
+			BackgroundError: func(err error) { st.log.Warn("state: background work failed", "error", plain(err)) },
+			DataCorruption:  func(i pebble.DataCorruptionInfo) { st.fail(fmt.Errorf("%s is damaged: %w", i.Path, plain(i.Details))) },
 		},
 	}
 	for i := range opts.Levels {
@@ -71,7 +75,7 @@ func openState(fs vfs.FS, dir string, log *slog.Logger, readOnly bool, onFail fu
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open the state in %q: %w", dir, err)
+		return nil, fmt.Errorf("open the state in %q: %w", dir, plain(err))
 	}
 	st.db = db
 	return st, nil
@@ -88,7 +92,7 @@ func (l stateLogger) Errorf(format string, args ...any) {
 }
 
 func (l stateLogger) Fatalf(format string, args ...any) {
-	l.st.fail(fmt.Errorf(format, args...))
+	l.st.fail(plain(fmt.Errorf(format, args...)))
 }
 
 func (st *state) fail(cause error) {
@@ -165,7 +169,7 @@ func (st *state) get(key []byte, f func(value []byte) error) (ok bool, err error
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("read the state: %w (%w)", err, store.ErrUnavailable)
+		return false, fmt.Errorf("%w (%w)", unreadable(err), store.ErrUnavailable)
 	}
 	defer closer.Close()
 	if f == nil {
@@ -181,7 +185,7 @@ func (st *state) has(key []byte) (bool, error) { return st.get(key, nil) }
 func (st *state) iter(lower, upper []byte) (*pebble.Iterator, error) {
 	it, err := st.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
-		return nil, fmt.Errorf("read the state: %w (%w)", err, store.ErrUnavailable)
+		return nil, fmt.Errorf("%w (%w)", unreadable(err), store.ErrUnavailable)
 	}
 	return it, nil
 }
@@ -196,7 +200,9 @@ func (st *state) scan(lower, upper []byte, f func(key, value []byte) (bool, erro
 	for ok := it.First(); ok; ok = it.Next() {
 		value, err := it.ValueAndErr()
 		more := false
-		if err == nil {
+		if err != nil {
+			err = unreadable(err)
+		} else {
 			more, err = f(it.Key(), value)
 		}
 		if err != nil {
@@ -206,7 +212,35 @@ func (st *state) scan(lower, upper []byte, f func(key, value []byte) (bool, erro
 			break
 		}
 	}
-	return it.Close()
+	return unreadable(it.Close())
+}
+
+// unreadable says that err, if it is one, came of reading the state.
+func unreadable(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("the state cannot be read: %w", plain(err))
+}
+
+// plain is an error of Pebble as one line for people: without its stacks, which
+// loggers that format it find, and without what only stands for details.
+func plain(err error) error { return plainError{err} }
+
+type plainError struct{ error }
+
+func (e plainError) Error() string {
+	lines := strings.FieldsFunc(e.error.Error(), func(r rune) bool { return r == '\n' })
+	return strings.Join(slices.DeleteFunc(lines, func(l string) bool { return strings.Contains(l, "corruption detail carrier") }), "; ")
+}
+
+func (e plainError) Unwrap() error { return e.error }
+
+// Damaged reports whether err, of opening a store, says that what was written is
+// damaged.
+func Damaged(err error) bool {
+	var log *seglog.CorruptionError
+	return errors.As(err, &log) || errors.Is(err, errBadRow) || pebble.IsCorruptionError(err)
 }
 
 // scanPrefix is scan over the keys that begin with prefix.

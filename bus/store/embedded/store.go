@@ -132,11 +132,13 @@ func setDefault[T int | int64 | uint64 | time.Duration](v *T, def T) {
 
 // Store is the engine. Make it with Open.
 type Store struct {
-	opts  Options
-	lock  io.Closer
-	disk  diskGuard
-	home  placeGuard
-	clock *timekeeper
+	opts Options
+	lock io.Closer
+	disk diskGuard
+	home placeGuard
+	// identity tells this store from others, in backups.
+	identity string
+	clock    *timekeeper
 
 	watcher atomic.Pointer[store.Watcher]
 	closed  chan struct{}

@@ -69,7 +69,7 @@ func (c *cloud) Put(ctx context.Context, name string, r io.Reader, size int64) e
 
 // Get implements Storage.
 func (c *cloud) Get(ctx context.Context, name string, offset, length int64) (io.ReadCloser, error) {
-	if err := errors.Join(CheckName(name), checkRange(offset, length)); err != nil {
+	if err := errors.Join(ctx.Err(), CheckName(name), checkRange(offset, length)); err != nil {
 		return nil, err
 	}
 	info, err := c.Stat(ctx, name)
@@ -101,6 +101,9 @@ func (c *cloud) Stat(ctx context.Context, name string) (Info, error) {
 // List implements Storage. Azure cannot begin after a name, so there it reads
 // past those before.
 func (c *cloud) List(ctx context.Context, prefix, after string, n int) ([]Info, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	n = limit(n)
 	it := c.bucket.List(&blob.ListOptions{
 		Prefix: c.l.key(prefix),

@@ -121,7 +121,7 @@ func TestTheMembersOfABatchAreSettledEachOnItsOwn(t *testing.T) {
 			}
 			return errs
 		}}
-		w.apply(w.plan(map[string]bus.TargetPlan{"t": {Target: b, Batch: bus.BatchPolicy{Events: 10}}}))
+		w.apply(w.plan(map[string]bus.TargetPlan{"t": {Target: b, Concurrency: 1, Batch: bus.BatchPolicy{Events: 10}}}))
 		w.publish(w.event("1"), w.event("2"), w.event("3"))
 		w.run()
 		w.after(time.Minute)

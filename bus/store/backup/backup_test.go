@@ -266,7 +266,7 @@ func TestAnIncrementalBackupCopiesLittle(t *testing.T) {
 		w.publish(w.s, fmt.Sprint(i))
 	}
 	first := w.backup(backup.Options{})
-	if first.CopiedBytes < 400*400 || first.CopiedFiles != first.Files {
+	if first.CopiedBytes < 400*400 || first.CopiedBytes != first.Bytes {
 		t.Fatalf("the first copied %+v", first)
 	}
 	w.publish(w.s, "400")

@@ -38,6 +38,7 @@ type fixture struct {
 	inner    store.Store
 	bus      store.BusID
 	last     int
+	subjects int // of the events; 0: they have none
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -92,6 +93,10 @@ func (f *fixture) publish(n int) {
 		f.last++
 		ev, err := event.New("/shop", fmt.Sprint(f.last), fmt.Sprintf("t%d", f.last%3), map[string]string{"note": strings.Repeat(fmt.Sprint(f.last), 40)})
 		f.must(err)
+		if f.subjects > 0 {
+			ev, err = event.FromStructured(fmt.Appendf(nil, `{"specversion":"1.0","id":"%d","source":"/shop","type":"t","subject":"s%d","data":%d}`, f.last, f.last%f.subjects, f.last), event.Limits{})
+			f.must(err)
+		}
 		f.now = f.now.Add(time.Second)
 		_, err = f.store.Append(f.Context(), []store.Entry{{Bus: f.bus, Event: ev, Via: "test", Hops: 2}})
 		f.must(err)
@@ -436,6 +441,30 @@ func TestRetentionOfTheArchive(t *testing.T) {
 	f.wantAll(list[0].First, 200)
 	if _, err := f.store.Get(t.Context(), f.bus, 1); !errors.Is(err, store.ErrTrimmed) {
 		t.Errorf("Get of what retention of the archive deleted: %v", err)
+	}
+}
+
+// The table of a bus leaves out what is not the newest of its subject; the
+// archive has all of it.
+func TestABusWithATableIsReadFromItsArchive(t *testing.T) {
+	f := newFixture(t)
+	f.retain.Table = true
+	f.reopen()
+	f.subjects = 7
+	f.publish(60)
+	f.flush()
+	f.age()
+	f.subjects = 3
+	f.publish(40)
+	f.flush()
+	f.age()
+	f.wantAll(1, 100)
+	f.publish(5)
+	f.wantAll(1, 105)
+	f.reopen()
+	f.wantAll(1, 105)
+	if b, err := f.store.Bounds(f.bus); err != nil || b.First != 1 || b.History != 1 {
+		t.Errorf("the bus begins at %+v, %v", b, err)
 	}
 }
 

@@ -47,6 +47,8 @@ func TestTracesSayWhatAttemptsWaitedFor(t *testing.T) {
 		{store.WaitOrder, bus.TargetPlan{Order: store.OrderStrict}, failsFirst(errors.New("down")), nil, 3, 1},
 		{store.WaitConcurrency, bus.TargetPlan{Concurrency: 1}, slow(time.Second), nil, 4, 1},
 	} {
+		// No draw of the jitter is so short that nobody has to wait.
+		c.policy.Retry.Delays = []time.Duration{10 * time.Second, 10 * time.Second}
 		t.Run(fmt.Sprintf("%q with order %v", c.want.String(), c.policy.Order), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				st, err := embedded.Open(embedded.Options{FS: vfs.NewMem(), Dir: "data", DiskReserve: -1})

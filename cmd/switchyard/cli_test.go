@@ -127,6 +127,7 @@ func lasting(text, work string) string {
 		{`"Webhook-Timestamp": "\d+"`, `"Webhook-Timestamp": "SECONDS"`},
 		{`\b\d+(\.\d+)?(µs|ms)|\b\d+\.\d+s\b`, "TOOK"},
 		{`waited for (backoff|concurrency)`, "waited for its turn"}, // a retry may find all permits taken
+		{`"waited": "(backoff|concurrency)"`, `"waited": "its turn"`},
 		{`\b[A-Z2-7]{26}\b`, "RANDOM"},
 		{`/[0-9a-f]{16}-\d+/`, "/HOME/"}, // in the names of archived objects
 		{`-\d{19}-\d{19}\.sya`, "-TIMES.sya"},

@@ -61,13 +61,13 @@ func (s *Server) listArchive(c *gin.Context) {
 	if !ok {
 		return
 	}
-	limit, err := limitOf(c)
-	if err != nil {
-		fail(c, err)
+	limit, ok := pageLimit(c)
+	if !ok {
 		return
 	}
 	var after uint64
 	if text := c.Query("after"); text != "" {
+		var err error
 		if after, err = strconv.ParseUint(text, 10, 64); err != nil {
 			fail(c, problem(http.StatusBadRequest, "invalid-parameter", "after=%q is not a cursor of this list", text))
 			return

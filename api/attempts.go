@@ -26,9 +26,8 @@ func (s *Server) listAttempts(c *gin.Context) {
 	if !ok {
 		return
 	}
-	limit, err := limitOf(c)
-	if err != nil {
-		fail(c, err)
+	limit, ok := pageLimit(c)
+	if !ok {
 		return
 	}
 	match, err := attemptFilter(c.Query("status"))

@@ -105,6 +105,15 @@ func limitOf(c *gin.Context) (int, error) {
 	return n, nil
 }
 
+// pageLimit is limitOf for a handler; if it is not ok, the request is answered.
+func pageLimit(c *gin.Context) (limit int, ok bool) {
+	limit, err := limitOf(c)
+	if err != nil {
+		fail(c, err)
+	}
+	return limit, err == nil
+}
+
 // when compiles a CEL filter of a query; "" is none.
 func (s *Server) when(src string) (*rules.Matcher, error) {
 	if src == "" {
@@ -269,9 +278,8 @@ func (s *Server) listScheduled(c *gin.Context) {
 	if !ok {
 		return
 	}
-	limit, err := limitOf(c)
-	if err != nil {
-		fail(c, err)
+	limit, ok := pageLimit(c)
+	if !ok {
 		return
 	}
 	items, next, err := s.opts.Engine.Store().ListScheduled(c.Request.Context(), id, c.Query("source"), c.Query("id"), c.Query("after"), limit)

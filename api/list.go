@@ -20,9 +20,8 @@ type List[T any] struct {
 // page answers with the part of a list sorted by name that ?limit= and
 // ?after= ask for, each item as show makes it.
 func page[T, V any](c *gin.Context, all []T, name func(T) string, show func(T) V) {
-	limit, err := limitOf(c)
-	if err != nil {
-		fail(c, err)
+	limit, ok := pageLimit(c)
+	if !ok {
 		return
 	}
 	after := c.Query("after")

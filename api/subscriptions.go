@@ -205,9 +205,8 @@ func (s *Server) listDead(c *gin.Context) {
 	if !ok {
 		return
 	}
-	limit, err := limitOf(c)
-	if err != nil {
-		fail(c, err)
+	limit, ok := pageLimit(c)
+	if !ok {
 		return
 	}
 	e := s.opts.Engine

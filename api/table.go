@@ -20,9 +20,8 @@ func (s *Server) readTable(c *gin.Context) {
 		s.readRow(c, subject)
 		return
 	}
-	limit, err := limitOf(c)
-	if err != nil {
-		fail(c, err)
+	limit, ok := pageLimit(c)
+	if !ok {
 		return
 	}
 	q := bus.TableQuery{Prefix: c.Query("prefix"), After: c.Query("after"), Limit: limit}

@@ -131,9 +131,8 @@ func (s *Server) ruleVersions(c *gin.Context) {
 		fail(c, err)
 		return
 	}
-	limit, err := limitOf(c)
-	if err != nil {
-		fail(c, err)
+	limit, ok := pageLimit(c)
+	if !ok {
 		return
 	}
 	below := ^uint64(0)

@@ -64,15 +64,8 @@ type wholeBus struct {
 
 // openBus opens one, with a rule more if more is not nil.
 func openBus(ctx context.Context, e *environment, c *closer, t *template, more targets.Target) (*wholeBus, error) {
-	u, err := openStore(e, c)
+	u, err := openFilled(ctx, e, c, t)
 	if err != nil {
-		return nil, err
-	}
-	ev, err := t.make(e.ids.next())
-	if err != nil {
-		return nil, err
-	}
-	if err := u.fill(ctx, e, ev); err != nil {
 		return nil, err
 	}
 	b := &wholeBus{under: u, template: t}

@@ -135,19 +135,12 @@ type scheduledBus struct {
 }
 
 func openScheduled(ctx context.Context, e *environment, c *closer) (*scheduledBus, error) {
-	u, err := openStore(e, c)
-	if err != nil {
-		return nil, err
-	}
 	t, err := newTemplate()
 	if err != nil {
 		return nil, err
 	}
-	ev, err := t.make(e.ids.next())
+	u, err := openFilled(ctx, e, c, t)
 	if err != nil {
-		return nil, err
-	}
-	if err := u.fill(ctx, e, ev); err != nil {
 		return nil, err
 	}
 	env, err := rules.NewEnv()

@@ -111,6 +111,19 @@ func openStore(e *environment, c *closer) (*underTest, error) {
 	return u, nil
 }
 
+// openFilled is openStore with a log as long as it gets.
+func openFilled(ctx context.Context, e *environment, c *closer, t *template) (*underTest, error) {
+	u, err := openStore(e, c)
+	if err != nil {
+		return nil, err
+	}
+	ev, err := t.make(e.ids.next())
+	if err != nil {
+		return nil, err
+	}
+	return u, u.fill(ctx, e, ev)
+}
+
 // fill appends until the log has as many segments as it keeps for reuse, and
 // lets retention free them.
 func (u *underTest) fill(ctx context.Context, e *environment, ev *event.Event) error {

@@ -146,14 +146,7 @@ func (v verdict) wait(ctx context.Context) bool {
 	if v.takes <= 0 {
 		return ctx.Err() == nil
 	}
-	t := time.NewTimer(v.takes)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return pause(ctx, v.takes) == nil
 }
 
 // member is an event in a batched request.

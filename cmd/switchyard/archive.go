@@ -133,16 +133,12 @@ func newArchiveVerify() *cobra.Command {
 // verifyArchive reads an archive, with progress on standard error.
 func verifyArchive(cmd *cobra.Command, address, bus string) (v verifiedArchive, err error) {
 	ctx := cmd.Context()
-	l, err := objects.Parse(address)
-	if err != nil {
-		return v, &usageError{err}
-	}
 	if bus != "" {
 		if err := objects.CheckName(bus); err != nil {
 			return v, &usageError{fmt.Errorf("%q is not the name of a bus", bus)}
 		}
 	}
-	from, err := objects.Open(ctx, l, objects.Options{})
+	from, err := openStorage(ctx, address)
 	if err != nil {
 		return v, err
 	}
@@ -155,7 +151,7 @@ func verifyArchive(cmd *cobra.Command, address, bus string) (v verifiedArchive, 
 		return v, fmt.Errorf("there is no archive of %s in %s", first(bus, "any bus"), from)
 	}
 	v.Problems = []problem{}
-	said := time.Now()
+	say := paced(cmd)
 	for _, prefix := range prefixes {
 		segments, err := archive.List(ctx, from, prefix)
 		if err != nil {
@@ -175,10 +171,7 @@ func verifyArchive(cmd *cobra.Command, address, bus string) (v verifiedArchive, 
 			v.Objects++
 			v.Events += n
 			v.Bytes += g.Bytes
-			if time.Since(said) >= progressEvery {
-				said = time.Now()
-				fmt.Fprintf(cmd.ErrOrStderr(), "%s: %d of %d objects read\n", prefix, i+1, len(segments))
-			}
+			say("%s: %d of %d objects read", prefix, i+1, len(segments))
 		}
 	}
 	return v, nil

@@ -85,15 +85,23 @@ func existing(ctx context.Context, text string) (objects.Storage, error) {
 	return openStorage(ctx, text)
 }
 
+// withBackups is a command about the backups in its argument.
+func withBackups(run func(*cobra.Command, objects.Storage) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		at, err := existing(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		defer at.Close()
+		return run(cmd, at)
+	}
+}
+
 // said tells progress on standard error, not too often.
 func said(cmd *cobra.Command, what string) func(backup.Progress) {
-	last := time.Now()
+	say := paced(cmd)
 	return func(p backup.Progress) {
-		if time.Since(last) < progressEvery {
-			return
-		}
-		last = time.Now()
-		fmt.Fprintf(cmd.ErrOrStderr(), "%s: %d of %d files, %s of %s\n", what, p.Files, p.OfFiles, size(p.Bytes), size(p.OfBytes))
+		say("%s: %d of %d files, %s of %s", what, p.Files, p.OfFiles, size(p.Bytes), size(p.OfBytes))
 	}
 }
 
@@ -206,12 +214,7 @@ func newBackupList() *cobra.Command {
 		Short:   "List backups, the newest first",
 		Example: "  switchyard backup list /mnt/backups/switchyard",
 		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			at, err := existing(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			defer at.Close()
+		RunE: withBackups(func(cmd *cobra.Command, at objects.Storage) error {
 			ids, err := backup.IDs(cmd.Context(), at)
 			if err != nil {
 				return err
@@ -244,7 +247,7 @@ func newBackupList() *cobra.Command {
 				rows = append(rows, []string{l.ID, l.Taken.Format(time.RFC3339Nano), fmt.Sprint(l.Files), size(l.Bytes), l.Store})
 			}
 			return table(cmd, "BACKUP\tTAKEN\tFILES\tSIZE\tSTORE", rows)
-		},
+		}),
 	}
 	out.flag(cmd)
 	cmd.Flags().IntVar(&limit, "limit", 100, "how many at most, 0 for all")
@@ -268,12 +271,7 @@ func newBackupVerify() *cobra.Command {
 		Long:    "Read all files of a backup, the newest or the one that --backup names, and hold them against their\nchecksums. Ends with 1 if any is not what was written.",
 		Example: "  switchyard backup verify /mnt/backups/switchyard",
 		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			at, err := existing(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			defer at.Close()
+		RunE: withBackups(func(cmd *cobra.Command, at objects.Storage) error {
 			m, err := backup.Get(cmd.Context(), at, id)
 			if err != nil {
 				return err
@@ -294,7 +292,7 @@ func newBackupVerify() *cobra.Command {
 				err = errReported
 			}
 			return err
-		},
+		}),
 	}
 	out.flag(cmd)
 	cmd.Flags().StringVar(&id, "backup", "", "which backup; the newest by default")
@@ -320,20 +318,17 @@ func newBackupPrune() *cobra.Command {
 			if keep < 1 {
 				return &usageError{errors.New("--keep: say how many backups are kept, 1 at least")}
 			}
-			at, err := existing(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			defer at.Close()
-			ids, freed, err := backup.Prune(cmd.Context(), at, keep)
-			if err != nil {
-				return err
-			}
-			if out.json() {
-				return printJSON(cmd, pruned{ids, freed})
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "deleted %s, %s freed\n", counted(len(ids), "backup", "backups"), size(freed))
-			return nil
+			return withBackups(func(cmd *cobra.Command, at objects.Storage) error {
+				ids, freed, err := backup.Prune(cmd.Context(), at, keep)
+				if err != nil {
+					return err
+				}
+				if out.json() {
+					return printJSON(cmd, pruned{ids, freed})
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "deleted %s, %s freed\n", counted(len(ids), "backup", "backups"), size(freed))
+				return nil
+			})(cmd, args)
 		},
 	}
 	out.flag(cmd)

@@ -35,18 +35,28 @@ func (o *offline) flags(cmd *cobra.Command) {
 // progressEvery is how often a long command says how far it is.
 const progressEvery = 2 * time.Second
 
+// paced returns what a long command says how far it is with, on standard
+// error: of all that it is told, a line now and then.
+func paced(cmd *cobra.Command) func(format string, args ...any) {
+	last := time.Now()
+	return func(format string, args ...any) {
+		if time.Since(last) < progressEvery {
+			return
+		}
+		last = time.Now()
+		fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...)
+	}
+}
+
 // read reads the whole store, with progress on standard error.
 func (o *offline) read(cmd *cobra.Command) (embedded.Report, error) {
 	return embedded.Check(cmd.Context(), o.options(cmd))
 }
 
 func (o *offline) options(cmd *cobra.Command) embedded.CheckOptions {
-	said := time.Now()
+	say := paced(cmd)
 	return embedded.CheckOptions{Dir: o.data, Progress: func(part string, done, of int) {
-		if time.Since(said) >= progressEvery {
-			said = time.Now()
-			fmt.Fprintf(cmd.ErrOrStderr(), "%s: %d of %d read\n", part, done, of)
-		}
+		say("%s: %d of %d read", part, done, of)
 	}}
 }
 

@@ -127,15 +127,25 @@ func (m *mender) remove(name string) error {
 // once.
 const maxFiller = 1 << 20
 
-// fill writes frames without a record over a damaged place.
-func (m *mender) fill(s *segment, d Damage) error {
+// open opens a segment to be written and keeps its damaged bytes aside. The file
+// is to be closed even if that failed; it is nil only if it was not opened.
+func (m *mender) open(s *segment, d Damage) (vfs.File, error) {
 	f, err := m.l.opts.FS.OpenReadWrite(m.l.path(s.name), writeCategory)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	info, err := f.Stat()
 	if err == nil {
 		err = m.keep(f, s.name, d.From, min(d.To, info.Size()))
+	}
+	return f, err
+}
+
+// fill writes frames without a record over a damaged place.
+func (m *mender) fill(s *segment, d Damage) error {
+	f, err := m.open(s, d)
+	if f == nil {
+		return err
 	}
 	for at := d.From; at < d.To && err == nil; {
 		size := min(d.To-at, maxFiller)
@@ -154,13 +164,9 @@ func (m *mender) fill(s *segment, d Damage) error {
 
 // end makes a segment end where its frames do.
 func (m *mender) end(s *segment, d Damage, nextGen uint64) error {
-	f, err := m.l.opts.FS.OpenReadWrite(m.l.path(s.name), writeCategory)
-	if err != nil {
+	f, err := m.open(s, d)
+	if f == nil {
 		return err
-	}
-	info, err := f.Stat()
-	if err == nil {
-		err = m.keep(f, s.name, d.From, min(d.To, info.Size()))
 	}
 	if err == nil {
 		err = m.l.seal(f, s, d.From, d.From, nextGen)

@@ -3,6 +3,7 @@ package embedded
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -164,6 +165,10 @@ func (s *Store) enqueueTo(b *bus, known, floor uint64, refs []ref, events []stor
 		if err == nil && !there && rec.Sequence <= floor {
 			err = s.staysOwed(sub.id, it.place, rec)
 		}
+		joined := false
+		if err == nil && !there && rec.Sequence <= known {
+			joined, err = s.rejoin(sub, it)
+		}
 		if err == nil && n%256 == 255 && over != nil { // bound the batch
 			err = s.finish(sub, over)
 			over = nil
@@ -177,6 +182,7 @@ func (s *Store) enqueueTo(b *bus, known, floor uint64, refs []ref, events []stor
 			return err
 		}
 		switch {
+		case joined:
 		case there:
 			r.less = append(r.less, rec.Sequence)
 		case sub.backlog || room <= 0 || rec.Sequence <= floor || sub.catchUp != nil:
@@ -212,6 +218,31 @@ func (s *Store) enqueueTo(b *bus, known, floor uint64, refs []ref, events []stor
 		s.ready(sub)
 	}
 	return err
+}
+
+// rejoin puts a delivery that is routed again after a crash into the line of its
+// key, if rows from before the crash stand there that come after it. It may have
+// been settled in memory only; then it comes again, but not after those.
+func (s *Store) rejoin(sub *subscription, it item) (bool, error) {
+	key, ordered := sub.line(it.row.key)
+	if !ordered {
+		return false, nil
+	}
+	before, err := s.beforeLine(sub, key, it.place)
+	if err != nil || !before {
+		return false, err
+	}
+	c := s.newChange()
+	i := s.load(sub, it)
+	if err := s.enterLine(sub, i, key, c); err != nil {
+		s.drop(sub, i)
+		return false, errors.Join(err, c.batch.Close())
+	}
+	if err := s.finish(sub, c); err != nil {
+		s.drop(sub, i)
+		return false, err
+	}
+	return true, nil
 }
 
 // isQueued says whether a delivery is queued, in flight or dead already. Only

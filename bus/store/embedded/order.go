@@ -59,6 +59,20 @@ func (s *Store) lineOf(sub *subscription, key uint64) (l lineRow, ok bool, err e
 	return l, ok, err
 }
 
+// beforeLine says whether a delivery comes before one in the line of its key.
+func (s *Store) beforeLine(sub *subscription, key uint64, p place) (bool, error) {
+	l, ok, err := s.lineOf(sub, key)
+	if err != nil || !ok || p.less(l.head) {
+		return ok, err
+	}
+	prefix := be64(idKey(nil, prefixParked, uint32(sub.id)), key)
+	it, err := s.state.iter(queueParkedFrom(prefix, p), successor(prefix))
+	if err != nil {
+		return false, err
+	}
+	return it.First(), it.Close()
+}
+
 func (sub *subscription) putLine(batch *pebble.Batch, key uint64, l lineRow) {
 	var k [16]byte
 	var v [2 * placeSize]byte

@@ -316,13 +316,10 @@ func (o *orderly) replayAll() {
 	name := fmt.Sprint("again-", len(o.replays)+1)
 	var names []string
 	for _, rule := range o.rules {
-		if o.chance(2) == 0 {
+		if o.chance(2) == 0 || len(names) == 0 {
 			names = append(names, rule)
 			o.history.replays(rule, name)
 		}
-	}
-	if len(names) == 0 {
-		return
 	}
 	r, err := o.engine.StartReplay(context.Background(), bus.ReplayRequest{Bus: "orders", Rules: names, Name: name})
 	if err != nil {
@@ -376,6 +373,11 @@ func (o *orderly) run() {
 		}
 		o.publish(ev)
 		switch n := o.chance(100); {
+		case i == orderlyEvents/4: // at least once in each history
+			o.replayAll()
+		case i == orderlyEvents/2 && o.disk != nil:
+			crashes++
+			o.crash()
 		case n < 60:
 			time.Sleep(time.Duration(o.chance(400)) * time.Millisecond)
 		case n == 60:

@@ -27,6 +27,7 @@ func scenarios() []*scenario {
 		hangingScenario(),
 		throughScenario(),
 		rulesScenario(),
+		changeScenario(),
 		replayReadScenario(),
 		replayLiveScenario(),
 		backupScenario(),

@@ -344,7 +344,7 @@ func (a *archive) expire(ctx context.Context) error {
 	a.mu.Unlock()
 	var held int64
 	for _, g := range segments {
-		held += g.size()
+		held += g.Size()
 	}
 	n := 0
 	for n < len(segments) {
@@ -355,7 +355,7 @@ func (a *archive) expire(ctx context.Context) error {
 		if !old && !much && !g.Gap {
 			break
 		}
-		held -= g.size()
+		held -= g.Size()
 		n++
 	}
 	if n == len(segments) && n > 0 {
@@ -422,7 +422,7 @@ func (a *archive) status() Status {
 		st.FailingSince = a.since
 	}
 	for _, g := range a.segments {
-		st.Bytes += g.size()
+		st.Bytes += g.Size()
 	}
 	return st
 }

@@ -42,8 +42,8 @@ func (g Segment) timelines() (t Segment, ok bool) {
 	return t, g.Timelines > 0
 }
 
-// size is what the segment takes with its timelines, in bytes.
-func (g Segment) size() int64 { return g.Bytes + g.Timelines }
+// Size is what the segment takes with its timelines, in bytes.
+func (g Segment) Size() int64 { return g.Bytes + g.Timelines }
 
 // segmentOf finds the segment of an event.
 func (a *archive) segmentOf(ctx context.Context, seq uint64) (g Segment, ok bool, err error) {

@@ -1,7 +1,6 @@
 package embedded
 
 import (
-	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -24,9 +23,14 @@ type traceLog struct {
 	mu       sync.Mutex
 	filling  block
 	flushing *block
+	spare    block // empty, with the memory of one that was flushed
 	full     chan struct{}
+	parts    sync.Pool // of *block, what one settling gathers
 
 	flushMu sync.Mutex
+	sorted  []traceRef // memory for the next flush, as the two that follow
+	merged  []traceRef
+	encoded []byte
 	segment uint64                 // the segment of the newest block
 	highest map[store.BusID]uint64 // in that segment
 }
@@ -151,17 +155,79 @@ func (b *block) add(o *outcome) {
 	b.data = o.append(b.data)
 }
 
-func (b *block) encode() []byte {
-	slices.SortFunc(b.refs, func(x, y traceRef) int {
-		if x.bus != y.bus {
-			return cmp.Compare(x.bus, y.bus)
+// addAll adds the outcomes of other.
+func (b *block) addAll(other *block) {
+	at, n := uint32(len(b.data)), len(b.refs)
+	b.refs = append(b.refs, other.refs...)
+	for i := n; i < len(b.refs); i++ {
+		b.refs[i].off += at
+	}
+	b.data = append(b.data, other.data...)
+}
+
+// emptied is b without its outcomes; it keeps its memory, unless that is much.
+func (b *block) emptied() block {
+	if cap(b.data) > 4*blockSize || cap(b.refs)*traceRefSize > 4*blockSize {
+		return block{}
+	}
+	return block{b.refs[:0], b.data[:0]}
+}
+
+func (r *traceRef) before(o *traceRef) bool {
+	if r.bus != o.bus {
+		return r.bus < o.bus
+	}
+	return r.seq < o.seq
+}
+
+// sortRefs sorts by event; those of one event keep their order. It returns the
+// sorted ones and what else may be used again: one of the two is refs, the other
+// is buf if that is long enough. Deliveries end mostly in order of their events,
+// those of each subscription by themselves: there are long runs to merge.
+func sortRefs(refs, buf []traceRef) (sorted, rest []traceRef) {
+	buf = slices.Grow(buf[:0], len(refs))[:len(refs)]
+	for {
+		runs, at := 0, 0
+		for from := 0; from < len(refs); runs++ {
+			mid := runEnd(refs, from)
+			end := runEnd(refs, mid)
+			at += mergeRefs(buf[at:], refs[from:mid], refs[mid:end])
+			from = end
 		}
-		if x.seq != y.seq {
-			return cmp.Compare(x.seq, y.seq)
+		refs, buf = buf, refs
+		if runs <= 1 {
+			return refs, buf
 		}
-		return cmp.Compare(x.off, y.off)
-	})
-	dst := make([]byte, 0, 4+len(b.refs)*traceRefSize+len(b.data))
+	}
+}
+
+// runEnd is where the sorted run that begins at from ends.
+func runEnd(refs []traceRef, from int) int {
+	end := min(from+1, len(refs))
+	for end < len(refs) && !refs[end].before(&refs[end-1]) {
+		end++
+	}
+	return end
+}
+
+// mergeRefs merges two sorted runs into dst and returns their length.
+func mergeRefs(dst, x, y []traceRef) int {
+	n := 0
+	for len(x) > 0 && len(y) > 0 {
+		if y[0].before(&x[0]) {
+			dst[n], y = y[0], y[1:]
+		} else {
+			dst[n], x = x[0], x[1:]
+		}
+		n++
+	}
+	n += copy(dst[n:], x)
+	return n + copy(dst[n:], y)
+}
+
+// encode appends a block whose refs are sorted.
+func (b *block) encode(dst []byte) []byte {
+	dst = slices.Grow(dst, 4+len(b.refs)*traceRefSize+len(b.data))
 	dst = be32(dst, uint32(len(b.refs)))
 	for _, r := range b.refs {
 		dst = be32(be64(be32(dst, uint32(r.bus)), r.seq), r.off)
@@ -192,6 +258,7 @@ func findOutcomes(payload []byte, bus store.BusID, low, high uint64, f func(outc
 // is damaged beyond what its log repairs by itself, the error says where.
 func (s *Store) openTrace() error {
 	t := &traceLog{s: s, full: make(chan struct{}, 1), highest: map[store.BusID]uint64{}}
+	t.parts.New = func() any { return new(block) }
 	s.trace = t
 	log, err := seglog.Open(seglog.Options{
 		FS: s.opts.FS, Dir: s.opts.FS.PathJoin(s.opts.Dir, "trace"), NoSync: true,
@@ -211,13 +278,13 @@ func (s *Store) openTrace() error {
 	})
 }
 
-// add notes an outcome.
-func (t *traceLog) add(o outcome) {
-	if t.s.opts.NoTrace {
+// add notes outcomes.
+func (t *traceLog) add(some *block) {
+	if len(some.refs) == 0 {
 		return
 	}
 	t.mu.Lock()
-	t.filling.add(&o)
+	t.filling.addAll(some)
 	size := len(t.filling.data)
 	t.mu.Unlock()
 	switch {
@@ -229,6 +296,37 @@ func (t *traceLog) add(o outcome) {
 		default:
 		}
 	}
+}
+
+// part gathers outcomes that are noted together, and so without a lock for each.
+// Its owner calls end.
+type part struct {
+	t     *traceLog
+	block *block // nil as long as there are none
+}
+
+func (p *part) add(o *outcome) {
+	if p.t.s.opts.NoTrace {
+		return
+	}
+	if p.block == nil {
+		p.block = p.t.parts.Get().(*block)
+	}
+	p.block.add(o)
+	if len(p.block.data) >= blockSize {
+		p.end()
+	}
+}
+
+// end notes what was gathered.
+func (p *part) end() {
+	if p.block == nil {
+		return
+	}
+	p.t.add(p.block)
+	*p.block = p.block.emptied()
+	p.t.parts.Put(p.block)
+	p.block = nil
 }
 
 // tracer writes blocks when they are full, and some times a second.
@@ -258,19 +356,25 @@ func (t *traceLog) flush() error {
 		return nil
 	}
 	b := t.filling
-	t.filling = block{}
+	t.filling, t.spare = t.spare, block{}
 	t.flushing = &b
 	t.mu.Unlock()
-	sorted := block{refs: slices.Clone(b.refs), data: b.data} // b is still searched
-	err := t.write(&sorted)
+	// b is still searched.
+	t.sorted, t.merged = sortRefs(append(t.sorted[:0], b.refs...), t.merged)
+	err := t.write(&block{refs: t.sorted, data: b.data})
 	t.mu.Lock()
-	t.flushing = nil
+	t.flushing, t.spare = nil, b.emptied()
+	kept := t.spare.data != nil
 	t.mu.Unlock()
+	if !kept { // it was an unusually large one
+		t.sorted, t.merged, t.encoded = nil, nil, nil
+	}
 	return err
 }
 
 func (t *traceLog) write(b *block) error {
-	pos, err := t.log.AppendBytes(context.Background(), b.encode())
+	t.encoded = b.encode(t.encoded[:0])
+	pos, err := t.log.AppendBytes(context.Background(), t.encoded)
 	if err != nil {
 		return err
 	}

@@ -87,6 +87,6 @@ func (b *wholeBus) backUp(ctx context.Context, dir string) (copied int64, err er
 	if err != nil {
 		return 0, errors.Join(err, at.Close())
 	}
-	w, err := backup.Write(ctx, at, sn, backup.Options{})
+	w, err := backup.Write(ctx, at, sn, backup.Options{Rate: backup.DefaultRate})
 	return w.CopiedBytes, errors.Join(err, sn.Close(), at.Close())
 }

@@ -197,6 +197,8 @@ func (c *claim) same(o *claim) bool {
 
 func (n *node) sameMore(o *node) bool {
 	switch x := n.more.(type) {
+	case *byte:
+		return true // the texts are equal
 	case operands:
 		y, ok := o.more.(operands)
 		return ok && slices.Equal(x, y)

@@ -142,7 +142,7 @@ func (n *node) append(dst []byte, source string) (_ []byte, ok bool) {
 	}
 	dst = appendScalar(dst, n.literal(), source)
 	switch more := n.more.(type) {
-	case nil:
+	case nil, *byte:
 	case operands:
 		dst = binary.AppendUvarint(dst, uint64(len(more)))
 		for _, o := range more {

@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 )
 
@@ -63,6 +64,49 @@ func TestWhatIsRememberedMustFitTheBuild(t *testing.T) {
 		if _, err := env.Remember("one", written[:i]); err == nil {
 			t.Errorf("the first %d bytes were taken for all", i)
 		}
+	}
+}
+
+// A bus may have 100,000 rules: each, with its source and what finds it, is to
+// take at most 500 bytes.
+func TestARuleIsSmall(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector takes memory of its own")
+	}
+	heap := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	for name, filter := range map[string]func(i int) Filter{
+		"a range": func(i int) Filter {
+			return Filter{When: fmt.Sprintf(`event.type == "com.example.order" && event.data.total >= %d && event.data.total < %d`, 10*i, 10*i+10)}
+		},
+		"a pattern of three fields": func(i int) Filter {
+			return Filter{Pattern: fmt.Sprintf(`{"detail":{"country":["DE"],"customer":["C-%06d"],"total":[{"numeric":[">",100]}]}}`, i)}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			env := mustEnv(t)
+			const n = 20_000
+			entries := make([]Entry, n)
+			before := heap()
+			for i := range n {
+				m, err := env.Compile(filter(i))
+				if err != nil {
+					t.Fatal(err)
+				}
+				entries[i] = Entry{ID: ID(i), Matcher: m}
+			}
+			set := NewSet(entries)
+			if each := int(heap()-before) / n; each > 500 {
+				t.Errorf("%d bytes a rule", each)
+			}
+			runtime.KeepAlive(env)
+			runtime.KeepAlive(set)
+		})
 	}
 }
 

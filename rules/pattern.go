@@ -2,6 +2,7 @@ package rules
 
 import (
 	"math/bits"
+	"unsafe"
 )
 
 // pattern is what an event pattern says of the data. It never changes, so it
@@ -30,14 +31,23 @@ import (
 // mode, which must not change what matches. So 5, 5.0 and "5" in a pattern are
 // one there, as are true and "true", and numeric reads the text as a number.
 type pattern struct {
-	tests []node        // of fields, on one value, in the order of their paths
-	steps []patternStep // the first is the data; patterns of the same paths share them
-	rare  *patternRare  // nil when all fields hold together, need a value and are quick to test
+	test    *node        // the first of tests
+	step    *patternStep // the first of steps
+	testing int32        // how many tests there are
+	leading int32        // how many steps
+	rare    *patternRare // nil when all fields hold together, need a value and are quick to test
 	// shadow is a condition that holds for every event that the pattern matches.
 	// It is about the values of its places (reachAll), of which one has to do; it
 	// says nothing of which element of an array they come from.
 	shadow node
 }
+
+// tests are of fields, on one value, in the order of their paths.
+func (p *pattern) tests() []node { return unsafe.Slice(p.test, p.testing) }
+
+// steps are the way to the fields. The first is the data; patterns of the same
+// paths share them.
+func (p *pattern) steps() []patternStep { return unsafe.Slice(p.step, p.leading) }
 
 // patternRare is what few patterns have.
 type patternRare struct {

@@ -52,7 +52,7 @@ func (p *pattern) matches(v *view) (bool, error) {
 // too long finds nothing more.
 func (w *patternWalk) matches(x *value) bool {
 	p := w.pattern
-	all := int32(len(p.tests))
+	all := p.testing
 	var ways []way
 	if p.rare != nil {
 		ways = p.rare.ways
@@ -61,7 +61,7 @@ func (w *patternWalk) matches(x *value) bool {
 		if len(ways) == 1 {
 			w.way = ways[0]
 		} else {
-			w.way.fields = upTo(len(p.tests))
+			w.way.fields = upTo(int(p.testing))
 			w.way.needs = w.way.fields
 		}
 		w.visit(0, x)
@@ -119,13 +119,13 @@ func (w *patternWalk) visit(at int32, x *value) {
 }
 
 func (w *patternWalk) scalar(at int32, x *value) {
-	s := &w.pattern.steps[at]
+	s := &w.pattern.steps()[at]
 	for i := s.first; i < s.own; i++ {
 		if !w.way.fields.has(i) {
 			continue
 		}
 		w.found.seen.add(i)
-		if !w.found.holds.has(i) && w.affords(i, x) && w.pattern.tests[i].on(x) == yes {
+		if !w.found.holds.has(i) && w.affords(i, x) && w.pattern.tests()[i].on(x) == yes {
 			w.found.holds.add(i)
 		}
 	}
@@ -135,7 +135,7 @@ func (w *patternWalk) scalar(at int32, x *value) {
 // long are made until a pattern has taken as long as one regular expression may;
 // then they do not hold.
 func (w *patternWalk) affords(i int32, x *value) bool {
-	w.steps += w.pattern.tests[i].weight(len(x.text))
+	w.steps += w.pattern.tests()[i].weight(len(x.text))
 	if rare := w.pattern.rare; rare != nil && rare.costs != nil {
 		w.steps += len(x.text) * int(rare.costs[i])
 	}
@@ -167,7 +167,7 @@ func (n *node) weight(length int) int {
 // object goes on to the members. Those whose keys are paths come first, so that
 // an array knows what it need not have.
 func (w *patternWalk) object(at int32, n event.Node) {
-	s := &w.pattern.steps[at]
+	s := &w.pattern.steps()[at]
 	if len(s.names) == 0 {
 		return
 	}
@@ -192,7 +192,7 @@ func (w *patternWalk) object(at int32, n event.Node) {
 }
 
 func (w *patternWalk) member(at int32, n event.Node) {
-	if s := &w.pattern.steps[at]; w.way.fields.count(s.first, s.last) > 0 {
+	if s := &w.pattern.steps()[at]; w.way.fields.count(s.first, s.last) > 0 {
 		x := nodeValue(n)
 		w.visit(at, &x)
 	}
@@ -203,7 +203,7 @@ func (w *patternWalk) dotted(at int32, key string, n event.Node) {
 	for more := true; more; {
 		var name string
 		name, key, more = strings.Cut(key, ".")
-		next, ok := w.pattern.steps[at].kid(name)
+		next, ok := w.pattern.steps()[at].kid(name)
 		if !ok {
 			return
 		}
@@ -225,7 +225,7 @@ func (s *patternStep) kid(name string) (int32, bool) {
 // for which they hold, if there is one, else the one for which most do. When
 // none has anything that is asked for, none is chosen.
 func (w *patternWalk) array(at int32, n event.Node) {
-	s := &w.pattern.steps[at]
+	s := &w.pattern.steps()[at]
 	containers := 0
 	for e := range n.Elements() {
 		if w.steps++; w.steps > maxPatternSteps {
@@ -259,7 +259,7 @@ func (w *patternWalk) array(at int32, n event.Node) {
 }
 
 func (w *patternWalk) choose(at int32, n event.Node) {
-	s := &w.pattern.steps[at]
+	s := &w.pattern.steps()[at]
 	before := w.found
 	best, most, none := before, 0, before.seen
 	for e := range n.Elements() {

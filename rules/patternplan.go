@@ -146,14 +146,14 @@ func (s *patternSource) dataTest(ways []combination) node {
 	used = slices.Compact(used)
 	// In the order of their paths those below a step are next to each other.
 	slices.SortStableFunc(used, func(a, b int32) int { return slices.Compare(s.fields[a].path, s.fields[b].path) })
-	p := &pattern{tests: make([]node, len(used))}
+	p, tests := &pattern{}, make([]node, len(used))
 	var rare patternRare
 	number := map[int32]int32{}
 	plain := len(ways) == 1
 	for i, n := range used {
 		number[n] = int32(i)
 		f := &s.fields[n]
-		p.tests[i] = f.test
+		tests[i] = f.test
 		plain = plain && !f.absent
 		if cost := testSteps(&f.test); cost > 0 {
 			if rare.costs == nil {
@@ -162,7 +162,9 @@ func (s *patternSource) dataTest(ways []combination) node {
 			rare.costs[i] = cost
 		}
 	}
-	p.steps = s.env.places.stepsTo(s.fields, used)
+	p.test, p.testing = &tests[0], int32(len(tests))
+	steps := s.env.places.stepsTo(s.fields, used)
+	p.step, p.leading = &steps[0], int32(len(steps))
 	if !plain {
 		rare.ways = make([]way, len(ways))
 		for i, w := range ways {
@@ -177,8 +179,8 @@ func (s *patternSource) dataTest(ways []combination) node {
 	if rare.ways != nil || rare.costs != nil {
 		p.rare = &rare
 	}
-	if plain && len(p.tests) > 1 {
-		p.shadow = parent(andNode, p.tests...)
+	if plain && len(tests) > 1 {
+		p.shadow = parent(andNode, tests...)
 	} else {
 		p.shadow = s.shared(ways, s.shadowTest)
 	}
@@ -194,7 +196,7 @@ func testSteps(test *node) (steps int32) {
 			steps += int32(x.size)
 		case *glob:
 			if x.fold {
-				steps += int32(len(n.text())/8 + 1) // most places differ at once
+				steps += int32(len(x.text("*", "?"))/8 + 1) // most places differ at once
 			}
 		}
 	})

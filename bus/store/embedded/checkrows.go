@@ -249,6 +249,9 @@ func (c *checker) row(prefix byte, key, value []byte, left map[uint32]counts) er
 		}
 		return c.needs(queueKey(nil, prefixQueue, store.SubscriptionID(id), p), errors.New("it names a delivery that is not queued"))
 	case prefixOwed:
+		if b := c.buses[store.BusID(r.u32())]; b != nil {
+			b.owed++
+		}
 		c.report.Owed++
 		c.report.OwedBytes += owedSize(value)
 		es := entries{rest: value, count: 1}
@@ -261,12 +264,15 @@ func (c *checker) row(prefix byte, key, value []byte, left map[uint32]counts) er
 	case prefixRow:
 		b := c.buses[store.BusID(r.u32())]
 		row, err := parseTableRow(value)
-		if b == nil || row.seq >= b.first || row.ends {
+		if b == nil || row.ends {
 			return errors.Join(r.err(), err)
 		}
 		// What a newer event replaces may be gone already.
 		if _, replaced := b.newer[string(r.rest)]; !replaced {
-			b.rows++
+			b.subjects++
+			if row.seq < b.first {
+				b.rows++
+			}
 		}
 		return errors.Join(r.err(), err)
 	case prefixSched:

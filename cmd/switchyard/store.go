@@ -17,7 +17,7 @@ func newStore() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newStoreCheck(), newStoreRepair(), newStoreStats())
+	cmd.AddCommand(newStoreCheck(), newStoreRename(), newStoreRepair(), newStoreStats())
 	return cmd
 }
 

@@ -156,6 +156,7 @@ type checker struct {
 
 	empty      bool // the state is
 	unreadable bool // some rows of the state cannot be read
+	nameless   bool // and among them may be some of buses
 	damaged    bool // the log is, or what the state knows of it
 	recount    bool // counts are not those of the rows
 	repair     *repair
@@ -340,6 +341,7 @@ func (c *checker) bus(id store.BusID) *checkedBus {
 // entry holds one event against those of its bus before it.
 func (c *checker) entry(b *checkedBus, e *entry, pos seglog.Position, where string) {
 	if b.name == "" {
+		b.stats.add(e)
 		return
 	}
 	if e.seq < b.first { // retention has passed it

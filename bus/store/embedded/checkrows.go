@@ -90,9 +90,9 @@ func (c *checker) readBuses() {
 }
 
 // rows calls f for the rows under a prefix whose keys have a size (0: any), and
-// reports those that cannot be read.
+// reports those that cannot be read. f sees those that a repair keeps.
 func (c *checker) rows(prefix byte, size int, f func(key, value []byte) error) {
-	err := c.state.scanPrefix([]byte{prefix}, func(key, value []byte) (bool, error) {
+	damage, err := c.state.scanReadable([]byte{prefix}, func(key, value []byte) error {
 		err := errBadRow
 		if size == 0 || len(key) == size {
 			err = f(key, value)
@@ -101,11 +101,12 @@ func (c *checker) rows(prefix byte, size int, f func(key, value []byte) error) {
 			c.problem(c.kind(prefix), "row %q: %v", key, err)
 			c.faulty(prefix, key, value, err)
 		}
-		return true, nil
+		return nil
 	})
-	if err != nil {
-		c.problem(c.kind(prefix), "it cannot be read to its end: %v", err)
+	if err = errors.Join(damage, err); err != nil {
+		c.problem(c.kind(prefix), "some of it cannot be read: %v", err)
 		c.unreadable = true
+		c.nameless = c.nameless || prefix == prefixBus
 	}
 }
 

@@ -19,8 +19,8 @@ type Archive interface {
 	Segments(ctx context.Context, bus store.BusID, after uint64, limit int) ([]archive.Segment, error)
 	// Local reports whether the store itself has an event.
 	Local(ctx context.Context, bus store.BusID, sequence uint64) bool
-	// Remembered reports whether the store still has the timeline of an event.
-	Remembered(bus store.BusID, sequence uint64) bool
+	// Remembered reports whether there is a timeline of an event.
+	Remembered(ctx context.Context, bus store.BusID, sequence uint64) bool
 	// Warnings says what is wrong at present.
 	Warnings() []string
 }
@@ -34,6 +34,8 @@ type ArchivedRange struct {
 	Bytes  int64      `json:"bytes" doc:"Size of the object."`
 	Object string     `json:"object" doc:"Its name."`
 	Gap    bool       `json:"gap,omitempty" doc:"It has no events: they were removed while the bus had no archive."`
+
+	Timelines int64 `json:"timelines,omitempty" doc:"Size of the object with the timelines of its events, which is written when retention comes near them."`
 }
 
 // ArchiveState is how an archive is doing.
@@ -98,7 +100,7 @@ func (s *Server) listArchive(c *gin.Context) {
 			out.Next = strconv.FormatUint(segments[i-1].First, 10)
 			break
 		}
-		out.Items = append(out.Items, ArchivedRange{g.First, g.Last, timePointer(g.From), timePointer(g.To), g.Bytes, g.Object, g.Gap})
+		out.Items = append(out.Items, ArchivedRange{g.First, g.Last, timePointer(g.From), timePointer(g.To), g.Bytes, g.Object, g.Gap, g.Timelines})
 	}
 	c.PureJSON(http.StatusOK, out)
 }

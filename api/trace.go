@@ -27,7 +27,7 @@ type TraceResponse struct {
 	Origin     EventOrigin     `json:"origin"`
 	Routed     bool            `json:"routed" doc:"The rules have seen it."`
 	Archived   bool            `json:"archived,omitempty" doc:"The event comes from the archive of its bus."`
-	Forgotten  bool            `json:"forgotten,omitempty" doc:"The bus's own retention has passed the event, which is archived, a row of a table or still owed: its timeline is gone, but for deliveries that are still owed."`
+	Forgotten  bool            `json:"forgotten,omitempty" doc:"The bus's own retention has passed the event, which is a row of a table, still owed, or archived without its timeline: that is gone, but for deliveries that are still owed."`
 	Deliveries []DeliveryTrace `json:"deliveries" doc:"One for each subscription that it matched."`
 	Failed     []FailedFilter  `json:"failedFilters,omitempty" doc:"Rules in force whose filter fails on this event, which therefore do not match; at most 100."`
 	Rules      []TracedRule    `json:"rules,omitempty" doc:"With ?rules=true: the rules that matched, as they were."`
@@ -135,7 +135,7 @@ type DeliveryTrace struct {
 	ID     string `json:"id" doc:"The delivery's id."`
 	Rule   string `json:"rule"`
 	Target string `json:"target"`
-	State  string `json:"state" doc:"queued, in flight, retrying, delivered, dead or expired."`
+	State  string `json:"state" doc:"queued, in flight, retrying, delivered, dead, expired, or unknown: of an archived event, if it had not ended when its timeline was archived."`
 
 	RuleVersion uint64           `json:"ruleVersion,omitempty" doc:"The version of the rule that matched; absent if that is known no more."`
 	RuleChanged bool             `json:"ruleChanged,omitempty" doc:"The rule has changed since, or was removed."`
@@ -237,7 +237,7 @@ func (s *Server) traced(c *gin.Context, r store.Record) (out TraceResponse, err 
 // gone.
 func (s *Server) kept(ctx context.Context, r store.Record) (archived, forgotten bool, err error) {
 	if a := s.opts.Archive; a != nil {
-		return !a.Local(ctx, r.Bus, r.Sequence), !a.Remembered(r.Bus, r.Sequence), nil
+		return !a.Local(ctx, r.Bus, r.Sequence), !a.Remembered(ctx, r.Bus, r.Sequence), nil
 	}
 	b, err := s.opts.Engine.Store().Bounds(r.Bus)
 	return false, r.Sequence < b.History, err

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/switchyard-dev/switchyard/bus/store/backup"
+	"github.com/switchyard-dev/switchyard/bus/store/embedded"
 	"github.com/switchyard-dev/switchyard/bus/store/objects"
 )
 
@@ -28,7 +29,7 @@ func backupScenario() *scenario {
 			if err != nil {
 				return nil, err
 			}
-			b, err := openBus(ctx, e, c, t, noOp{new(atomic.Int64)})
+			b, err := openBus(ctx, e, c, t, embedded.Options{}, noOp{new(atomic.Int64)})
 			if err != nil {
 				return nil, err
 			}
@@ -36,7 +37,7 @@ func backupScenario() *scenario {
 			if err != nil {
 				return nil, err
 			}
-			run := b.publishing(e)
+			run := b.publishing(e, busPublishers)
 			return []contender{
 				{ours, func(ctx context.Context, d time.Duration) (measures, error) { return b.besideBackups(ctx, d, dir, run) }},
 				{withoutBackup, run},
@@ -87,6 +88,6 @@ func (b *wholeBus) backUp(ctx context.Context, dir string) (copied int64, err er
 	if err != nil {
 		return 0, errors.Join(err, at.Close())
 	}
-	w, err := backup.Write(ctx, at, sn, backup.Options{})
+	w, err := backup.Write(ctx, at, sn, backup.Options{Rate: backup.DefaultRate})
 	return w.CopiedBytes, errors.Join(err, sn.Close(), at.Close())
 }

@@ -43,6 +43,18 @@ const bareFsync = "append+fsync"
 // newAppendLoop starts a loop that writes size bytes before it begins again at
 // the start of its file.
 func newAppendLoop(dir string, size int64) (*appendLoop, error) {
+	f, err := newWrittenFile(dir, size)
+	if err != nil {
+		return nil, err
+	}
+	l := &appendLoop{file: f, size: size, waiting: newAppendGroup(),
+		wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	go l.run()
+	return l, nil
+}
+
+// newWrittenFile makes a file of size bytes that are on the disk.
+func newWrittenFile(dir string, size int64) (vfs.File, error) {
 	path := filepath.Join(dir, "bare")
 	f, err := vfs.Default.Create(path, vfs.WriteCategoryUnspecified)
 	if err != nil {
@@ -57,13 +69,7 @@ func newAppendLoop(dir string, size int64) (*appendLoop, error) {
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
 		return nil, err
 	}
-	if f, err = vfs.Default.OpenReadWrite(path, vfs.WriteCategoryUnspecified); err != nil {
-		return nil, err
-	}
-	l := &appendLoop{file: f, size: size, waiting: newAppendGroup(),
-		wake: make(chan struct{}, 1), ended: make(chan struct{})}
-	go l.run()
-	return l, nil
+	return vfs.Default.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
 }
 
 func newAppendGroup() *appendGroup { return &appendGroup{done: make(chan struct{})} }

@@ -5,6 +5,8 @@ import (
 	"io"
 	"runtime"
 	"testing"
+
+	"github.com/switchyard-dev/switchyard/bus/store/embedded"
 )
 
 // BenchmarkStore appends to the embedded store alone.
@@ -22,7 +24,7 @@ func BenchmarkStore(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			u, err := openStore(e, c)
+			u, err := openStore(e, c, embedded.Options{})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -45,7 +47,7 @@ func BenchmarkBus(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	bus, err := openBus(b.Context(), e, c, t, nil)
+	bus, err := openBus(b.Context(), e, c, t, embedded.Options{}, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -18,15 +18,15 @@ import (
 )
 
 // The events of large stores: small, with a subject and a number in the data
-// that no other has, and every rareEvery-th of another type and source.
+// that no other has, and every rareEvery-th of another type, source and tenant.
 const (
 	bigBatch   = 2000
 	rareEvery  = 1000
 	bigSubject = "eu/de/000000000"
 	bigNumber  = `"n":100000000`
 	bigBase    = 100_000_000
-	bigCommon  = `"source":"https://shop.example.com/orders","type":"com.example.order.placed"`
-	bigRare    = `"source":"https://desk.example.com/refund","type":"com.example.order.refund"`
+	bigCommon  = `"source":"https://shop.example.com/orders","type":"com.example.order.placed","tenant":"shop"`
+	bigRare    = `"source":"https://desk.example.com/refund","type":"com.example.order.refund","tenant":"desk"`
 	bigEvent   = `{"specversion":"1.0","id":"` + noID + `",` + bigCommon + `,"subject":"` + bigSubject + `",` +
 		`"datacontenttype":"application/json","data":{"total":150,` + bigNumber + `}}`
 )
@@ -62,13 +62,15 @@ func (t *bigTemplate) make(id int64, k int) (*event.Event, error) {
 // bigStore is a data folder for the real program, made in this process.
 type bigStore struct {
 	dir    string
-	middle string // the id of an event in the middle
+	middle string    // the id of an event in the middle
+	at     time.Time // when that was recorded
 }
 
 // buildStore stores n events on the bus of the benchmarks. The deliveries of the
 // last of them, queued in number, wait for the paused subscription
-// placed/receiver; those before are routed and owed to nobody.
-func buildStore(ctx context.Context, e *environment, c *closer, n, queued int) (_ *bigStore, err error) {
+// placed/receiver; the rare ones are delivered to refunds/desk if delivered says
+// so, and nothing else is owed to anybody.
+func buildStore(ctx context.Context, e *environment, c *closer, n, queued int, delivered bool) (_ *bigStore, err error) {
 	dir, err := e.folder(c, "big")
 	if err != nil {
 		return nil, err
@@ -89,6 +91,10 @@ func buildStore(ctx context.Context, e *environment, c *closer, n, queued int) (
 	if err := s.Pause(ctx, sub.ID, "until it is measured"); err != nil {
 		return nil, err
 	}
+	desk, err := store.OpenSubscription(ctx, s, store.SubscriptionOptions{Name: "refunds/desk", Bus: id})
+	if err != nil {
+		return nil, err
+	}
 	common, err := newBigTemplate(bigCommon)
 	if err != nil {
 		return nil, err
@@ -101,12 +107,11 @@ func buildStore(ctx context.Context, e *environment, c *closer, n, queued int) (
 	batch := make([]store.Entry, 0, bigBatch)
 	var records []store.Record
 	var routed []store.RoutedEvent
-	matches := []store.Routed{{Subscription: sub.ID}}
 	for done, reported := 0, time.Now(); done < n; {
 		batch = batch[:0]
 		for k := done; k < min(done+bigBatch, n); k++ {
 			t := common
-			if k%rareEvery == rareEvery/2 {
+			if isRare(k) {
 				t = rare
 			}
 			ev, err := t.make(e.ids.next(), k)
@@ -123,19 +128,32 @@ func buildStore(ctx context.Context, e *environment, c *closer, n, queued int) (
 			return nil, err
 		}
 		routed = routed[:0]
-		for from, last := results[0].Sequence, results[len(results)-1].Sequence; from <= last && done+len(batch) > n-queued; {
+		for from, last := results[0].Sequence, results[len(results)-1].Sequence; from <= last && (delivered || done+len(batch) > n-queued); {
 			if records, err = s.Read(ctx, id, from, bigBatch, 4<<20, records[:0]); err != nil {
 				return nil, err
 			}
-			for i, r := range records {
-				if done+int(from-results[0].Sequence)+i < n-queued {
-					continue
+			for _, r := range records {
+				k := done + int(r.Sequence-results[0].Sequence)
+				var matches []store.Routed
+				if k >= n-queued {
+					matches = append(matches, store.Routed{Subscription: sub.ID})
 				}
-				routed = append(routed, store.RoutedEvent{Record: r, Matches: matches})
+				if delivered && isRare(k) {
+					matches = append(matches, store.Routed{Subscription: desk.ID})
+				}
+				if k == n/2 {
+					big.at = r.Recorded
+				}
+				if len(matches) > 0 {
+					routed = append(routed, store.RoutedEvent{Record: r, Matches: matches})
+				}
 			}
 			from = records[len(records)-1].Sequence + 1
 		}
 		if err := s.Enqueue(ctx, id, results[len(results)-1].Sequence, routed); err != nil {
+			return nil, err
+		}
+		if err := deliverAll(ctx, s, desk.ID); err != nil {
 			return nil, err
 		}
 		if done += len(batch); time.Since(reported) > reportEvery {
@@ -144,6 +162,26 @@ func buildStore(ctx context.Context, e *environment, c *closer, n, queued int) (
 		}
 	}
 	return big, nil
+}
+
+func isRare(k int) bool { return k%rareEvery == rareEvery/2 }
+
+// deliverAll settles what may be claimed for a subscription.
+func deliverAll(ctx context.Context, s *embedded.Store, sub store.SubscriptionID) error {
+	for {
+		now := time.Now()
+		claimed, _, err := s.Claim(ctx, sub, now, bigBatch, nil)
+		if err != nil || len(claimed) == 0 {
+			return err
+		}
+		outcomes := make([]store.Settlement, len(claimed))
+		for i, d := range claimed {
+			outcomes[i] = store.Settlement{ID: d.ID, Kind: store.Done, Attempt: &store.Attempt{Number: d.Attempt, Started: now, Status: http.StatusOK}}
+		}
+		if err := s.Settle(ctx, outcomes); err != nil {
+			return err
+		}
+	}
 }
 
 // get reads an answer of the program's API.
@@ -202,7 +240,7 @@ func queuedScenario() *scenario {
 				name   string
 				queued int
 			}{{ours, e.events}, {fewQueued, min(mostQueued, e.events/2)}} {
-				big, err := buildStore(ctx, e, c, n.queued, n.queued)
+				big, err := buildStore(ctx, e, c, n.queued, n.queued, false)
 				if err != nil {
 					return nil, err
 				}
@@ -259,11 +297,16 @@ func (b *bigStore) searches(n, queued int) []search {
 	}
 	number := bigBase + n/2
 	rare := min((n+rareEvery/2-1)/rareEvery, searchPage)
+	since := min(n-n/2/bigBatch*bigBatch, searchPage) // a batch is recorded at once
 	return []search{
 		{"ms id", q("id", b.middle), 1},
 		{"ms subject", q("subject", fmt.Sprintf("eu/de/%09d", n/3)), 1},
 		{"ms type+source", q("type", "com.example.order.refund", "source", "https://desk.example.com/refund"), rare},
+		{"ms extension", q("ext.tenant", "desk"), rare},
+		{"ms time", q("from", b.at.Format(time.RFC3339Nano), "order", "oldest"), since},
 		{"ms status", q("status", "queued"), min(queued, searchPage)},
+		{"ms rule", q("rule", "refunds"), rare},
+		{"ms target", q("target", "desk", "status", "delivered"), rare},
 		{"ms CEL", q("when", fmt.Sprintf("event.data.n == %d", number)), 1},
 	}
 }
@@ -279,6 +322,15 @@ type search struct {
 	found         int
 }
 
+// searchedConfig has the subscriptions of buildStore.
+const searchedConfig = busOnly + `rules:
+  placed: {bus: bench, when: '` + whenPlaced + `', targets: [receiver]}
+  refunds: {bus: bench, when: 'event.type == "com.example.order.refund"', targets: [desk]}
+targets:
+  receiver: {http: {url: 'http://127.0.0.1:9/'}}
+  desk: {http: {url: 'http://127.0.0.1:9/'}}
+`
+
 // searchQueued is how many of the events of a search are queued.
 const searchQueued = 1000
 
@@ -290,7 +342,7 @@ func searchScenario() *scenario {
 	}
 	return &scenario{
 		name: "search",
-		about: "finding events among a million: by id, by subject, by type and source, by status, each with an index, and by CEL, which reads them all; " +
+		about: "finding events among a million: by id, subject, type and source, extension, time, status, rule and target, each with an index, and by CEL, which reads them all; " +
 			"until the page is full or everything was looked at; -events 10000000 for ten million",
 		rows: rows,
 		open: func(ctx context.Context, e *environment, c *closer) ([]contender, error) {
@@ -300,11 +352,11 @@ func searchScenario() *scenario {
 				stored int
 			}{{ours, e.events}, {fewStored, e.events / 10}} {
 				queued := min(searchQueued, n.stored)
-				big, err := buildStore(ctx, e, c, n.stored, queued)
+				big, err := buildStore(ctx, e, c, n.stored, queued, true)
 				if err != nil {
 					return nil, err
 				}
-				p, err := startSwitchyard(ctx, e, c, big.dir, withTarget("http://127.0.0.1:9/"))
+				p, err := startSwitchyard(ctx, e, c, big.dir, searchedConfig)
 				if err != nil {
 					return nil, err
 				}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/switchyard-dev/switchyard/bus"
+	"github.com/switchyard-dev/switchyard/bus/store/embedded"
 	"github.com/switchyard-dev/switchyard/rules"
 	"github.com/switchyard-dev/switchyard/targets"
 )
@@ -41,7 +42,7 @@ func busScenario() *scenario {
 			if err != nil {
 				return nil, err
 			}
-			b, err := openBus(ctx, e, c, t, nil)
+			b, err := openBus(ctx, e, c, t, embedded.Options{}, nil)
 			if err != nil {
 				return nil, err
 			}
@@ -49,7 +50,7 @@ func busScenario() *scenario {
 			if err != nil {
 				return nil, err
 			}
-			return []contender{withCPU(contender{ours, b.publishing(e)}, ownCPU), withCPU(bare, ownCPU)}, nil
+			return []contender{withCPU(contender{ours, b.publishing(e, busPublishers)}, ownCPU), withCPU(bare, ownCPU)}, nil
 		},
 	}
 }
@@ -63,8 +64,8 @@ type wholeBus struct {
 }
 
 // openBus opens one, with a rule more if more is not nil.
-func openBus(ctx context.Context, e *environment, c *closer, t *template, more targets.Target) (*wholeBus, error) {
-	u, err := openFilled(ctx, e, c, t)
+func openBus(ctx context.Context, e *environment, c *closer, t *template, opts embedded.Options, more targets.Target) (*wholeBus, error) {
+	u, err := openFilled(ctx, e, c, t, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -128,11 +129,11 @@ func (b *wholeBus) plan() (bus.Plan, error) {
 	return p, nil
 }
 
-// publishing publishes and counts until the last delivery is made.
-func (b *wholeBus) publishing(e *environment) func(context.Context, time.Duration) (measures, error) {
+// publishing lets publishers publish and counts until the last delivery is made.
+func (b *wholeBus) publishing(e *environment, publishers int) func(context.Context, time.Duration) (measures, error) {
 	return func(ctx context.Context, d time.Duration) (measures, error) {
 		before := b.delivered.Load()
-		all := make([]worker, busPublishers)
+		all := make([]worker, publishers)
 		for i := range all {
 			all[i] = b.publisher(ctx, e)
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/switchyard-dev/switchyard/bus"
 	"github.com/switchyard-dev/switchyard/bus/event"
 	"github.com/switchyard-dev/switchyard/bus/store"
+	"github.com/switchyard-dev/switchyard/bus/store/embedded"
 	"github.com/switchyard-dev/switchyard/rules"
 )
 
@@ -29,7 +30,7 @@ func replayReadScenario() *scenario {
 		about: "stored events of 100 bytes that a replay reads and matches a second, to a rule that takes none of them",
 		rows:  []row{{measure: perSecond, limit: readsAlone, bar: bar{value: 500_000, absolute: true}}},
 		open: func(ctx context.Context, e *environment, c *closer) ([]contender, error) {
-			u, err := openStore(e, c)
+			u, err := openStore(e, c, embedded.Options{})
 			if err != nil {
 				return nil, err
 			}
@@ -138,11 +139,11 @@ func replayLiveScenario() *scenario {
 			if err != nil {
 				return nil, err
 			}
-			b, err := openBus(ctx, e, c, t, noOp{new(atomic.Int64)})
+			b, err := openBus(ctx, e, c, t, embedded.Options{}, noOp{new(atomic.Int64)})
 			if err != nil {
 				return nil, err
 			}
-			run := b.publishing(e)
+			run := b.publishing(e, busPublishers)
 			return []contender{
 				{ours, func(ctx context.Context, d time.Duration) (measures, error) { return b.beside(ctx, d, run) }},
 				{withoutReplay, run},

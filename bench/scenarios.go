@@ -9,6 +9,8 @@ func scenarios() []*scenario {
 		storeScenario(64, 12),
 		storeScenario(256, 20),
 		busScenario(),
+		traceScenario(),
+		publishScenario(16),
 		ingestScenario(1, bar{}),
 		ingestScenario(16, bar{}),
 		ingestScenario(64, atLeast(0.6)),

@@ -15,6 +15,7 @@ import (
 
 	"github.com/switchyard-dev/switchyard/bus"
 	"github.com/switchyard-dev/switchyard/bus/event"
+	"github.com/switchyard-dev/switchyard/bus/store/embedded"
 	"github.com/switchyard-dev/switchyard/rules"
 	"github.com/switchyard-dev/switchyard/targets"
 )
@@ -139,7 +140,7 @@ func openScheduled(ctx context.Context, e *environment, c *closer) (*scheduledBu
 	if err != nil {
 		return nil, err
 	}
-	u, err := openFilled(ctx, e, c, t)
+	u, err := openFilled(ctx, e, c, t, embedded.Options{})
 	if err != nil {
 		return nil, err
 	}

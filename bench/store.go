@@ -63,7 +63,7 @@ func storeScenario(publishers int, overJetStream float64) *scenario {
 			if err != nil {
 				return nil, err
 			}
-			u, err := openStore(e, c)
+			u, err := openStore(e, c, embedded.Options{})
 			if err != nil {
 				return nil, err
 			}
@@ -93,13 +93,14 @@ type underTest struct {
 	bus   store.BusID
 }
 
-// openStore opens a store whose retention is applied every trimEvery.
-func openStore(e *environment, c *closer) (*underTest, error) {
-	dir, err := e.folder(c, "store")
-	if err != nil {
+// openStore opens a store in a folder of its own, whose retention is applied
+// every trimEvery.
+func openStore(e *environment, c *closer, opts embedded.Options) (*underTest, error) {
+	var err error
+	if opts.Dir, err = e.folder(c, "store"); err != nil {
 		return nil, err
 	}
-	s, err := embedded.Open(embedded.Options{Dir: dir})
+	s, err := embedded.Open(opts)
 	if err != nil {
 		return nil, err
 	}
@@ -112,8 +113,8 @@ func openStore(e *environment, c *closer) (*underTest, error) {
 }
 
 // openFilled is openStore with a log as long as it gets.
-func openFilled(ctx context.Context, e *environment, c *closer, t *template) (*underTest, error) {
-	u, err := openStore(e, c)
+func openFilled(ctx context.Context, e *environment, c *closer, t *template, opts embedded.Options) (*underTest, error) {
+	u, err := openStore(e, c, opts)
 	if err != nil {
 		return nil, err
 	}

@@ -290,18 +290,21 @@ func (d *deliverer) take(s *subscription, t *target, asks *asked) (dl claimed, m
 		ds, probe, asking, next, err := d.claim(s, t, asks, buf)
 		s.mu.Lock()
 		s.claiming = false
+		if len(s.claimed) > 0 { // was put back meanwhile, and goes first
+			ds = append(s.claimed, ds...)
+		}
 		s.claimed, dl.probe, dl.asking = ds, probe, asking
 		switch {
 		case err != nil:
 			d.e.log.Error("claiming deliveries failed, trying again", "subscription", s.name, "error", err)
 			next = time.Now().Add(routePause)
 		case len(ds) > 0:
-			s.dirty = true // there may be more than was asked for
+			s.dirty = true // there may be more than was asked for, or was put back
 		}
 		if !next.IsZero() {
 			d.wakes.at(s, next)
 		}
-		if len(ds) == 0 && (!s.dirty || err != nil) {
+		if len(s.claimed) == 0 && (!s.dirty || err != nil) {
 			return dl, false, false
 		}
 	}
@@ -310,14 +313,30 @@ func (d *deliverer) take(s *subscription, t *target, asks *asked) (dl claimed, m
 // giveBack releases what is claimed and not begun; s.mu is held before and after.
 func (d *deliverer) giveBack(s *subscription, t *target, dl *claimed) {
 	out := settler{d: d}
-	for i := range s.claimed {
-		out.release(&s.claimed[i])
-	}
-	s.claimed = nil
+	s.letGo(&out)
 	s.mu.Unlock()
 	out.flush()
 	d.untried(t, dl)
 	s.mu.Lock()
+}
+
+// letGo hands what is claimed and not begun to out, to be released; s.mu is held.
+func (s *subscription) letGo(out *settler) {
+	for i := range s.claimed {
+		out.release(&s.claimed[i])
+	}
+	s.claimed = nil
+}
+
+// moved is called after the store has moved s: what was claimed before goes back,
+// as far as it is still owed. Some may have been claimed since.
+func (d *deliverer) moved(s *subscription) {
+	out := settler{d: d}
+	s.mu.Lock()
+	s.letGo(&out)
+	s.mu.Unlock()
+	out.flush()
+	d.wake(s)
 }
 
 // claim asks the store for as many deliveries as the target can begin now;

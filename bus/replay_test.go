@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/switchyard-dev/switchyard/bus"
+	"github.com/switchyard-dev/switchyard/bus/event"
 	"github.com/switchyard-dev/switchyard/bus/store"
 	"github.com/switchyard-dev/switchyard/targets"
 )
@@ -366,6 +367,41 @@ func TestASeekDropsWhatIsOwedBeforeItsPlace(t *testing.T) {
 		w.after(5 * time.Minute)
 		if got := idsOf(tg.taken()); got != "8" {
 			t.Errorf("after the seek to the end delivered %q", got)
+		}
+	})
+}
+
+func TestASeekForgetsNothingThatWasClaimedAndIsStillOwed(t *testing.T) {
+	within(t, func(w *world) {
+		blocked := make(chan struct{})
+		tg := &target{deliver: func(_ context.Context, d *targets.Delivery) error {
+			time.Sleep(time.Microsecond) // it is quick, so that much is claimed at a time
+			if d.Event.ID() == "101" {
+				<-blocked
+			}
+			return nil
+		}}
+		w.to(tg, bus.TargetPlan{Concurrency: 1})
+		w.run()
+		w.publishN(100)
+		w.after(time.Second)
+		tg.taken()
+		var more []*event.Event
+		for i := 101; i <= 120; i++ {
+			more = append(more, w.event(fmt.Sprint(i)))
+		}
+		w.publish(more...)
+		synctest.Wait()
+		if n := w.info("all/t").InFlight; n < 2 {
+			t.Fatalf("%d are claimed", n)
+		}
+		if r := w.seek(bus.SeekPlace{Sequence: 101}); r.Dropped != 0 || r.Replay != "" {
+			t.Errorf("the seek did %+v", r)
+		}
+		close(blocked)
+		w.after(time.Minute)
+		if info := w.info("all/t"); info.Depth != 0 || len(tg.taken()) != 20 {
+			t.Errorf("after the seek it owes %d, of which %d are in flight", info.Depth, info.InFlight)
 		}
 	})
 }

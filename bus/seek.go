@@ -70,10 +70,7 @@ func (e *Engine) Seek(ctx context.Context, name string, place SeekPlace) (SeekRe
 		return out, fmt.Errorf("bus: seek %q: %w", name, err)
 	}
 	s.from, out.Dropped = r.From, r.Dropped
-	s.mu.Lock()
-	s.claimed = nil // the store has forgotten them
-	s.dirty = true
-	s.mu.Unlock()
+	e.deliverer.moved(s)
 	e.log.Warn("a subscription was moved", "subscription", name, "to", out.To, "dropped", r.Dropped)
 	if r.Run == 0 {
 		return out, nil

@@ -55,8 +55,9 @@ func (a *caller) call(ctx context.Context, method, path, contentType string, bod
 const again = 5 * time.Millisecond
 
 // insist makes a request that may be repeated, until it is answered with more
-// than "later" or ctx is done. answered is false if one of the tries before was
-// not answered, so that the request may have been carried out twice.
+// than "later" or ctx is done. once is false if there was a try before: one that
+// was not answered, or told to come later because the state failed meanwhile, may
+// have been carried out.
 func (a *caller) insist(ctx context.Context, method, path, contentType string, body []byte) (got answer, once bool, err error) {
 	once = true
 	for {
@@ -64,7 +65,7 @@ func (a *caller) insist(ctx context.Context, method, path, contentType string, b
 		if err == nil && !got.again() {
 			return got, once, nil
 		}
-		once = once && err == nil
+		once = false
 		if err := pause(ctx, again); err != nil {
 			return got, once, err
 		}

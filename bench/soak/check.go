@@ -251,7 +251,10 @@ func (c *checker) deliveries(s *subscription) {
 		}
 		tries := c.tried[s.name][r.id]
 		live := slices.DeleteFunc(slices.Clone(tries), func(a attempt) bool { return a.replay != "" && !s.sought })
-		dead := slices.ContainsFunc(c.final.dead[s.name][r.id], func(id string) bool { return len(live) == 0 || id == live[0].delivery })
+		dead := slices.ContainsFunc(c.final.dead[s.name][r.id], func(id string) bool {
+			// A seek gives deliveries new ids.
+			return len(live) == 0 || id == live[0].delivery || s.sought && slices.ContainsFunc(live, func(a attempt) bool { return a.delivery == id })
+		})
 		sure := slices.ContainsFunc(live, func(a attempt) bool { return a.outcome == taken })
 		arrived := sure || slices.ContainsFunc(live, func(a attempt) bool { return a.outcome == unclear })
 		expired := !e.expires.IsZero() && e.expires.Before(time.Now())

@@ -147,9 +147,13 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Add(orderEvent(f).AppendBinary(nil))
 	f.Fuzz(func(t *testing.T, buf []byte) {
+		_, refused := peeked(buf)
 		e, err := Decode(buf)
 		if err != nil {
 			return
+		}
+		if refused != nil {
+			t.Fatal("it is refused only when it is peeked at")
 		}
 		if !bytes.Equal(e.AppendBinary(nil), buf) {
 			t.Fatal("the bytes changed")

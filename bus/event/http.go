@@ -71,7 +71,6 @@ func modeOf(h http.Header) (Mode, *DecodeError) {
 		return ModeUnknown, invalid("datacontenttype", "the header Content-Type is repeated")
 	}
 	contentType := h.Get("Content-Type")
-	binary := hasAttribute(h)
 	var mode Mode
 	var format string
 	switch {
@@ -79,7 +78,7 @@ func modeOf(h http.Header) (Mode, *DecodeError) {
 		mode, format = ModeBatched, contentType[len(batchPrefix):]
 	case hasPrefixFold(contentType, eventPrefix):
 		mode, format = ModeStructured, contentType[len(eventPrefix):]
-	case binary:
+	case hasAttribute(h):
 		return ModeBinary, nil
 	default:
 		return ModeUnknown, unsupported("not a CloudEvent: there is no ce-specversion header, and the content type is neither application/cloudevents+json nor application/cloudevents-batch+json")
@@ -88,7 +87,7 @@ func modeOf(h http.Header) (Mode, *DecodeError) {
 		format = format[:i]
 	}
 	if !strings.EqualFold(strings.TrimRight(format, " \t"), "+json") {
-		if binary { // §3: such a type may be the data's own
+		if hasAttribute(h) { // §3: such a type may be the data's own
 			return ModeBinary, nil
 		}
 		return mode, unsupported("content type " + quote(contentType) + " is not supported; use the format +json")

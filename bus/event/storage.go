@@ -111,6 +111,42 @@ func PeekSubject(buf []byte) (subject string, data bool, err error) {
 	return subject, data, nil
 }
 
+// PeekAttributes calls f with the name and the value of the id, the source, the
+// type, the subject if there is one, and each extension of an event in its storage
+// encoding. They alias buf.
+func PeekAttributes(buf []byte, f func(name string, value Value)) error {
+	if len(buf) < 2 || buf[0] != storageVersion || buf[1]&^knownFlags != 0 {
+		return errDamaged
+	}
+	flags := buf[1]
+	r := reader{rest: alias(buf[2:])}
+	if flags&hasTime != 0 {
+		r.take(12)
+	}
+	f("id", StringValue(r.required()))
+	f("source", StringValue(r.required()))
+	f("type", StringValue(r.required()))
+	if flags&hasSubject != 0 {
+		f("subject", StringValue(r.required()))
+	}
+	for _, flag := range [...]byte{hasDataSchema, hasContentType, hasTime} {
+		if flags&flag != 0 {
+			r.required()
+		}
+	}
+	n := r.uvarint()
+	if n > MaxAttributes {
+		return errDamaged
+	}
+	for ; n > 0 && !r.bad; n-- {
+		f(r.required(), r.value())
+	}
+	if r.bad {
+		return errDamaged
+	}
+	return nil
+}
+
 // reader takes parts off the front of a text; bad stays set after a fault.
 type reader struct {
 	rest string

@@ -2,6 +2,7 @@ package event
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 )
 
@@ -35,12 +36,36 @@ func TestStorageKeepsEverything(t *testing.T) {
 	}
 }
 
+// peeked is what PeekAttributes shows, in its order.
+func peeked(buf []byte) (all []string, err error) {
+	err = PeekAttributes(buf, func(name string, v Value) { all = append(all, name+"="+v.Text()) })
+	return all, err
+}
+
+func TestPeekingShowsWhatTellsEventsApart(t *testing.T) {
+	for optional, want := range map[string][]string{
+		"": {"id=1", "source=/shop", "type=t"},
+		`"time":"2026-11-05T17:31:00Z","dataschema":"x:y","data":[1]`: {"id=1", "source=/shop", "type=t"},
+		`"subject":"s","time":"2026-11-05T17:31:00Z","n":-5,"yes":true,"text":"a","data":"b"`: {"id=1", "source=/shop", "type=t", "subject=s",
+			"n=-5", "text=a", "yes=true"},
+	} {
+		e, err := FromStructured([]byte(object(optional)), Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := peeked(e.AppendBinary(nil)); err != nil || !slices.Equal(got, want) {
+			t.Errorf("of %q it shows %q, %v; want %q", optional, got, err, want)
+		}
+	}
+}
+
 func TestDamagedBytesAreRefusedOrHarmless(t *testing.T) {
 	buf := orderEvent(t).AppendBinary(nil)
 	for n := range len(buf) {
 		if _, err := Decode(buf[:n:n]); err == nil {
 			t.Errorf("the first %d bytes are accepted", n)
 		}
+		_, _ = peeked(buf[:n:n])
 	}
 	if _, err := Decode(append(bytes.Clone(buf), 0)); err == nil {
 		t.Error("a byte too many is accepted")
@@ -49,8 +74,12 @@ func TestDamagedBytesAreRefusedOrHarmless(t *testing.T) {
 		for _, b := range []byte{0, 1, 0x7F, 0x80, 0xFF, buf[i] + 1, buf[i] ^ 0x20} {
 			damaged := bytes.Clone(buf)
 			damaged[i] = b
+			_, refused := peeked(damaged)
 			if e, err := Decode(damaged); err == nil {
 				use(e)
+				if refused != nil {
+					t.Errorf("byte %d as %d is refused only when it is peeked at", i, b)
+				}
 			}
 		}
 	}

@@ -555,11 +555,24 @@ type DeliveryTrace struct {
 	NextAt   time.Time // when it is tried again, for "retrying"
 }
 
+// Timeline is what happened to the deliveries of one event.
+type Timeline struct {
+	Sequence   uint64
+	Deliveries []DeliveryTrace // in order of subscription
+}
+
+// MaxTimelines is how many events one call of Trace.Timelines looks at, at most.
+const MaxTimelines = 4096
+
 // Trace keeps what happened to deliveries, for as long as their events.
 // Around a crash the last second may lack.
 type Trace interface {
 	// TraceOf returns the deliveries of one event in order of subscription.
 	TraceOf(ctx context.Context, bus BusID, sequence uint64) ([]DeliveryTrace, error)
+	// Timelines returns what TraceOf does for the events from one sequence to
+	// another, both included, in order and without those that have none; at most
+	// the first MaxTimelines events are looked at.
+	Timelines(ctx context.Context, bus BusID, from, to uint64) ([]Timeline, error)
 	// Former has the names of the subscriptions that were removed, as long as
 	// traces may name them.
 	Former(ctx context.Context) (map[SubscriptionID]string, error)

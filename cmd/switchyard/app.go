@@ -96,7 +96,7 @@ func newApp(ctx context.Context, f serveFlags, log *slog.Logger, out, errOut io.
 	if a.listener, err = net.Listen("tcp", listen); err != nil {
 		return nil, fmt.Errorf("listen on %s: %w; choose another address with --listen", listen, err)
 	}
-	a.listener = boundConnections(a.listener, connectionsFor(fileLimit()), log)
+	a.listener = quietListener{boundConnections(a.listener, connectionsFor(fileLimit()), log)}
 	local, err := embedded.Open(embedded.Options{Dir: data, Logger: log, MaxWaiting: int64(file.Server.Limits.Waiting), OnFsync: func(d time.Duration) { fsync.Observe(d.Seconds()) }})
 	if embedded.Damaged(err) {
 		return nil, fmt.Errorf("open the store: %w\nThe data folder is damaged: switchyard store check --data %[2]s says what is wrong, "+

@@ -170,7 +170,7 @@ func verifyArchive(cmd *cobra.Command, address, bus string) (v verifiedArchive, 
 			}
 			v.Objects++
 			v.Events += n
-			v.Bytes += g.Bytes
+			v.Bytes += g.Size()
 			say("%s: %d of %d objects read", prefix, i+1, len(segments))
 		}
 	}

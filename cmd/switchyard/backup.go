@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/switchyard-dev/switchyard/api"
+	"github.com/switchyard-dev/switchyard/bus/component"
 	"github.com/switchyard-dev/switchyard/bus/store"
 	"github.com/switchyard-dev/switchyard/bus/store/backup"
 	"github.com/switchyard-dev/switchyard/bus/store/embedded"
@@ -23,7 +24,7 @@ import (
 
 func newBackup() *cobra.Command {
 	var c client
-	var data string
+	var data, pace string
 	cmd := &cobra.Command{
 		Use:   "backup DIR|URL",
 		Short: "Copy a server's data, while it runs, to a folder or a bucket",
@@ -32,12 +33,19 @@ func newBackup() *cobra.Command {
 			"again. The data passes through this command: the folder is one of this machine, and the keys of a bucket\n" +
 			"are those of this command's environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY). With --data the\n" +
 			"data folder of a stopped server is copied. A backup that is interrupted is not there, and the next one\n" +
-			"goes on from where it was.",
+			"goes on from where it was. It copies at a pace that leaves a running server its disk (--rate).",
 		Example: "  switchyard backup /mnt/backups/switchyard\n" +
 			"  switchyard backup s3://backups/switchyard?region=eu-west-1 --server http://127.0.0.1:8080\n" +
 			"  switchyard backup /mnt/backups/switchyard --data /var/lib/switchyard",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			perSecond, err := component.ParseSize(pace)
+			if err != nil {
+				return &usageError{fmt.Errorf("--rate: %w", err)}
+			}
+			if data != "" && !cmd.Flags().Changed("rate") {
+				perSecond = 0 // nobody else needs the disk
+			}
 			at, err := openStorage(cmd.Context(), args[0])
 			if err != nil {
 				return err
@@ -47,7 +55,7 @@ func newBackup() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			w, err := backup.Write(cmd.Context(), at, sn, backup.Options{Release: release, Progress: said(cmd, "copied")})
+			w, err := backup.Write(cmd.Context(), at, sn, backup.Options{Release: release, Progress: said(cmd, "copied"), Rate: int64(perSecond)})
 			if err = errors.Join(err, closeSource()); err != nil {
 				return err
 			}
@@ -61,6 +69,7 @@ func newBackup() *cobra.Command {
 	}
 	c.flags(cmd)
 	cmd.Flags().StringVar(&data, "data", "", "copy this data folder, whose server is stopped, instead of asking a server")
+	cmd.Flags().StringVar(&pace, "rate", component.Size(backup.DefaultRate).String(), "bytes a second that are copied at most; 0, and without this flag a stopped server's folder, has no limit")
 	cmd.AddCommand(newBackupList(), newBackupVerify(), newBackupPrune())
 	return cmd
 }

@@ -175,8 +175,23 @@ type signer struct {
 
 // key signs with one secret.
 type key struct {
-	macs    *sync.Pool // of hash.Hash keyed with the secret
+	macs    *sync.Pool // of *mac
 	private ed25519.PrivateKey
+}
+
+// mac is an HMAC keyed with the secret, and space for what it takes and gives,
+// which would leave the stack.
+type mac struct {
+	hash.Hash
+	space [128]byte
+}
+
+// sum is the MAC of some content and a body after it. It is good until the next.
+func (m *mac) sum(content, body []byte) []byte {
+	m.Reset()
+	m.Write(content)
+	m.Write(body)
+	return m.Sum(m.space[:0])
 }
 
 // newSigner makes a signer of checked settings; nil if nothing is signed.
@@ -185,7 +200,7 @@ func newSigner(c *Config) *signer {
 	for _, secret := range c.Secret {
 		switch k, _ := signingKey(secret, s.form); k := k.(type) {
 		case []byte:
-			s.keys = append(s.keys, key{macs: &sync.Pool{New: func() any { return hmac.New(sha256.New, k) }}})
+			s.keys = append(s.keys, key{macs: &sync.Pool{New: func() any { return &mac{Hash: hmac.New(sha256.New, k)} }}})
 		case ed25519.PrivateKey:
 			s.keys = append(s.keys, key{private: k})
 		}
@@ -208,7 +223,8 @@ func (s *signer) sign(id, seconds string, body []byte) string {
 		}
 		return out
 	}
-	out := make([]byte, 0, len(s.keys)*96)
+	var space [128]byte // one HMAC takes 47 bytes, one of ed25519 92
+	out := space[:0]
 	for i := range s.keys {
 		if i > 0 {
 			out = append(out, ' ')
@@ -221,32 +237,27 @@ func (s *signer) sign(id, seconds string, body []byte) string {
 // appendStandard appends a signature as Standard Webhooks has it ("Signature
 // scheme").
 func (k *key) appendStandard(out []byte, id, seconds string, body []byte) []byte {
-	var space [128]byte
-	content := append(append(append(append(space[:0], id...), '.'), seconds...), '.')
 	if k.private != nil {
-		sum := ed25519.Sign(k.private, append(content[:len(content):len(content)], body...))
-		return base64.StdEncoding.AppendEncode(append(out, "v1a,"...), sum)
+		content := append(append(make([]byte, 0, len(id)+len(seconds)+2+len(body)), id...), '.')
+		content = append(append(append(content, seconds...), '.'), body...)
+		return base64.StdEncoding.AppendEncode(append(out, "v1a,"...), ed25519.Sign(k.private, content))
 	}
-	mac := k.macs.Get().(hash.Hash)
-	defer k.macs.Put(mac)
-	mac.Reset()
-	mac.Write(content)
-	mac.Write(body)
-	var sum [sha256.Size]byte
-	return base64.StdEncoding.AppendEncode(append(out, "v1,"...), mac.Sum(sum[:0]))
+	m := k.macs.Get().(*mac)
+	defer k.macs.Put(m)
+	content := append(append(append(append(m.space[:0], id...), '.'), seconds...), '.')
+	return base64.StdEncoding.AppendEncode(append(out, "v1,"...), m.sum(content, body))
 }
 
 // hex is the hexadecimal HMAC of the body, with the time before it if there is
 // one.
 func (k *key) hex(seconds string, body []byte) string {
-	mac := k.macs.Get().(hash.Hash)
-	defer k.macs.Put(mac)
-	mac.Reset()
+	m := k.macs.Get().(*mac)
+	defer k.macs.Put(m)
+	content := m.space[:0]
 	if seconds != "" {
-		mac.Write(append([]byte(seconds), '.'))
+		content = append(append(content, seconds...), '.')
 	}
-	mac.Write(body)
-	return hex.EncodeToString(mac.Sum(nil))
+	return hex.EncodeToString(m.sum(content, body))
 }
 
 // setSignature sets the headers of the webhook standard and those that stand

@@ -422,6 +422,9 @@ func TestKilledAtEveryOperation(t *testing.T) {
 					t.Fatalf("killed at %d: object %s begins at %d, want %d", at, g.Object, g.First, next)
 				}
 				next = g.Last + 1
+				if g.Last < f.localFirst() && g.Timelines == 0 {
+					t.Errorf("killed at %d: events %d to %d were removed before their timelines were archived", at, g.First, g.Last)
+				}
 				if _, err := archive.Verify(t.Context(), f.faulty, g); err != nil {
 					t.Error(err)
 				}

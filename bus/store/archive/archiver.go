@@ -75,8 +75,8 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 }
 
-// Flush archives all routed events of a bus now, however few they are, and
-// returns when they are in the archive. It does nothing for a bus without one.
+// Flush archives all routed events of a bus now, however few they are, with
+// their timelines so far, and returns when they are in the archive. It does nothing for a bus without one.
 func (s *Store) Flush(ctx context.Context, bus store.BusID) error {
 	a := s.of(bus)
 	if a == nil {
@@ -122,8 +122,8 @@ func (a *archive) pass(ctx context.Context, all bool) error {
 	return err
 }
 
-// work lists the archive if it must, lets go what it has, writes what is due
-// and deletes what is too old.
+// work lists the archive if it must, writes what is due, lets go what it has and
+// deletes what is too old.
 func (a *archive) work(ctx context.Context, all bool) error {
 	listing, cancel := context.WithTimeout(ctx, opTimeout)
 	segments, err := a.list(listing)
@@ -152,13 +152,13 @@ func (a *archive) work(ctx context.Context, all bool) error {
 		}
 		last = bounds.History - 1
 	}
-	if err := a.s.Store.Release(a.id(), last); err != nil {
-		return err
-	}
 	if err := a.keep(ctx); err != nil {
 		return err
 	}
 	if err := a.write(ctx, max(last+1, bounds.History), all); err != nil {
+		return err
+	}
+	if err := a.remember(ctx, all); err != nil {
 		return err
 	}
 	return a.expire(ctx)
@@ -214,24 +214,34 @@ func (a *archive) gap(ctx context.Context, from, to uint64) error {
 
 // put writes an object and takes it into the list.
 func (a *archive) put(ctx context.Context, g Segment, data []byte) error {
+	if err := a.upload(ctx, g.Object, data); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	a.segments = append(a.segments[:len(a.segments):len(a.segments)], g)
+	a.mu.Unlock()
+	return a.keep(ctx)
+}
+
+// upload writes an object.
+func (a *archive) upload(ctx context.Context, name string, data []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
-	if err := a.storage.Put(ctx, g.Object, bytes.NewReader(data), int64(len(data))); err != nil {
+	if err := a.storage.Put(ctx, name, bytes.NewReader(data), int64(len(data))); err != nil {
 		return err
 	}
 	// Local retention relies on it, so it is not taken on trust.
-	info, err := a.storage.Stat(ctx, g.Object)
+	info, err := a.storage.Stat(ctx, name)
 	if err != nil {
 		return err
 	}
 	if info.Size != int64(len(data)) {
-		return fmt.Errorf("object %q has %d bytes after %d were written", g.Object, info.Size, len(data))
+		return fmt.Errorf("object %q has %d bytes after %d were written", name, info.Size, len(data))
 	}
 	a.mu.Lock()
-	a.segments = append(a.segments[:len(a.segments):len(a.segments)], g)
-	a.uploaded += g.Bytes
-	a.mu.Unlock()
-	return a.keep(ctx)
+	defer a.mu.Unlock()
+	a.uploaded += info.Size
+	return nil
 }
 
 // write archives from a sequence on, in segments, as long as they are full or
@@ -260,9 +270,6 @@ func (a *archive) write(ctx context.Context, from uint64, all bool) error {
 			return err
 		}
 		if err := a.put(ctx, g, data); err != nil {
-			return err
-		}
-		if err := a.s.Store.Release(a.id(), g.Last); err != nil {
 			return err
 		}
 		a.s.opts.Logger.Debug("events were archived", "bus", a.name, "from", g.First, "to", g.Last, "bytes", g.Bytes)
@@ -300,7 +307,7 @@ func (a *archive) due(ctx context.Context, from, to uint64) (first uint64, due b
 
 // build makes a segment in memory, which its size bounds.
 func (a *archive) build(ctx context.Context, from, to uint64) (Segment, []byte, error) {
-	var w writer
+	w := writer{magic: magic}
 	var page []store.Record
 	var err error
 	for from <= to && w.raw < a.settings.Segment {
@@ -337,7 +344,7 @@ func (a *archive) expire(ctx context.Context) error {
 	a.mu.Unlock()
 	var held int64
 	for _, g := range segments {
-		held += g.Bytes
+		held += g.Size()
 	}
 	n := 0
 	for n < len(segments) {
@@ -348,7 +355,7 @@ func (a *archive) expire(ctx context.Context) error {
 		if !old && !much && !g.Gap {
 			break
 		}
-		held -= g.Bytes
+		held -= g.Size()
 		n++
 	}
 	if n == len(segments) && n > 0 {
@@ -368,6 +375,9 @@ func (a *archive) expire(ctx context.Context) error {
 	for _, g := range gone {
 		deleting, cancel := context.WithTimeout(ctx, opTimeout)
 		err := a.storage.Delete(deleting, g.Object)
+		if t, ok := g.timelines(); ok && err == nil {
+			err = a.storage.Delete(deleting, t.Object)
+		}
 		cancel()
 		if err != nil {
 			return err
@@ -412,7 +422,7 @@ func (a *archive) status() Status {
 		st.FailingSince = a.since
 	}
 	for _, g := range a.segments {
-		st.Bytes += g.Bytes
+		st.Bytes += g.Size()
 	}
 	return st
 }
@@ -450,11 +460,19 @@ func (s *Store) Local(ctx context.Context, bus store.BusID, sequence uint64) boo
 	return !errors.Is(err, store.ErrTrimmed)
 }
 
-// Remembered reports whether the engine still has the timeline of an event: the
-// bus's own retention has not passed it.
-func (s *Store) Remembered(bus store.BusID, sequence uint64) bool {
+// Remembered reports whether there is a timeline of an event: the bus's own
+// retention has not passed it, or it is archived.
+func (s *Store) Remembered(ctx context.Context, bus store.BusID, sequence uint64) bool {
 	b, err := s.Store.Bounds(bus)
-	return err != nil || sequence >= b.History
+	if err != nil || sequence >= b.History {
+		return true
+	}
+	a := s.of(bus)
+	if a == nil {
+		return false
+	}
+	g, ok, err := a.segmentOf(ctx, sequence)
+	return err == nil && ok && g.Timelines > 0
 }
 
 // Warnings says what is wrong with archives, one text for each that fails.

@@ -16,12 +16,14 @@ type Segment struct {
 	First, Last uint64    // sequences
 	From, To    time.Time // recorded times of these; zero of a gap
 	Bytes       int64     // of the object
+	Timelines   int64     // bytes of the object with the timelines of its events; 0 while there is none
 	Gap         bool      // it only says that these events were removed before they could be archived
 }
 
 const (
-	segmentSuffix = ".sya"
-	gapSuffix     = ".gap"
+	segmentSuffix   = ".sya"
+	timelinesSuffix = ".syt"
+	gapSuffix       = ".gap"
 )
 
 // nameOf is a segment's object. The sequences come first and have all their
@@ -107,12 +109,16 @@ func List(ctx context.Context, from objects.Storage, prefix string) ([]Segment, 
 			return nil, err
 		}
 		for _, o := range page {
+			n := len(segments)
+			if n > 0 && o.Name == segments[n-1].timelinesObject() {
+				segments[n-1].Timelines = o.Size
+				continue
+			}
 			g, ok := parseName(prefix, o.Name)
 			if !ok {
 				continue
 			}
 			g.Bytes = o.Size
-			n := len(segments)
 			switch {
 			case n > 0 && g.First == segments[n-1].First && g.Last > segments[n-1].Last:
 				segments[n-1] = g // the longer one has all of it

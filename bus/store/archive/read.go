@@ -111,8 +111,8 @@ func (s *Store) Get(ctx context.Context, bus store.BusID, seq uint64) (store.Rec
 	return r, nil
 }
 
-// ReceiptOf implements store.Store: of an archived event, only what its record
-// tells.
+// ReceiptOf implements store.Store: of an archived event without a timeline, only
+// what its record tells.
 func (s *Store) ReceiptOf(ctx context.Context, bus store.BusID, seq uint64) (store.Receipt, error) {
 	receipt, err := s.Store.ReceiptOf(ctx, bus, seq)
 	if !errors.Is(err, store.ErrTrimmed) {
@@ -122,7 +122,12 @@ func (s *Store) ReceiptOf(ctx context.Context, bus store.BusID, seq uint64) (sto
 	if err != nil {
 		return store.Receipt{}, err
 	}
-	return store.Receipt{Accepted: r.Recorded}, nil
+	receipt = store.Receipt{Accepted: r.Recorded}
+	t, err := s.timeline(ctx, bus, seq)
+	if t.Receipt != nil {
+		receipt = *t.Receipt
+	}
+	return receipt, err
 }
 
 // SequenceAt implements store.Store.
@@ -163,7 +168,7 @@ func (a *archive) sequenceAt(ctx context.Context, g Segment, t time.Time) (uint6
 	if !g.From.Before(t) {
 		return g.First, nil
 	}
-	blocks, err := a.index(ctx, g)
+	blocks, err := a.index(ctx, g, magic)
 	if err != nil {
 		return 0, err
 	}
@@ -348,7 +353,7 @@ func (a *archive) segment(ctx context.Context, g Segment, from, to uint64, newes
 	if g.Gap {
 		return true, nil
 	}
-	blocks, err := a.index(ctx, g)
+	blocks, err := a.index(ctx, g, magic)
 	if err != nil {
 		return false, err
 	}
@@ -376,13 +381,13 @@ func (a *archive) segment(ctx context.Context, g Segment, from, to uint64, newes
 	return true, nil
 }
 
-// index is a segment's index.
-func (a *archive) index(ctx context.Context, g Segment) ([]blockInfo, error) {
+// index is a segment's index, or that of its timelines.
+func (a *archive) index(ctx context.Context, g Segment, magic string) ([]blockInfo, error) {
 	key := a.storage.String() + "/" + g.Object
 	if blocks, ok := a.s.cache.index(key); ok {
 		return blocks, nil
 	}
-	blocks, err := readIndex(ctx, a.storage, g)
+	blocks, err := readIndex(ctx, a.storage, g, magic)
 	if err != nil {
 		return nil, a.failure(ctx, err)
 	}

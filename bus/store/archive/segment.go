@@ -19,7 +19,8 @@ import (
 	"github.com/switchyard-dev/switchyard/bus/store/objects"
 )
 
-// A segment, version 1:
+// A segment, version 1 (the timelines of its events have the same form, with
+// another magic and other records, see timelines.go):
 //
 //	magic      8 bytes "SYARCH01"
 //	blocks     zstd frames, each of whole records
@@ -71,26 +72,21 @@ var decoder = sync.OnceValues(func() (*zstd.Decoder, error) {
 
 // writer makes one segment in memory.
 type writer struct {
-	out         bytes.Buffer
-	block       []byte
-	now         blockInfo
-	index       []byte
-	raw         int64 // bytes of events
-	first, last uint64
-	begins, end int64
+	magic        string
+	out          bytes.Buffer
+	block        []byte
+	now          blockInfo
+	index        []byte
+	raw          int64 // bytes of events
+	first, last  uint64
+	begins, ends int64
 }
 
-// add appends a record. Records come in order, without gaps.
+// add appends an event. Events come in order, without gaps.
 func (w *writer) add(r *store.Record) error {
 	at := r.Recorded.UnixNano()
-	if w.out.Len() == 0 {
-		w.out.WriteString(magic)
-		w.first, w.begins = r.Sequence, at
-	} else if r.Sequence != w.last+1 {
-		return fmt.Errorf("sequence %d follows %d", r.Sequence, w.last)
-	}
-	if w.now.count == 0 {
-		w.now = blockInfo{first: r.Sequence, begins: at}
+	if err := w.begin(r.Sequence, at); err != nil {
+		return err
 	}
 	w.block = binary.AppendUvarint(w.block, uint64(len(r.Via)))
 	w.block = append(w.block, r.Via...)
@@ -98,9 +94,28 @@ func (w *writer) add(r *store.Record) error {
 	w.block = binary.AppendVarint(w.block, at)
 	w.block = binary.AppendUvarint(w.block, uint64(r.Event.EncodedSize()))
 	w.block = r.Event.AppendBinary(w.block)
-	w.now.count++
-	w.now.end, w.end, w.last = at, at, r.Sequence
 	w.raw += int64(r.Event.Size())
+	return w.end(r.Sequence, at)
+}
+
+// begin is called before the record of an event is appended to the block.
+func (w *writer) begin(seq uint64, at int64) error {
+	if w.out.Len() == 0 {
+		w.out.WriteString(w.magic)
+		w.first, w.begins = seq, at
+	} else if seq != w.last+1 {
+		return fmt.Errorf("sequence %d follows %d", seq, w.last)
+	}
+	if w.now.count == 0 {
+		w.now = blockInfo{first: seq, begins: at}
+	}
+	return nil
+}
+
+// end is called after that.
+func (w *writer) end(seq uint64, at int64) error {
+	w.now.count++
+	w.now.end, w.ends, w.last = at, at, seq
 	if len(w.block) >= blockSize {
 		return w.seal()
 	}
@@ -162,8 +177,8 @@ func (w *writer) finish(prefix string) (g Segment, data []byte, err error) {
 	end = le.AppendUint32(end, uint32(len(packed)))
 	end = le.AppendUint32(end, uint32(len(w.index)))
 	end = le.AppendUint32(end, crc32.Checksum(packed, table()))
-	w.out.Write(append(end, magic...))
-	g = Segment{First: w.first, Last: w.last, From: time.Unix(0, w.begins), To: time.Unix(0, w.end), Bytes: int64(w.out.Len())}
+	w.out.Write(append(end, w.magic...))
+	g = Segment{First: w.first, Last: w.last, From: time.Unix(0, w.begins), To: time.Unix(0, w.ends), Bytes: int64(w.out.Len())}
 	g.Object = nameOf(prefix, g)
 	return g, w.out.Bytes(), nil
 }
@@ -210,8 +225,9 @@ func unpack(packed []byte, sum, unpacked uint32) ([]byte, error) {
 	return data, err
 }
 
-// readIndex reads the index of a segment.
-func readIndex(ctx context.Context, from objects.Storage, g Segment) ([]blockInfo, error) {
+// readIndex reads the index of a segment, or of its timelines, whose magic is
+// another.
+func readIndex(ctx context.Context, from objects.Storage, g Segment, magic string) ([]blockInfo, error) {
 	if g.Bytes < int64(len(magic)+footer) {
 		return nil, damaged(from, g, "it has only %d bytes", g.Bytes)
 	}
@@ -311,38 +327,55 @@ func parseBlock(data []byte, b blockInfo, bus store.BusID) ([]store.Record, erro
 	return records, nil
 }
 
-// Verify reads a segment whole and returns how many events it has. The error
-// names the object and what is wrong with it.
+// Verify reads a segment and its timelines whole and returns how many events it
+// has. The error names the object and what is wrong with it.
 func Verify(ctx context.Context, from objects.Storage, g Segment) (events uint64, err error) {
 	if g.Gap {
 		return 0, nil
 	}
-	blocks, err := readIndex(ctx, from, g)
-	if err != nil {
-		return 0, err
-	}
 	last := int64(math.MinInt64)
-	for _, b := range blocks {
-		packed, err := fetch(ctx, from, g, b.offset, int64(b.packed))
-		if err != nil {
-			return events, err
-		}
-		data, err := unpack(packed, b.sum, b.unpacked)
-		if err != nil {
-			return events, damaged(from, g, "block at %d: %w", b.offset, err)
-		}
+	err = eachBlock(ctx, from, g, magic, func(data []byte, b blockInfo) error {
 		records, err := parseBlock(data, b, 0)
 		if err != nil {
-			return events, damaged(from, g, "block at %d: %w", b.offset, err)
+			return err
 		}
 		for _, r := range records {
 			if at := r.Recorded.UnixNano(); at < last {
-				return events, damaged(from, g, "event %d was recorded before the one before it", r.Sequence)
+				return fmt.Errorf("event %d was recorded before the one before it", r.Sequence)
 			} else {
 				last = at
 			}
 		}
 		events += uint64(len(records))
+		return nil
+	})
+	if t, ok := g.timelines(); ok && err == nil {
+		err = eachBlock(ctx, from, t, timelinesMagic, func(data []byte, b blockInfo) error {
+			_, err := parseTimelines(data, b)
+			return err
+		})
 	}
-	return events, nil
+	return events, err
+}
+
+// eachBlock calls f for the blocks of an object.
+func eachBlock(ctx context.Context, from objects.Storage, g Segment, magic string, f func(data []byte, b blockInfo) error) error {
+	blocks, err := readIndex(ctx, from, g, magic)
+	if err != nil {
+		return err
+	}
+	for _, b := range blocks {
+		packed, err := fetch(ctx, from, g, b.offset, int64(b.packed))
+		if err != nil {
+			return err
+		}
+		data, err := unpack(packed, b.sum, b.unpacked)
+		if err == nil {
+			err = f(data, b)
+		}
+		if err != nil {
+			return damaged(from, g, "block at %d: %w", b.offset, err)
+		}
+	}
+	return nil
 }

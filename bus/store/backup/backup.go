@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"github.com/switchyard-dev/switchyard/bus/store"
 	"github.com/switchyard-dev/switchyard/bus/store/objects"
@@ -33,7 +34,14 @@ type Options struct {
 	// Progress, if set, is told after each file and every few megabytes, from
 	// one goroutine at a time.
 	Progress func(Progress)
+	// Rate is how many bytes a second Write copies at most, 0 for as many as it
+	// can: a server that writes to the same disk meanwhile then all but stands
+	// still.
+	Rate int64
 }
+
+// DefaultRate leaves a running server most of a common disk, in bytes a second.
+const DefaultRate = 64 << 20
 
 // Written says what a backup has copied.
 type Written struct {
@@ -51,6 +59,8 @@ const (
 	// noteEvery is after how many bytes it is put down what was copied, so that
 	// the next backup goes on from there if this one is interrupted.
 	noteEvery = 256 << 20
+	// chunk is how many bytes are read at once when there is a rate, at most.
+	chunk = 32 << 10
 )
 
 // Write copies a snapshot into a storage as a new backup. What an earlier backup
@@ -58,7 +68,10 @@ const (
 // backup is there, and earlier ones are as they were. ErrOtherStore.
 func Write(ctx context.Context, at objects.Storage, sn store.Snapshot, opts Options) (Written, error) {
 	info := sn.Info()
-	w := &writer{at: at, sn: sn, known: map[string]File{}}
+	w := &writer{at: at, sn: sn, known: map[string]File{}, pace: rate.NewLimiter(rate.Inf, 0)}
+	if opts.Rate > 0 {
+		w.pace = rate.NewLimiter(rate.Limit(opts.Rate), chunk)
+	}
 	w.manifest = Manifest{Version: manifestVersion, ID: newID(info.Taken), Format: info.Format, Store: info.Store, Taken: info.Taken, Release: opts.Release}
 	w.meter = newMeter(info.Files, opts.Progress)
 	if err := w.learn(ctx); err != nil {
@@ -97,6 +110,7 @@ type writer struct {
 	olds     []string        // unfinished backups that are not needed any more afterwards
 	manifest Manifest
 	meter    *meter
+	pace     *rate.Limiter // of bytes
 
 	mu          sync.Mutex // guards what follows, and known
 	copiedFiles int
@@ -197,7 +211,7 @@ func (w *writer) copy(ctx context.Context, f store.SnapshotFile) (File, error) {
 		return fail(err)
 	}
 	h := sha256.New()
-	err = w.at.Put(ctx, file.object(), io.TeeReader(r, io.MultiWriter(h, w.meter)), f.Size)
+	err = w.at.Put(ctx, file.object(), io.TeeReader(&paced{ctx, w.pace, r}, io.MultiWriter(h, w.meter)), f.Size)
 	if err = errors.Join(err, r.Close()); err != nil {
 		return fail(err)
 	}
@@ -218,6 +232,26 @@ func (w *writer) copy(ctx context.Context, f store.SnapshotFile) (File, error) {
 		w.note(ctx)
 	}
 	return file, nil
+}
+
+// paced is a reader that keeps to a rate.
+type paced struct {
+	ctx  context.Context // of the one who reads it
+	pace *rate.Limiter
+	r    io.Reader
+}
+
+func (p *paced) Read(b []byte) (int, error) {
+	if p.pace.Limit() == rate.Inf {
+		return p.r.Read(b)
+	}
+	n, err := p.r.Read(b[:min(len(b), chunk)])
+	if n > 0 {
+		if late := p.pace.WaitN(p.ctx, n); late != nil {
+			return n, late
+		}
+	}
+	return n, err
 }
 
 // note puts down which files were copied. That it fails only means that they

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -539,4 +540,45 @@ func TestAForgedManifestIsRefused(t *testing.T) {
 	if _, err := backup.PlanRestore(t.Context(), w.at, "", time.Time{}); !errors.Is(err, backup.ErrDamaged) {
 		t.Errorf("got %v", err)
 	}
+}
+
+// filled is a snapshot of files of zeros.
+type filled store.SnapshotInfo
+
+func (f *filled) Info() store.SnapshotInfo { return store.SnapshotInfo(*f) }
+func (f *filled) Close() error             { return nil }
+
+func (f *filled) Open(_ context.Context, name string) (io.ReadCloser, error) {
+	for _, file := range f.Files {
+		if file.Name == name {
+			return io.NopCloser(bytes.NewReader(make([]byte, file.Size))), nil
+		}
+	}
+	return nil, store.ErrNotFound
+}
+
+func TestABackupKeepsToItsRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at, err := objects.Open(t.Context(), objects.Location{Scheme: "file", Path: t.TempDir()}, objects.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer at.Close()
+		sn := &filled{Format: 1}
+		for i := range 5 {
+			sn.Files = append(sn.Files, store.SnapshotFile{Name: fmt.Sprintf("log/%d.seg", i), Size: 2 << 20, Identity: fmt.Sprintf("log-%d", i)})
+		}
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := backup.Write(short, at, sn, backup.Options{Rate: 1 << 20}); !errors.Is(err, context.DeadlineExceeded) && !strings.Contains(fmt.Sprint(err), "deadline") {
+			t.Fatalf("a backup whose context has ended: %v", err)
+		}
+		began := time.Now()
+		if _, err := backup.Write(t.Context(), at, sn, backup.Options{Rate: 1 << 20}); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took < 9*time.Second || took > 11*time.Second { // of virtual time
+			t.Errorf("10 MiB at 1 MiB a second took %s", took)
+		}
+	})
 }

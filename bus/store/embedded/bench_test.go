@@ -466,3 +466,41 @@ func appendCompacted(b *testing.B, table bool, subjects int) {
 		return err
 	})
 }
+
+// BenchmarkOutcomes is recording how deliveries ended: of 128 events in turn for
+// three subscriptions, with what it takes to write their blocks.
+func BenchmarkOutcomes(b *testing.B) {
+	s := openRealWith(b, Options{NoBackground: true})
+	bus, err := s.OpenBus(b.Context(), "a", store.BusOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	var subs [3]*subscription
+	for i, id := range openSubs(b, s, bus, "r/1", "r/2", "r/3") {
+		subs[i] = s.sub(id)
+	}
+	const batch = 128
+	now := s.clock.now()
+	o := store.Settlement{Attempt: &store.Attempt{Number: 1, Started: time.Now(), Duration: time.Millisecond, Status: 200, Address: "10.0.0.1:443"}}
+	it := &item{}
+	it.bus, it.row.queued = bus, now.steady
+	b.ReportAllocs()
+	began := cpuTime(b)
+	n := 0
+	for seq := uint64(1); b.Loop(); seq += batch {
+		for _, sub := range subs {
+			ended := part{t: s.trace}
+			for i := range uint64(batch) {
+				it.seq = seq + i
+				t := newOutcome(sub, it, &o, now)
+				ended.add(&t)
+			}
+			ended.end()
+		}
+		n += len(subs) * batch
+	}
+	if err := s.trace.flush(); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64((cpuTime(b)-began).Nanoseconds())/float64(n), "cpu-ns/outcome")
+}

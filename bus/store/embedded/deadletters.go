@@ -258,9 +258,11 @@ func (s *Store) bury(sub *subscription, letters []deadLetter) error {
 		return err
 	}
 	now := s.clock.now()
+	ended := part{t: s.trace}
+	defer ended.end()
 	for i := range letters {
 		l := &letters[i]
-		s.trace.add(outcome{
+		ended.add(&outcome{
 			bus: l.bus, seq: l.seq, sub: sub.id, run: l.run,
 			queued: nanos(now.toWall(l.row.queued)), settled: l.died, state: outcomeDead, reason: l.reason,
 		})

@@ -17,7 +17,7 @@ func FuzzDecode(f *testing.F) {
 	var b block
 	b.add(&outcome{bus: 1, seq: 2, sub: 3, queued: 4, settled: 5, attempt: &store.Attempt{Number: 1, Address: "a:1"}})
 	b.add(&outcome{bus: 1, seq: 2, sub: 4, state: outcomeDead, reason: "why"})
-	f.Add(b.encode())
+	f.Add(b.encode(nil))
 	f.Add(appendAttempt(nil, &store.Attempt{Error: "no", Response: "none"}))
 	f.Add(appendText(queueRow{key: 7}.append(nil), "reason"))
 	f.Add((&subscription{name: "r/t"}).row())

@@ -28,9 +28,9 @@ func (s *Store) settle(outcomes []store.Settlement) error {
 		if sub := s.sub(id.Subscription); sub != nil {
 			sub.mu.Lock()
 			var err error
-			r := settling{s: s, sub: sub, now: now}
+			r := settling{s: s, sub: sub, now: now, ended: part{t: s.trace}}
 			if l := sub.lane(id.Run); l != nil && l.queue != sub {
-				in := settling{s: s, sub: l.queue, now: now}
+				in := settling{s: s, sub: l.queue, now: now, ended: part{t: s.trace}}
 				err = in.run(outcomes[start:end])
 				r.ready = in.ready
 			}
@@ -64,7 +64,8 @@ type settling struct {
 
 	change  *change
 	waiting []*store.Settlement // in change
-	traces  []outcome
+	traces  []outcome           // in change
+	ended   part
 	owed    bool // owedMu is held until the batch is committed
 }
 
@@ -73,6 +74,7 @@ const settleBatch = 256
 
 func (r *settling) run(outcomes []store.Settlement) error {
 	defer r.seqs.flush(r.s)
+	defer r.ended.end()
 	for n := range outcomes {
 		o := &outcomes[n]
 		w := r.sub.window
@@ -116,7 +118,8 @@ func (r *settling) run(outcomes []store.Settlement) error {
 
 // forget settles a delivery that is in memory only.
 func (r *settling) forget(i int32, it *item, o *store.Settlement) {
-	r.s.trace.add(newOutcome(r.sub, it, o, r.now))
+	t := newOutcome(r.sub, it, o, r.now)
+	r.ended.add(&t)
 	r.seqs.add(r.s, it.bus, it.seq)
 	if key, ordered := r.sub.line(it.row.key); ordered {
 		passed := r.sub.window.pass(key, i)
@@ -270,8 +273,8 @@ func (r *settling) commit() error {
 	}
 	r.change = nil
 	r.unlockOwed()
-	for _, t := range r.traces {
-		r.s.trace.add(t)
+	for i := range r.traces {
+		r.ended.add(&r.traces[i])
 	}
 	r.traces = r.traces[:0]
 	for n, i := range out {

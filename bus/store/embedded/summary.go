@@ -25,9 +25,11 @@ const (
 type term struct{ where, which uint64 }
 
 func termOf(name, value string) term {
-	where := mix(xxhash.Sum64String(name) ^ mix(xxhash.Sum64String(value)))
-	return term{where, mix(where + 0x9e3779b97f4a7c15)}
+	return termAt(mix(xxhash.Sum64String(name) ^ mix(xxhash.Sum64String(value))))
 }
+
+// termAt is the term with its place.
+func termAt(where uint64) term { return term{where, mix(where + 0x9e3779b97f4a7c15)} }
 
 // summarised reports whether summaries know an attribute. The others say
 // nothing (specversion), or have a value of their own in every event (time).
@@ -142,7 +144,8 @@ func (s *Store) summariseNext(b *bus) (more bool, err error) {
 func (s *Store) summaryOf(b *bus, low, high uint64) (filter, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	seen := map[term]struct{}{}
+	seen := make(map[uint64]struct{}, 2*(high-low+1))
+	note := func(name string, v event.Value) { seen[termOf(name, v.Text()).where] = struct{}{} }
 	err := s.scanBus(ctx, b, low, func(e *entry, _ seglog.Position) (bool, error) {
 		if e.seq > high {
 			return false, nil
@@ -150,23 +153,14 @@ func (s *Store) summaryOf(b *bus, low, high uint64) (filter, error) {
 		if s.closing.Load() {
 			return false, store.ErrClosed
 		}
-		ev, err := event.Decode(e.event)
-		if err != nil {
-			return false, err
-		}
-		for _, a := range [...]struct{ name, value string }{{"id", ev.ID()}, {"source", ev.Source()}, {"type", ev.Type()}, {"subject", ev.Subject()}} {
-			seen[termOf(a.name, a.value)] = struct{}{}
-		}
-		for _, x := range ev.Extensions() {
-			seen[termOf(x.Name, x.Value.Text())] = struct{}{}
-		}
-		return e.seq < high, nil
+		return e.seq < high, event.PeekAttributes(e.event, note)
 	})
 	if err != nil {
 		return nil, err
 	}
 	f := newFilter(len(seen))
-	for t := range seen {
+	for where := range seen {
+		t := termAt(where)
 		f.add(t.where, t.which)
 	}
 	return f, nil

@@ -1,7 +1,6 @@
 package embedded
 
 import (
-	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -24,9 +23,14 @@ type traceLog struct {
 	mu       sync.Mutex
 	filling  block
 	flushing *block
+	spare    block // empty, with the memory of one that was flushed
 	full     chan struct{}
+	parts    sync.Pool // of *block, what one settling gathers
 
 	flushMu sync.Mutex
+	sorted  []traceRef // memory for the next flush, as the two that follow
+	merged  []traceRef
+	encoded []byte
 	segment uint64                 // the segment of the newest block
 	highest map[store.BusID]uint64 // in that segment
 }
@@ -151,17 +155,79 @@ func (b *block) add(o *outcome) {
 	b.data = o.append(b.data)
 }
 
-func (b *block) encode() []byte {
-	slices.SortFunc(b.refs, func(x, y traceRef) int {
-		if x.bus != y.bus {
-			return cmp.Compare(x.bus, y.bus)
+// addAll adds the outcomes of other.
+func (b *block) addAll(other *block) {
+	at, n := uint32(len(b.data)), len(b.refs)
+	b.refs = append(b.refs, other.refs...)
+	for i := n; i < len(b.refs); i++ {
+		b.refs[i].off += at
+	}
+	b.data = append(b.data, other.data...)
+}
+
+// emptied is b without its outcomes; it keeps its memory, unless that is much.
+func (b *block) emptied() block {
+	if cap(b.data) > 4*blockSize || cap(b.refs)*traceRefSize > 4*blockSize {
+		return block{}
+	}
+	return block{b.refs[:0], b.data[:0]}
+}
+
+func (r *traceRef) before(o *traceRef) bool {
+	if r.bus != o.bus {
+		return r.bus < o.bus
+	}
+	return r.seq < o.seq
+}
+
+// sortRefs sorts by event; those of one event keep their order. It returns the
+// sorted ones and what else may be used again: one of the two is refs, the other
+// is buf if that is long enough. Deliveries end mostly in order of their events,
+// those of each subscription by themselves: there are long runs to merge.
+func sortRefs(refs, buf []traceRef) (sorted, rest []traceRef) {
+	buf = slices.Grow(buf[:0], len(refs))[:len(refs)]
+	for {
+		runs, at := 0, 0
+		for from := 0; from < len(refs); runs++ {
+			mid := runEnd(refs, from)
+			end := runEnd(refs, mid)
+			at += mergeRefs(buf[at:], refs[from:mid], refs[mid:end])
+			from = end
 		}
-		if x.seq != y.seq {
-			return cmp.Compare(x.seq, y.seq)
+		refs, buf = buf, refs
+		if runs <= 1 {
+			return refs, buf
 		}
-		return cmp.Compare(x.off, y.off)
-	})
-	dst := make([]byte, 0, 4+len(b.refs)*traceRefSize+len(b.data))
+	}
+}
+
+// runEnd is where the sorted run that begins at from ends.
+func runEnd(refs []traceRef, from int) int {
+	end := min(from+1, len(refs))
+	for end < len(refs) && !refs[end].before(&refs[end-1]) {
+		end++
+	}
+	return end
+}
+
+// mergeRefs merges two sorted runs into dst and returns their length.
+func mergeRefs(dst, x, y []traceRef) int {
+	n := 0
+	for len(x) > 0 && len(y) > 0 {
+		if y[0].before(&x[0]) {
+			dst[n], y = y[0], y[1:]
+		} else {
+			dst[n], x = x[0], x[1:]
+		}
+		n++
+	}
+	n += copy(dst[n:], x)
+	return n + copy(dst[n:], y)
+}
+
+// encode appends a block whose refs are sorted.
+func (b *block) encode(dst []byte) []byte {
+	dst = slices.Grow(dst, 4+len(b.refs)*traceRefSize+len(b.data))
 	dst = be32(dst, uint32(len(b.refs)))
 	for _, r := range b.refs {
 		dst = be32(be64(be32(dst, uint32(r.bus)), r.seq), r.off)
@@ -192,6 +258,7 @@ func findOutcomes(payload []byte, bus store.BusID, low, high uint64, f func(outc
 // is damaged beyond what its log repairs by itself, the error says where.
 func (s *Store) openTrace() error {
 	t := &traceLog{s: s, full: make(chan struct{}, 1), highest: map[store.BusID]uint64{}}
+	t.parts.New = func() any { return new(block) }
 	s.trace = t
 	log, err := seglog.Open(seglog.Options{
 		FS: s.opts.FS, Dir: s.opts.FS.PathJoin(s.opts.Dir, "trace"), NoSync: true,
@@ -211,13 +278,13 @@ func (s *Store) openTrace() error {
 	})
 }
 
-// add notes an outcome.
-func (t *traceLog) add(o outcome) {
-	if t.s.opts.NoTrace {
+// add notes outcomes.
+func (t *traceLog) add(some *block) {
+	if len(some.refs) == 0 {
 		return
 	}
 	t.mu.Lock()
-	t.filling.add(&o)
+	t.filling.addAll(some)
 	size := len(t.filling.data)
 	t.mu.Unlock()
 	switch {
@@ -229,6 +296,37 @@ func (t *traceLog) add(o outcome) {
 		default:
 		}
 	}
+}
+
+// part gathers outcomes that are noted together, and so without a lock for each.
+// Its owner calls end.
+type part struct {
+	t     *traceLog
+	block *block // nil as long as there are none
+}
+
+func (p *part) add(o *outcome) {
+	if p.t.s.opts.NoTrace {
+		return
+	}
+	if p.block == nil {
+		p.block = p.t.parts.Get().(*block)
+	}
+	p.block.add(o)
+	if len(p.block.data) >= blockSize {
+		p.end()
+	}
+}
+
+// end notes what was gathered.
+func (p *part) end() {
+	if p.block == nil {
+		return
+	}
+	p.t.add(p.block)
+	*p.block = p.block.emptied()
+	p.t.parts.Put(p.block)
+	p.block = nil
 }
 
 // tracer writes blocks when they are full, and some times a second.
@@ -258,19 +356,25 @@ func (t *traceLog) flush() error {
 		return nil
 	}
 	b := t.filling
-	t.filling = block{}
+	t.filling, t.spare = t.spare, block{}
 	t.flushing = &b
 	t.mu.Unlock()
-	sorted := block{refs: slices.Clone(b.refs), data: b.data} // b is still searched
-	err := t.write(&sorted)
+	// b is still searched.
+	t.sorted, t.merged = sortRefs(append(t.sorted[:0], b.refs...), t.merged)
+	err := t.write(&block{refs: t.sorted, data: b.data})
 	t.mu.Lock()
-	t.flushing = nil
+	t.flushing, t.spare = nil, b.emptied()
+	kept := t.spare.data != nil
 	t.mu.Unlock()
+	if !kept { // it was an unusually large one
+		t.sorted, t.merged, t.encoded = nil, nil, nil
+	}
 	return err
 }
 
 func (t *traceLog) write(b *block) error {
-	pos, err := t.log.AppendBytes(context.Background(), b.encode())
+	t.encoded = b.encode(t.encoded[:0])
+	pos, err := t.log.AppendBytes(context.Background(), t.encoded)
 	if err != nil {
 		return err
 	}
@@ -345,172 +449,4 @@ func (t *traceLog) of(bus store.BusID, low, high uint64, f func(outcome)) error 
 		f(o)
 	}
 	return nil
-}
-
-// TraceOf implements store.Trace.
-func (s *Store) TraceOf(ctx context.Context, bus store.BusID, seq uint64) ([]store.DeliveryTrace, error) {
-	if err := s.enter(ctx); err != nil {
-		return nil, err
-	}
-	defer s.leave()
-	b, err := s.bus(bus)
-	if err != nil {
-		return nil, err
-	}
-	b.mu.Lock()
-	trimmed := seq < b.first
-	b.mu.Unlock()
-	type key struct {
-		sub store.SubscriptionID
-		run uint32
-	}
-	found := map[key]*store.DeliveryTrace{}
-	at := func(sub store.SubscriptionID, run uint32) *store.DeliveryTrace {
-		t := found[key{sub, run}]
-		if t == nil {
-			t = &store.DeliveryTrace{ID: store.DeliveryID{Subscription: sub, Bus: bus, Sequence: seq, Run: run}}
-			found[key{sub, run}] = t
-		}
-		return t
-	}
-	prefix := seqKey(nil, prefixAttempt, bus, seq)
-	err = s.state.scanPrefix(prefix, func(k, value []byte) (bool, error) {
-		r := rowReader{rest: k[len(prefix):]}
-		sub, run := store.SubscriptionID(r.u32()), r.u32()
-		a, err := parseAttempt(value)
-		t := at(sub, run)
-		t.Attempts = append(t.Attempts, a)
-		return true, errors.Join(r.err(), err)
-	})
-	if err != nil {
-		return nil, err
-	}
-	seen := map[string]bool{}
-	err = s.trace.of(bus, seq, seq, func(o outcome) {
-		id := string(be64(be32(be32(nil, uint32(o.sub)), o.run), uint64(o.settled)))
-		if seen[id] {
-			return
-		}
-		seen[id] = true
-		t := at(o.sub, o.run)
-		if o.attempt != nil {
-			t.Attempts = append(t.Attempts, *o.attempt)
-		}
-		t.Queued, t.Settled, t.Reason = fromNanos(o.queued), fromNanos(o.settled), o.reason
-		t.State = [...]string{"delivered", "expired", "dead"}[min(o.state, outcomeDead)]
-	})
-	if err != nil {
-		return nil, err
-	}
-	if err := s.tracePresent(bus, seq, at); err != nil {
-		return nil, err
-	}
-	var all []store.DeliveryTrace
-	for _, t := range found {
-		owed := t.State == "dead" || t.Settled.IsZero()
-		if t.State == "" || trimmed && !owed { // without a state its outcome was lost in a crash
-			continue
-		}
-		if t.Subscription, err = s.nameOf(t.ID.Subscription); err != nil {
-			return nil, err
-		}
-		all = append(all, *t)
-	}
-	slices.SortFunc(all, func(x, y store.DeliveryTrace) int {
-		if c := cmp.Compare(x.ID.Subscription, y.ID.Subscription); c != 0 {
-			return c
-		}
-		return cmp.Compare(x.ID.Run, y.ID.Run)
-	})
-	return all, nil
-}
-
-// tracePresent adds the deliveries of an event that are owed or dead.
-func (s *Store) tracePresent(bus store.BusID, seq uint64, at func(store.SubscriptionID, uint32) *store.DeliveryTrace) error {
-	for _, sub := range s.allSubs() {
-		sub.mu.Lock()
-		err := s.tracePresentOf(sub, bus, seq, at)
-		for _, q := range sub.queues() {
-			if err == nil {
-				err = s.tracePresentOf(q, bus, seq, at)
-			}
-		}
-		sub.mu.Unlock()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *Store) tracePresentOf(sub *subscription, bus store.BusID, seq uint64, at func(store.SubscriptionID, uint32) *store.DeliveryTrace) error {
-	now := s.clock.now()
-	show := func(run uint32, row *queueRow, state string) {
-		t := at(sub.public(), run)
-		t.State, t.Settled, t.Reason, t.NextAt = state, time.Time{}, "", time.Time{}
-		t.Queued = now.toWall(row.queued)
-		if state == "queued" && row.retryAt != 0 {
-			t.State, t.NextAt = "retrying", now.toWall(row.retryAt)
-		}
-	}
-	if w := sub.window; w != nil {
-		if i, ok := w.index[place{bus: bus, seq: seq}]; ok {
-			it := &w.slab[i]
-			state := "queued"
-			if it.state >= itemFlying {
-				state = "in flight"
-			}
-			show(0, &it.row, state)
-		}
-	}
-	if sub.counts.records > 0 {
-		prefix := be64(be32(idKey(nil, prefixQueue, uint32(sub.id)), uint32(bus)), seq)
-		err := s.state.scanPrefix(prefix, func(key, value []byte) (bool, error) {
-			p, ok := parsePlace(key[5:])
-			row, err := parseQueueRow(value)
-			if err != nil || !ok {
-				return false, errBadRow
-			}
-			if w := sub.window; w != nil {
-				if i, loaded := w.index[p]; loaded {
-					if p.run == 0 {
-						return true, nil
-					}
-					it := &w.slab[i]
-					if it.state >= itemFlying {
-						show(p.run, &it.row, "in flight")
-						return true, nil
-					}
-				}
-			}
-			show(p.run, &row, "queued")
-			return true, nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	if sub.counts.dead == 0 || sub.owner != nil {
-		return nil
-	}
-	var dead []place
-	prefix := be64(be32(idKey(nil, prefixDeadID, uint32(sub.id)), uint32(bus)), seq)
-	err := s.state.scanPrefix(prefix, func(key, _ []byte) (bool, error) {
-		p, ok := parsePlace(key[5:])
-		if !ok {
-			return false, errBadRow
-		}
-		dead = append(dead, p)
-		return true, nil
-	})
-	for _, p := range dead {
-		l, ok, e := s.findDead(sub, p)
-		if err = errors.Join(err, e); e != nil || !ok {
-			continue
-		}
-		show(p.run, &l.row, "dead")
-		t := at(sub.id, p.run)
-		t.Settled, t.Reason = fromNanos(l.died), l.reason
-	}
-	return err
 }

@@ -82,10 +82,7 @@ func (f *folder) Put(ctx context.Context, name string, r io.Reader, size int64) 
 			err = fmt.Errorf("write object %q: %w", name, err)
 		}
 	}()
-	_, err = io.Copy(tmp, &contextual{ctx, newExact(r, size)})
-	if err == nil {
-		err = tmp.Sync()
-	}
+	err = copySynced(tmp, &contextual{ctx, newExact(r, size)})
 	if err = errors.Join(err, tmp.Close()); err != nil {
 		return err
 	}
@@ -93,6 +90,26 @@ func (f *folder) Put(ctx context.Context, name string, r io.Reader, size int64) 
 		return err
 	}
 	return syncFolder(dir)
+}
+
+// syncEvery is after how many bytes a file that grows is synced: who waits for
+// another sync of the same disk meanwhile waits for no more than these.
+const syncEvery = 4 << 20
+
+// copySynced copies until the end of r, and syncs.
+func copySynced(to *os.File, r io.Reader) error {
+	for {
+		n, err := io.CopyN(to, r, syncEvery)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		if err := to.Sync(); err != nil {
+			return err
+		}
+		if n < syncEvery {
+			return nil
+		}
+	}
 }
 
 // Get implements Storage.

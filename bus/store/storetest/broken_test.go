@@ -42,6 +42,7 @@ type broken struct {
 	list       func(ctx context.Context, kind string) ([]store.Object, error)
 	recent     func(ctx context.Context, sub store.SubscriptionID, q store.AttemptQuery) ([]store.AttemptOf, string, error)
 	traceOf    func(ctx context.Context, bus store.BusID, sequence uint64) ([]store.DeliveryTrace, error)
+	timelines  func(ctx context.Context, bus store.BusID, from, to uint64) ([]store.Timeline, error)
 	receiptOf  func(ctx context.Context, bus store.BusID, sequence uint64) (store.Receipt, error)
 	watch      func(w store.Watcher)
 	err        func() error
@@ -211,6 +212,10 @@ func (b *broken) ListObjects(ctx context.Context, kind string) ([]store.Object, 
 
 func (b *broken) TraceOf(ctx context.Context, bus store.BusID, sequence uint64) ([]store.DeliveryTrace, error) {
 	return or(b.traceOf != nil, b.traceOf, b.Model.TraceOf)(ctx, bus, sequence)
+}
+
+func (b *broken) Timelines(ctx context.Context, bus store.BusID, from, to uint64) ([]store.Timeline, error) {
+	return or(b.timelines != nil, b.timelines, b.Model.Timelines)(ctx, bus, from, to)
 }
 
 func (b *broken) ReceiptOf(ctx context.Context, bus store.BusID, sequence uint64) (store.Receipt, error) {

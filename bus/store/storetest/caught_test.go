@@ -546,6 +546,9 @@ func caughtBy() map[string][]string {
 		"loses objects in a crash": {
 			"objects survive a crash",
 		},
+		"ends timelines an event early": {
+			"the timelines of many events are those of each",
+		},
 		"keeps no traces": {
 			"a trace of a redriven delivery goes on",
 		},

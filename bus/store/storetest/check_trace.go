@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -16,6 +17,7 @@ func traceChecks() []check {
 		{"a trace names a subscription that was removed since", traceNamesTheRemoved},
 		{"a receipt says whether an event was scheduled or of a transaction", receipts},
 		{"an event that matched nothing has an empty trace", traceEmpty},
+		{"the timelines of many events are those of each", timelines},
 		{"recent attempts of a subscription are listed, newest event first, in pages", attemptsListed},
 	}
 }
@@ -227,4 +229,52 @@ func traceNamesTheRemoved(f *fixture) {
 	check()
 	f.reopenIfPossible()
 	check()
+}
+
+func timelines(f *fixture) {
+	a, b := f.bus("a"), f.bus("b")
+	one, two := f.subscribe("r/1", a, store.OrderNone), f.subscribe("r/2", a, store.OrderNone)
+	other := f.subscribe("s/1", b, store.OrderNone)
+	f.publish(a, "1", "2", "3", "4", "5", "6")
+	f.publish(b, "1", "2", "3")
+	f.route(a, one, two)
+	f.route(b, other)
+	f.publish(a, "matches nothing")
+	f.route(a)
+	for _, d := range f.claimAll(one) {
+		switch d.ID.Sequence {
+		case 2:
+			f.settle(f.retry(d, time.Minute))
+		case 3:
+			f.settle(f.die(d))
+		case 4, 5:
+			f.settle(f.done(d))
+		}
+	}
+	f.wantStates(a, 5, "delivered", "queued")
+	for _, span := range [][2]uint64{{1, 7}, {2, 4}, {5, 5}, {4, 1000}, {0, 3}, {7, 7}, {8, 9}, {3, 2}} {
+		var want []store.Timeline
+		for seq := max(span[0], 1); seq <= min(span[1], 7) && span[0] > 0; seq++ {
+			if deliveries := f.trace(a, seq); len(deliveries) > 0 {
+				want = append(want, store.Timeline{Sequence: seq, Deliveries: deliveries})
+			}
+		}
+		got, err := f.store.Timelines(f.ctx, a, span[0], span[1])
+		f.must(err)
+		if show(got) != show(want) {
+			f.Errorf("%v: %s, want %s", span, show(got), show(want))
+		}
+	}
+	if got, err := f.store.Timelines(f.ctx, b, 1, 3); err != nil || len(got) != 3 || len(got[0].Deliveries) != 1 || got[0].Deliveries[0].ID.Subscription != other {
+		f.Errorf("of another bus: %s, %v", show(got), err)
+	}
+}
+
+// show is a value as text, with what its pointers point at.
+func show(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
 }

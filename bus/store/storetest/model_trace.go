@@ -33,6 +33,24 @@ func (m *Model) TraceOf(ctx context.Context, bus store.BusID, sequence uint64) (
 	return traces, nil
 }
 
+// Timelines implements store.Trace.
+func (m *Model) Timelines(ctx context.Context, bus store.BusID, from, to uint64) (all []store.Timeline, err error) {
+	b, err := m.Bounds(bus)
+	if err != nil {
+		return nil, err
+	}
+	for seq := from; seq > 0 && seq <= min(to, b.Last) && seq-from < store.MaxTimelines; seq++ {
+		deliveries, err := m.TraceOf(ctx, bus, seq)
+		if err != nil {
+			return nil, err
+		}
+		if len(deliveries) > 0 {
+			all = append(all, store.Timeline{Sequence: seq, Deliveries: deliveries})
+		}
+	}
+	return all, nil
+}
+
 // Former implements store.Trace.
 func (m *Model) Former(ctx context.Context) (map[store.SubscriptionID]string, error) {
 	if err := m.enter(ctx); err != nil {

@@ -144,6 +144,9 @@ func (s *Server) search(c *gin.Context) (q bus.Search, empty bool, err error) {
 
 // searchRanges finds what of which buses is to be searched.
 func (s *Server) searchRanges(c *gin.Context, q *bus.Search) (empty bool, err error) {
+	// What is not a time is a sequence, or refused by place.
+	q.Since, _ = time.Parse(time.RFC3339Nano, c.Query("from"))
+	q.Until, _ = time.Parse(time.RFC3339Nano, c.Query("to"))
 	if after := c.Query("after"); after != "" {
 		raw, err := base64.RawURLEncoding.DecodeString(after)
 		if err == nil {
@@ -179,6 +182,17 @@ func (s *Server) searchRanges(c *gin.Context, q *bus.Search) (empty bool, err er
 		}
 		if r.To, err = s.place(c, id, "to", true); err != nil {
 			return false, err
+		}
+		// What is owed of the time before the history has no place by time.
+		b, err := s.opts.Engine.Store().Bounds(id)
+		if err != nil {
+			return false, err
+		}
+		if !q.Since.IsZero() && r.From <= b.History {
+			r.From = 0
+		}
+		if !q.Until.IsZero() {
+			r.To = max(r.To, b.History-1)
 		}
 		if c.Query("to") == "" || r.To > 0 { // else it ends before the first event
 			q.Ranges = append(q.Ranges, r)

@@ -5,8 +5,10 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/switchyard-dev/switchyard/api"
+	"github.com/switchyard-dev/switchyard/bus/store"
 )
 
 func (s *server) search(query string) (out api.SearchResults) {
@@ -52,6 +54,49 @@ func TestStoredEventsAreSearched(t *testing.T) {
 	}
 	if got := s.search("id=77&data=true"); !strings.Contains(string(got.Items[0].Event), `"total":77`) {
 		t.Errorf("data is not shown: %s", got.Items[0].Event)
+	}
+}
+
+// Times ask for when an event was recorded, also of events that retention has
+// passed, which have no place by time.
+func TestASearchByTimeFindsDeadLettersThatOutliveRetention(t *testing.T) {
+	s := newServer(t)
+	s.publishOrders(101) // the last one becomes a dead letter
+	id, err := s.engine.BusID("orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.store.OpenBus(t.Context(), "orders", store.BusOptions{MaxAge: 1}); err != nil {
+		t.Fatal(err)
+	}
+	for range 500 { // until it is routed, and dead
+		if s.call("GET", "/v1/buses/orders/events/101/trace", ""); len(s.search("status=dead").Items) == 1 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err := s.store.Trim(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := s.store.Bounds(id); err != nil || b.First != 102 {
+		t.Fatalf("bounds %+v, %v", b, err)
+	}
+	for query, want := range map[string]int{
+		"status=dead":               1,
+		"id=101":                    1,
+		"id=100":                    0,
+		"from=2001-01-01T00:00:00Z": 1,
+		"from=2001-01-01T00:00:00Z&to=2100-01-01T00:00:00Z&status=dead":  1,
+		"from=2001-01-01T00:00:00Z&to=2100-01-01T00:00:00Z&order=oldest": 1,
+		"from=2100-01-01T00:00:00Z":                                      0,
+		"to=2001-01-01T00:00:00Z":                                        0,
+		"to=2001-01-01T00:00:00Z&order=oldest":                           0,
+		"bus=orders&from=102":                                            0,
+		"bus=orders&to=101":                                              1,
+	} {
+		if got := s.search(query); len(got.Items) != want || !got.Complete || got.Next != "" {
+			t.Errorf("%s finds %+v, want %d", query, got, want)
+		}
 	}
 }
 

@@ -28,6 +28,8 @@ type Search struct {
 	Oldest   bool                   // the oldest first, else the newest
 	Has      []store.AttributeValue // values that attributes have
 	Prefixes []store.AttributeValue // what attributes' values begin with
+	Since    time.Time              // when it was recorded, at the earliest; zero is any time
+	Until    time.Time              // and at the latest
 	When     *rules.Matcher         // nil takes every event
 	Delivery DeliveryFilter
 	Limit    int           // events at most; 0 is 100
@@ -369,8 +371,8 @@ func (st *searchStream) passed(oldest bool, next uint64) uint64 {
 		return high - low + 1
 	case oldest && next > low:
 		return next - low
-	case !oldest && next != 0 && next < high:
-		return high - next
+	case !oldest && next != 0 && next < high && low <= high:
+		return high - max(next, low-1)
 	}
 	return 0
 }
@@ -427,6 +429,9 @@ func (s *search) readEach(ctx context.Context, st *searchStream, some []uint64, 
 
 // fits is the record as it is found, nil if it does not fit.
 func (s *search) fits(ctx context.Context, bus string, r store.Record) (*Found, error) {
+	if r.Recorded.Before(s.Since) || !s.Until.IsZero() && r.Recorded.After(s.Until) {
+		return nil, nil
+	}
 	for _, p := range s.Prefixes {
 		if v, ok := r.Event.Attribute(p.Name); !ok || !strings.HasPrefix(v.Text(), p.Value) {
 			return nil, nil

@@ -101,6 +101,70 @@ func TestASearchByDeliveriesFindsWhatLookingAtEachEventFinds(t *testing.T) {
 	})
 }
 
+// What is dead or owed is found by whatever is asked for, although retention has
+// passed it.
+func TestASearchFindsWhatOutlivesRetention(t *testing.T) {
+	within(t, func(w *world) {
+		p := w.plan(map[string]bus.TargetPlan{
+			"t": {Retry: bus.RetryPolicy{Attempts: 100, Age: 100 * time.Hour}, Target: &target{deliver: func(_ context.Context, d *targets.Delivery) error {
+				switch d.Sequence % 3 {
+				case 0:
+					return targets.Permanentf("no")
+				case 1:
+					return errors.New("not yet")
+				}
+				return nil
+			}}},
+		})
+		p.Buses["orders"] = bus.BusPlan{MaxAge: time.Minute}
+		w.apply(p)
+		w.run()
+		for i := 1; i <= 6; i++ {
+			w.publish(w.event(fmt.Sprint(i)))
+		}
+		w.after(10 * time.Minute)
+		w.publish(w.event("7"))
+		w.after(10 * time.Second)
+		if err := w.store.Trim(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if b, err := w.store.Bounds(w.info("all/t").Bus); err != nil || b.First != 7 {
+			t.Fatalf("bounds %+v, %v", b, err)
+		}
+		of := func(name, value string) []store.AttributeValue {
+			return []store.AttributeValue{{Name: name, Value: value}}
+		}
+		for what, c := range map[string]struct {
+			q    bus.Search
+			want []uint64
+		}{
+			"dead":                {bus.Search{Delivery: bus.DeliveryFilter{Status: "dead"}}, []uint64{3, 6}},
+			"retrying":            {bus.Search{Delivery: bus.DeliveryFilter{Status: "retrying"}}, []uint64{1, 4, 7}},
+			"by target":           {bus.Search{Delivery: bus.DeliveryFilter{Target: "t"}}, []uint64{1, 3, 4, 6, 7}},
+			"by id":               {bus.Search{Has: of("id", "3")}, []uint64{3}},
+			"by a prefix":         {bus.Search{Prefixes: of("type", "com.")}, []uint64{1, 3, 4, 6, 7}},
+			"by id and status":    {bus.Search{Has: of("id", "6"), Delivery: bus.DeliveryFilter{Status: "dead"}}, []uint64{6}},
+			"by id and rule":      {bus.Search{Has: of("id", "4"), Delivery: bus.DeliveryFilter{Rule: "all"}}, []uint64{4}},
+			"delivered, and gone": {bus.Search{Delivery: bus.DeliveryFilter{Status: "delivered"}}, nil},
+			"since":               {bus.Search{Since: time.Now().Add(-time.Minute)}, []uint64{7}},
+			"until":               {bus.Search{Until: time.Now().Add(-time.Minute)}, []uint64{1, 3, 4, 6}},
+		} {
+			for _, oldest := range []bool{true, false} {
+				for _, limit := range []int{1, 100} {
+					c.q.Ranges, c.q.Oldest, c.q.Limit = []bus.SearchRange{{Bus: "orders"}}, oldest, limit
+					got, seen := w.searchAll(c.q)
+					if slices.Sort(got); !slices.Equal(got, c.want) {
+						t.Errorf("%s, oldest %v, %d at a time: %v, want %v", what, oldest, limit, got, c.want)
+					}
+					if limit == 100 && seen > 7 {
+						t.Errorf("%s, oldest %v: %d events were read or passed over", what, oldest, seen)
+					}
+				}
+			}
+		}
+	})
+}
+
 // searchAll goes through all pages of a search of one bus; seen is how many events
 // were read or passed over.
 func (w *world) searchAll(q bus.Search) (all []uint64, seen uint64) {

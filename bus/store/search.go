@@ -10,14 +10,15 @@ import (
 type Search interface {
 	// Scan looks through a part of a bus for the events that q asks for, in
 	// q's direction. One call does a bounded amount of work, so that it may end
-	// early, even without a record; Scanned.Next says where to go on.
+	// early, even without a record; Scanned.Next says where to go on. Events that
+	// retention has passed and that are still owed, or dead letters, are found.
 	// ErrNotFound if there is no such bus.
 	Scan(ctx context.Context, bus BusID, q ScanQuery) (Scanned, error)
 	// WithDeliveries lists the sequences of a bus's events with a delivery that
 	// is, or was once, in one of the states that q asks for, each once, in q's
 	// direction: every event with such a delivery now, as far as the trace
-	// knows, and maybe some of which a delivery was so before. What retention
-	// has removed from the bus is not listed. One call does a bounded amount of
+	// knows, and maybe some of which a delivery was so before. Of what retention
+	// has passed, only what is owed or dead is listed. One call does a bounded amount of
 	// work, so that it may end early, even without a sequence; next says where
 	// to go on: From of an ascending query, To of a descending one; 0 at the
 	// end. ErrNotFound if there is no such bus; unknown subscriptions are passed
@@ -33,7 +34,7 @@ type DeliveriesQuery struct {
 	Dead          bool             // dead letters
 	Delivered     bool             // those that were delivered
 	Expired       bool             // those that expired before they were delivered
-	From          uint64           // lowest sequence; 0 is the first that is left
+	From          uint64           // lowest sequence
 	To            uint64           // highest sequence; 0 is the end of the bus
 	Newest        bool             // go from the highest sequence down
 	Max           int              // sequences at most; at least 1
@@ -50,7 +51,7 @@ func (a AttributeValue) In(ev *event.Event) bool {
 
 // ScanQuery asks for stored events.
 type ScanQuery struct {
-	From     uint64           // lowest sequence; 0 is the first that is left
+	From     uint64           // lowest sequence
 	To       uint64           // highest sequence; 0 is the end of the bus
 	Newest   bool             // go from the highest sequence down
 	Has      []AttributeValue // only events that have all of these

@@ -185,6 +185,9 @@ type TableInfo struct {
 	// Subjects is how many subjects there are, as of the last time that
 	// retention was applied; -1 before that.
 	Subjects int64
+	// First is the sequence of the oldest row, as of the same time; 0 if there
+	// is none.
+	First uint64
 	// Left is how many events that were there before the table are still to be
 	// looked at, of Total; 0 when the table is finished.
 	Left, Total uint64

@@ -418,7 +418,7 @@ type sourceStatus struct {
 
 // busStatus is what a bus holds.
 type busStatus struct {
-	First  uint64 `json:"first"`
+	First  uint64 `json:"first"` // the lowest that can be read; of a compacted bus as of the last time that retention was applied
 	Last   uint64 `json:"last"`
 	Routed uint64 `json:"routed"` // the rules have seen the events up to it
 	Bytes  int64  `json:"bytes"`
@@ -451,6 +451,9 @@ func (m *manager) busStatus(name string) any {
 		out.Table = &tableStatus{Left: t.Left}
 		if t.Subjects >= 0 {
 			out.Table.Subjects = &t.Subjects
+			if out.First = b.History; t.First > 0 {
+				out.First = min(t.First, b.History)
+			}
 		}
 		if t.Left > 0 {
 			out.Table.Total = t.Total

@@ -153,7 +153,7 @@ func targetKind(raw json.RawMessage) string {
 // statusText is an object's status in a few words.
 func statusText(status map[string]any) string {
 	var words []string
-	for _, k := range []string{"version", "first", "last", "routed", "bytes", "evaluated", "matched", "errors", "lastError", "suspended", "class", "url"} {
+	for _, k := range []string{"version", "first", "history", "last", "routed", "bytes", "evaluated", "matched", "errors", "lastError", "suspended", "class", "url"} {
 		switch v := status[k].(type) {
 		case float64:
 			words = append(words, k+"="+strconv.FormatFloat(v, 'f', -1, 64))

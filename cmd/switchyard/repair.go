@@ -105,7 +105,7 @@ func showRepair(cmd *cobra.Command, r embedded.Repaired) error {
 		}
 	}
 	if len(r.Buses) > 0 {
-		fmt.Fprintln(w, "\nthe buses of the log, whose names are lost (--bus NUMBER=NAME gives one back):")
+		fmt.Fprintln(w, "\nthe buses of the log, whose names are lost (--bus NUMBER=NAME gives one back, later switchyard store rename):")
 		var rows [][]string
 		for _, b := range r.Buses {
 			rows = append(rows, []string{fmt.Sprint(b.Number), b.Name, fmt.Sprint(b.Events), fmt.Sprintf("%d-%d", b.First, b.Last),

@@ -77,11 +77,7 @@ func newRestore() *cobra.Command {
 			}
 			w := cmd.OutOrStdout()
 			fmt.Fprintf(w, "restored backup %s of %s to %s\n\n", r.ID, r.Taken.Format(time.RFC3339), data)
-			var rows [][]string
-			for _, b := range r.Buses {
-				rows = append(rows, []string{b.Name, fmt.Sprint(b.Events), fmt.Sprint(b.First), fmt.Sprint(b.Last)})
-			}
-			return table(cmd, "BUS\tEVENTS\tFIRST\tLAST", rows)
+			return showBuses(cmd, r.Buses)
 		},
 	}
 	out.flag(cmd)

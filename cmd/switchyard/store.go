@@ -17,7 +17,7 @@ func newStore() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newStoreCheck(), newStoreRepair(), newStoreStats())
+	cmd.AddCommand(newStoreCheck(), newStoreRename(), newStoreRepair(), newStoreStats())
 	return cmd
 }
 
@@ -138,19 +138,34 @@ func newStoreStats() *cobra.Command {
 	return cmd
 }
 
+// showBuses lists what there is of each bus: the sequences of what can be read (a
+// bus that retention has emptied has none, and goes on after the last), the rows
+// of tables, and what is kept beyond retention.
+func showBuses(cmd *cobra.Command, buses []embedded.BusStats) error {
+	var rows [][]string
+	for _, b := range buses {
+		first, history, subjects := "-", "-", "-"
+		if b.Events > 0 {
+			first = fmt.Sprint(b.First)
+		}
+		if b.Subjects != nil {
+			history, subjects = fmt.Sprint(b.History), fmt.Sprint(*b.Subjects)
+		}
+		rows = append(rows, []string{b.Name, fmt.Sprint(b.Events), fmt.Sprint(b.Bytes), first, fmt.Sprint(b.Last), subjects, history, fmt.Sprint(b.Owed)})
+	}
+	return table(cmd, "BUS\tEVENTS\tBYTES\tFIRST\tLAST\tSUBJECTS\tHISTORY FROM\tOWED BEYOND RETENTION", rows)
+}
+
 func showStats(cmd *cobra.Command, r embedded.Report) error {
 	w := cmd.OutOrStdout()
 	fmt.Fprintf(w, "format %d; log: %s, %d bytes; traces: %s, %d bytes\n", r.Format,
 		counted(r.Log.Segments, "segment", "segments"), r.Log.Bytes, counted(r.Trace.Segments, "segment", "segments"), r.Trace.Bytes)
 	fmt.Fprintf(w, "queued %d, dead letters %d, scheduled %d, owed beyond retention %d (%d bytes)\n\n", r.QueueRows, r.DeadLetters, r.Scheduled, r.Owed, r.OwedBytes)
-	var buses, kinds [][]string
-	for _, b := range r.Buses {
-		buses = append(buses, []string{b.Name, fmt.Sprint(b.Events), fmt.Sprint(b.Bytes), fmt.Sprint(b.First), fmt.Sprint(b.Last)})
-	}
+	var kinds [][]string
 	for _, k := range r.State {
 		kinds = append(kinds, []string{k.Kind, fmt.Sprint(k.Rows), fmt.Sprint(k.Bytes)})
 	}
-	if err := table(cmd, "BUS\tEVENTS\tBYTES\tFIRST\tLAST", buses); err != nil {
+	if err := showBuses(cmd, r.Buses); err != nil {
 		return err
 	}
 	fmt.Fprintln(w)

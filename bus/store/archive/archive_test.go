@@ -89,6 +89,12 @@ func (f *fixture) reopen() {
 // publish appends events of about 200 bytes, a second apart, and routes them.
 func (f *fixture) publish(n int) {
 	f.Helper()
+	f.append(n)
+	f.must(f.store.Enqueue(f.Context(), f.bus, uint64(f.last), nil))
+}
+
+func (f *fixture) append(n int) {
+	f.Helper()
 	for range n {
 		f.last++
 		ev, err := event.New("/shop", fmt.Sprint(f.last), fmt.Sprintf("t%d", f.last%3), map[string]string{"note": strings.Repeat(fmt.Sprint(f.last), 40)})
@@ -101,7 +107,6 @@ func (f *fixture) publish(n int) {
 		_, err = f.store.Append(f.Context(), []store.Entry{{Bus: f.bus, Event: ev, Via: "test", Hops: 2}})
 		f.must(err)
 	}
-	f.must(f.store.Enqueue(f.Context(), f.bus, uint64(f.last), nil))
 }
 
 // age lets all that is there become too old for the local store.
@@ -225,27 +230,92 @@ func TestScansGoOnInTheArchive(t *testing.T) {
 				slices.Reverse(want)
 			}
 			q := store.ScanQuery{From: span[0], To: span[1], Newest: newest, Has: []store.AttributeValue{{Name: "type", Value: "t1"}}, Max: 4, MaxBytes: 3000}
-			var got []uint64
-			for range 200 {
-				out, err := f.store.Scan(t.Context(), f.bus, q)
-				f.must(err)
-				for _, r := range out.Records {
-					got = append(got, r.Sequence)
-				}
-				if out.Next == 0 {
-					break
-				}
-				if newest {
-					q.To = out.Next
-				} else {
-					q.From = out.Next
-				}
-			}
-			if !slices.Equal(got, want) {
+			if got := f.scanAll(q); !slices.Equal(got, want) {
 				t.Errorf("newest %v, %v: %v, want %v", newest, span, got, want)
 			}
 		}
 	}
+}
+
+// What is owed of the time before the archive, or of a gap in it, is in the local
+// store alone.
+func TestScansFindWhatIsOwedWhereTheArchiveHasNothing(t *testing.T) {
+	f := newFixture(t)
+	archived := map[string]archive.Settings{"orders": f.settings}
+	configure := func(settings map[string]archive.Settings) {
+		t.Helper()
+		f.must(f.store.Configure(t.Context(), settings))
+		_, err := f.store.OpenBus(t.Context(), "orders", f.retain)
+		f.must(err)
+	}
+	sub, err := store.OpenSubscription(t.Context(), f.store, store.SubscriptionOptions{Name: "r/t", Bus: f.bus})
+	f.must(err)
+	owe := func() { // publishes four, the second and the fourth are owed
+		t.Helper()
+		first := f.last + 1
+		f.append(4)
+		records, err := f.store.Read(t.Context(), f.bus, uint64(first), 4, 1<<20, nil)
+		f.must(err)
+		var owed []store.RoutedEvent
+		for _, r := range []store.Record{records[1], records[3]} {
+			owed = append(owed, store.RoutedEvent{Record: r, Matches: []store.Routed{{Subscription: sub.ID}}})
+		}
+		f.must(f.store.Enqueue(t.Context(), f.bus, uint64(f.last), owed))
+	}
+	configure(nil)
+	owe() // 1 to 4
+	f.age()
+	configure(archived)
+	f.publish(3) // 5 to 7
+	f.flush()
+	f.age()
+	configure(nil)
+	owe() // 8 to 11
+	f.age()
+	configure(archived)
+	f.publish(2)
+	f.flush()
+	f.age()
+	f.publish(1) // 14
+	want := []uint64{2, 4, 5, 6, 7, 9, 11, 12, 13, 14}
+	for _, newest := range []bool{false, true} {
+		for _, most := range []int{1, 3, 100} {
+			for from := uint64(0); from <= 14; from++ {
+				for to := from; to <= 15; to++ {
+					in := slices.DeleteFunc(slices.Clone(want), func(seq uint64) bool { return seq < from || to > 0 && seq > to })
+					if newest {
+						slices.Reverse(in)
+					}
+					q := store.ScanQuery{From: from, To: to, Newest: newest, Max: most, MaxBytes: 3000}
+					if got := f.scanAll(q); !slices.Equal(got, in) {
+						t.Errorf("%+v finds %v, want %v", q, got, in)
+					}
+				}
+			}
+		}
+	}
+}
+
+// scanAll scans to the end, in pages.
+func (f *fixture) scanAll(q store.ScanQuery) (got []uint64) {
+	f.Helper()
+	for range 200 {
+		out, err := f.store.Scan(f.Context(), f.bus, q)
+		f.must(err)
+		for _, r := range out.Records {
+			got = append(got, r.Sequence)
+		}
+		if out.Next == 0 {
+			return got
+		}
+		if q.Newest {
+			q.To = out.Next
+		} else {
+			q.From = out.Next
+		}
+	}
+	f.Fatalf("the scan %+v does not end", q)
+	return nil
 }
 
 func TestSmallBusesAreArchivedWhenTheyAreOldEnough(t *testing.T) {

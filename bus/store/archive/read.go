@@ -184,41 +184,81 @@ func (a *archive) sequenceAt(ctx context.Context, g Segment, t time.Time) (uint6
 	return blocks[i].first + uint64(j), nil
 }
 
-// Scan implements store.Store. One call looks on one side of the border only.
-func (s *Store) Scan(ctx context.Context, bus store.BusID, q store.ScanQuery) (store.Scanned, error) {
+// Scan implements store.Store. One call looks on one side of a border only; where
+// the archive has nothing, the engine may have events that are owed.
+func (s *Store) Scan(ctx context.Context, bus store.BusID, q store.ScanQuery) (out store.Scanned, err error) {
 	a := s.of(bus)
 	if a == nil {
 		return s.Store.Scan(ctx, bus, q)
 	}
 	b, err := s.Store.Bounds(bus)
 	if err != nil {
-		return store.Scanned{}, err
+		return out, err
 	}
-	first := a.first()
-	if first == 0 || first >= b.History || q.From >= b.History {
-		return s.Store.Scan(ctx, bus, q)
-	}
-	from, to := max(q.From, first), q.To
+	from, to := max(q.From, 1), q.To
 	if to == 0 || to > b.Last {
 		to = b.Last
 	}
-	if from > to {
-		return store.Scanned{}, nil
+	if first := a.first(); first == 0 || first >= b.History || from >= b.History || from > to {
+		return s.Store.Scan(ctx, bus, q)
 	}
-	if q.Newest && to >= b.History {
-		local := q
-		local.From, local.To = b.History, to
-		out, err := s.Store.Scan(ctx, bus, local)
-		if err == nil && out.Next == 0 {
-			out.Next = b.History - 1
-		}
-		return out, err
+	part, archived := q, false
+	if part.From, part.To = b.History, to; !q.Newest || to < b.History {
+		part.From, part.To, archived, err = a.span(ctx, from, min(to, b.History-1), q.Newest)
 	}
-	out, err := a.scan(ctx, from, min(to, b.History-1), q)
-	if err == nil && out.Next == 0 && !q.Newest && to >= b.History {
-		out.Next = b.History
+	switch {
+	case err != nil:
+	case archived:
+		out, err = a.scan(ctx, part.From, part.To, q)
+	default:
+		out, err = s.Store.Scan(ctx, bus, part)
+	}
+	switch {
+	case err != nil || out.Next > 0:
+	case q.Newest && part.From > from:
+		out.Next = part.From - 1
+	case !q.Newest && part.To < to:
+		out.Next = part.To + 1
 	}
 	return out, err
+}
+
+// span is the part of a range, from where a scan of it begins, that the archive
+// has, or else that it has not: a gap, or the time before it.
+func (a *archive) span(ctx context.Context, from, to uint64, newest bool) (low, high uint64, archived bool, err error) {
+	segments, err := a.list(ctx)
+	if err != nil || len(segments) == 0 {
+		return from, to, false, err
+	}
+	at := from
+	if newest {
+		at = to
+	}
+	if first := segments[0].First; at < first {
+		return from, min(to, first-1), false, nil
+	}
+	i := sort.Search(len(segments), func(i int) bool { return segments[i].Last >= at })
+	if i < len(segments) && segments[i].Gap {
+		return max(from, segments[i].First), min(to, segments[i].Last), false, nil
+	}
+	// To the next gap; what no object has is for each to report.
+	low, high = from, to
+	if newest {
+		for i--; i >= 0 && segments[i].Last >= from; i-- {
+			if segments[i].Gap {
+				low = segments[i].Last + 1
+				break
+			}
+		}
+		return max(low, segments[0].First), high, true, nil
+	}
+	for i++; i < len(segments) && segments[i].First <= to; i++ {
+		if segments[i].Gap {
+			high = segments[i].First - 1
+			break
+		}
+	}
+	return low, high, true, nil
 }
 
 // scan looks through archived events. Like Read, it ends before what it cannot

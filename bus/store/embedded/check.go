@@ -55,13 +55,23 @@ type Report struct {
 	OwedBytes   int64 `json:"owedBytes"` // of their bodies
 }
 
-// BusStats is what the log holds of one bus.
+// BusStats is what a store holds of one bus.
 type BusStats struct {
-	Name   string `json:"name"`
+	Name string `json:"name"`
+	// Events can be read: those that retention has left and, of a bus with a
+	// table, the rows that it has passed.
 	Events int64  `json:"events"`
-	Bytes  int64  `json:"bytes"` // of events, without framing
-	First  uint64 `json:"first"`
-	Last   uint64 `json:"last"`
+	Bytes  int64  `json:"bytes"` // of these, without framing
+	First  uint64 `json:"first"` // the lowest of these; Last+1 if there are none
+	Last   uint64 `json:"last"`  // the highest sequence ever; 0 before the first event
+	// History is, of a bus with a table, from where on retention has left all.
+	History uint64 `json:"history,omitempty"`
+	// Subjects is how many rows a table has; nil without one.
+	Subjects *int64 `json:"subjects,omitempty"`
+	// Owed is how many events are kept, whatever else keeps them, although
+	// retention has passed them: they are owed or dead letters. They can be read,
+	// too, but Events does not count them.
+	Owed int64 `json:"owed,omitempty"`
 }
 
 // LogStats sums up a segmented log.
@@ -146,6 +156,7 @@ type checker struct {
 
 	empty      bool // the state is
 	unreadable bool // some rows of the state cannot be read
+	nameless   bool // and among them may be some of buses
 	damaged    bool // the log is, or what the state knows of it
 	recount    bool // counts are not those of the rows
 	repair     *repair
@@ -160,13 +171,15 @@ type checkedBus struct {
 	recorded int64
 	seen     uint64 // the newest sequence in the log
 	stats    BusStats
-	index    []indexEntry        // not passed yet
-	lost     []gap               // sequences at or after first that the log lacks
-	tabled   bool                // it has a table
-	rows     int64               // of the table, below first, without tombstones
-	found    int64               // events in the log that are such rows
-	newer    map[string]struct{} // subjects of events that the state does not cover yet
-	given    []gap               // of them, those that a repair gave up
+	index    []indexEntry    // not passed yet
+	lost     []gap           // sequences at or after first that the log lacks
+	tabled   bool            // it has a table
+	rows     int64           // of the table, below first, without tombstones
+	found    int64           // events in the log that are such rows
+	newer    map[string]bool // subjects of events that the state does not cover yet: whether the newest is a row
+	subjects int64           // of the table
+	owed     int64           // copies of events
+	given    []gap           // of them, those that a repair gave up
 }
 
 // gap is sequences that are missing, both ends included.
@@ -219,6 +232,7 @@ func (c *checker) run(ctx context.Context) error {
 			return err
 		}
 	}
+	c.sumBuses()
 	return c.checkTrace(ctx)
 }
 
@@ -254,10 +268,31 @@ func (c *checker) checkLog(ctx context.Context) error {
 		if b.seen < b.last && b.last >= b.first {
 			c.lose(b, max(b.seen+1, b.first), b.last, "log")
 		}
-		b.stats.Name = b.name
-		c.report.Buses = append(c.report.Buses, b.stats)
 	}
 	return nil
+}
+
+// sumBuses says what there is of each bus, when the log and the state were read.
+func (c *checker) sumBuses() {
+	for _, id := range slices.Sorted(maps.Keys(c.buses)) {
+		b := c.buses[id]
+		if b.name == "" {
+			continue
+		}
+		b.stats.Name, b.stats.Owed = b.name, b.owed
+		if b.stats.Last = max(b.seen, b.last, max(b.first, 1)-1); b.stats.Events == 0 {
+			b.stats.First = b.stats.Last + 1
+		}
+		if b.tabled {
+			for _, row := range b.newer {
+				if row {
+					b.subjects++
+				}
+			}
+			b.stats.History, b.stats.Subjects = b.first, &b.subjects
+		}
+		c.report.Buses = append(c.report.Buses, b.stats)
+	}
 }
 
 func damagedPlace(dir string, d seglog.Damage) string {
@@ -306,6 +341,7 @@ func (c *checker) bus(id store.BusID) *checkedBus {
 // entry holds one event against those of its bus before it.
 func (c *checker) entry(b *checkedBus, e *entry, pos seglog.Position, where string) {
 	if b.name == "" {
+		b.stats.add(e)
 		return
 	}
 	if e.seq < b.first { // retention has passed it
@@ -332,20 +368,24 @@ func (c *checker) entry(b *checkedBus, e *entry, pos seglog.Position, where stri
 		b.index = b.index[1:]
 	}
 	if b.tabled && c.covered.Less(pos) { // the next start makes it a row
-		if subject, _, err := event.PeekSubject(e.event); err == nil && inTable(subject) {
+		if subject, data, err := event.PeekSubject(e.event); err == nil && inTable(subject) {
 			if b.newer == nil {
-				b.newer = map[string]struct{}{}
+				b.newer = map[string]bool{}
 			}
-			b.newer[strings.Clone(subject)] = struct{}{}
+			b.newer[strings.Clone(subject)] = data
 		}
 	}
 	b.seen, b.recorded = e.seq, e.record
-	if b.stats.Events == 0 {
-		b.stats.First = e.seq
+	b.stats.add(e)
+}
+
+// add counts an event that can be read.
+func (s *BusStats) add(e *entry) {
+	if s.Events == 0 || e.seq < s.First {
+		s.First = e.seq
 	}
-	b.stats.Last = e.seq
-	b.stats.Events++
-	b.stats.Bytes += int64(len(e.event))
+	s.Events++
+	s.Bytes += int64(len(e.event))
 }
 
 // countRow counts an entry that is a row of the table of its bus.
@@ -358,6 +398,7 @@ func (c *checker) countRow(b *checkedBus, e *entry, where string) {
 		row, err := parseTableRow(v)
 		if err == nil && row.seq == e.seq && !row.ends {
 			b.found++
+			b.stats.add(e)
 		}
 		return err
 	})

@@ -90,9 +90,9 @@ func (c *checker) readBuses() {
 }
 
 // rows calls f for the rows under a prefix whose keys have a size (0: any), and
-// reports those that cannot be read.
+// reports those that cannot be read. f sees those that a repair keeps.
 func (c *checker) rows(prefix byte, size int, f func(key, value []byte) error) {
-	err := c.state.scanPrefix([]byte{prefix}, func(key, value []byte) (bool, error) {
+	damage, err := c.state.scanReadable([]byte{prefix}, func(key, value []byte) error {
 		err := errBadRow
 		if size == 0 || len(key) == size {
 			err = f(key, value)
@@ -101,11 +101,12 @@ func (c *checker) rows(prefix byte, size int, f func(key, value []byte) error) {
 			c.problem(c.kind(prefix), "row %q: %v", key, err)
 			c.faulty(prefix, key, value, err)
 		}
-		return true, nil
+		return nil
 	})
-	if err != nil {
-		c.problem(c.kind(prefix), "it cannot be read to its end: %v", err)
+	if err = errors.Join(damage, err); err != nil {
+		c.problem(c.kind(prefix), "some of it cannot be read: %v", err)
 		c.unreadable = true
+		c.nameless = c.nameless || prefix == prefixBus
 	}
 }
 
@@ -249,6 +250,9 @@ func (c *checker) row(prefix byte, key, value []byte, left map[uint32]counts) er
 		}
 		return c.needs(queueKey(nil, prefixQueue, store.SubscriptionID(id), p), errors.New("it names a delivery that is not queued"))
 	case prefixOwed:
+		if b := c.buses[store.BusID(r.u32())]; b != nil {
+			b.owed++
+		}
 		c.report.Owed++
 		c.report.OwedBytes += owedSize(value)
 		es := entries{rest: value, count: 1}
@@ -261,12 +265,15 @@ func (c *checker) row(prefix byte, key, value []byte, left map[uint32]counts) er
 	case prefixRow:
 		b := c.buses[store.BusID(r.u32())]
 		row, err := parseTableRow(value)
-		if b == nil || row.seq >= b.first || row.ends {
+		if b == nil || row.ends {
 			return errors.Join(r.err(), err)
 		}
 		// What a newer event replaces may be gone already.
 		if _, replaced := b.newer[string(r.rest)]; !replaced {
-			b.rows++
+			b.subjects++
+			if row.seq < b.first {
+				b.rows++
+			}
 		}
 		return errors.Join(r.err(), err)
 	case prefixSched:

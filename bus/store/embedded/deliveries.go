@@ -21,7 +21,7 @@ func (s *Store) WithDeliveries(ctx context.Context, id store.BusID, q store.Deli
 		return nil, 0, err
 	}
 	b.mu.Lock()
-	u := deliveries{s: s, bus: id, q: q, low: max(q.From, b.first, 1), high: b.last}
+	u := deliveries{s: s, bus: id, q: q, low: max(q.From, 1), high: b.last, first: b.first}
 	b.mu.Unlock()
 	if q.To > 0 {
 		u.high = min(u.high, q.To)
@@ -49,6 +49,7 @@ type deliveries struct {
 	bus       store.BusID
 	q         store.DeliveriesQuery
 	low, high uint64
+	first     uint64 // below it, events are there only if they are owed or dead
 	found     []uint64
 }
 
@@ -170,7 +171,7 @@ func (u *deliveries) ended(ctx context.Context) (end uint64, err error) {
 	if !u.q.Delivered && !u.q.Expired || !u.q.Any && len(want.subs) == 0 {
 		return 0, nil
 	}
-	low, high := u.low, u.high
+	low, high := max(u.low, u.first), u.high
 	add := func(seq uint64) { u.found = append(u.found, seq) }
 	var buf []byte
 	for n := 0; low <= high; n++ {

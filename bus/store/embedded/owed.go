@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"errors"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -69,15 +70,44 @@ func (s *Store) owedRecord(id store.BusID, seq uint64) (r store.Record, ok bool,
 		return r, false, nil
 	}
 	ok, err = s.state.get(seqKey(nil, prefixOwed, id, seq), func(v []byte) error {
-		es := entries{rest: v, count: 1}
-		var e entry
-		if ok, err := es.next(&e); err != nil || !ok {
-			return errBadFrame
-		}
-		r, err = e.stored()
+		r, err = owedCopy(v)
 		return err
 	})
 	return r, ok, err
+}
+
+// owedCopy decodes the value of a copy.
+func owedCopy(v []byte) (store.Record, error) {
+	es := entries{rest: v, count: 1}
+	var e entry
+	if ok, err := es.next(&e); err != nil || !ok {
+		return store.Record{}, errBadFrame
+	}
+	return e.stored()
+}
+
+// scanOwed calls f for the copies of a bus's events from low to high, in order
+// or newest first, until it returns false.
+func (s *Store) scanOwed(id store.BusID, low, high uint64, newest bool, f func(store.Record) (bool, error)) error {
+	if s.owed.Load() == 0 {
+		return nil
+	}
+	it, err := s.state.iter(seqKey(nil, prefixOwed, id, low), successor(seqKey(nil, prefixOwed, id, high)))
+	if err != nil {
+		return err
+	}
+	begin, step := it.First, it.Next
+	if newest {
+		begin, step = it.Last, it.Prev
+	}
+	more := true
+	for ok := begin(); ok && more && err == nil; ok = step() {
+		var r store.Record
+		if r, err = owedCopy(it.Value()); err == nil {
+			more, err = f(r)
+		}
+	}
+	return errors.Join(err, it.Close())
 }
 
 // owedStep is how many deliveries are looked at while a subscription is locked.

@@ -121,54 +121,63 @@ func coveredRow(st *state) (pos seglog.Position, schedule uint64, err error) {
 }
 
 // salvage copies the rows that can be read into a new state, and keeps the old
-// one aside. enough says that the buses are among them; if not, the old state
-// stays.
-func (r *repair) salvage() (enough bool, err error) {
+// one aside.
+func (r *repair) salvage() (err error) {
 	const name = "state.new"
 	fs := r.opts.FS
 	if err := fs.RemoveAll(r.path(name)); err != nil {
-		return false, err
+		return err
 	}
 	quiet := slog.New(slog.DiscardHandler)
 	from, err := openState(fs, r.path("state"), quiet, true, nil)
 	if err != nil {
-		return false, err
+		return err
 	}
 	to, err := openState(fs, r.path(name), quiet, false, nil)
 	if err != nil {
-		return false, errors.Join(err, from.db.Close())
+		return errors.Join(err, from.db.Close())
 	}
-	err = copyRows(from, to)
-	if err == nil {
-		enough, err = to.has(metaKey("opened"))
-	}
-	for id, b := range r.found.buses {
-		if enough && err == nil && b.seen > 0 {
-			enough, err = to.has(idKey(nil, prefixBus, uint32(id)))
-		}
-	}
-	if err = errors.Join(err, from.db.Close(), to.close()); err != nil {
-		return false, err
-	}
-	if !enough {
-		return false, fs.RemoveAll(r.path(name))
-	}
-	if err := r.keepState(); err != nil {
-		return false, err
-	}
-	if err := fs.Rename(r.path(name), r.path("state")); err != nil {
-		return false, err
-	}
-	return true, syncDir(fs, r.opts.Dir)
-}
-
-// copyRows copies what can be read. Behind rows that cannot, it goes on where
-// the next table of the state begins or ends.
-func copyRows(from, to *state) error {
-	tables, err := from.db.SSTables()
-	if err != nil {
+	if err = errors.Join(copyRows(from, to), from.db.Close(), to.close()); err != nil {
 		return err
 	}
+	if err := r.keepState(); err != nil {
+		return err
+	}
+	if err := fs.Rename(r.path(name), r.path("state")); err != nil {
+		return err
+	}
+	return syncDir(fs, r.opts.Dir)
+}
+
+// copyRows copies what can be read.
+func copyRows(from, to *state) error {
+	batch := to.db.NewBatch()
+	for prefix := range 256 {
+		_, err := from.scanReadable([]byte{byte(prefix)}, func(key, value []byte) error {
+			_ = batch.Set(key, value, nil)
+			if batch.Len() < 1<<20 {
+				return nil
+			}
+			err := to.commit(batch)
+			batch = to.db.NewBatch()
+			return err
+		})
+		if err != nil {
+			return errors.Join(err, batch.Close())
+		}
+	}
+	return to.commitSynced(batch)
+}
+
+// scanReadable calls f for the rows under a prefix that can be read. Behind those
+// that cannot, it goes on where the next table of the state begins or ends; damage
+// says why it had to.
+func (st *state) scanReadable(prefix []byte, f func(key, value []byte) error) (damage, err error) {
+	tables, err := st.db.SSTables()
+	if err != nil {
+		return nil, err
+	}
+	upper := successor(prefix)
 	var bounds [][]byte
 	for _, level := range tables {
 		for i := range level {
@@ -176,29 +185,20 @@ func copyRows(from, to *state) error {
 		}
 	}
 	slices.SortFunc(bounds, bytes.Compare)
-	lower := []byte{0}
-	batch := to.db.NewBatch()
-	for {
+	for lower := prefix; ; {
 		last := slices.Clone(lower)
-		err := from.scan(lower, nil, func(key, value []byte) (bool, error) {
-			_ = batch.Set(key, value, nil)
+		unread := st.scan(lower, upper, func(key, value []byte) (bool, error) {
 			last = append(last[:0], key...)
-			if batch.Len() < 1<<20 {
-				return true, nil
-			}
-			err := to.commit(batch)
-			batch = to.db.NewBatch()
-			return true, err
+			err = f(key, value)
+			return err == nil, nil
 		})
-		if err == nil {
-			return to.commitSynced(batch)
+		if unread == nil || err != nil {
+			return damage, err
 		}
-		if to.err() != nil {
-			return errors.Join(to.err(), batch.Close())
-		}
+		damage = errors.Join(damage, unread)
 		i, _ := slices.BinarySearchFunc(bounds, append(last, 0), bytes.Compare)
-		if i == len(bounds) {
-			return to.commitSynced(batch)
+		if i == len(bounds) || upper != nil && bytes.Compare(bounds[i], upper) >= 0 {
+			return damage, nil
 		}
 		lower, bounds = bounds[i], bounds[i+1:]
 	}

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -142,6 +143,7 @@ type repair struct {
 	opts   RepairOptions
 	report Repaired
 
+	rebuild     bool // the state is to be built anew: it is lost, or too much of it
 	badFormat   bool
 	interrupted bool // another repair was
 	applying    bool
@@ -199,7 +201,7 @@ func (r *repair) problem(where, what string, args ...any) {
 }
 
 // look checks the store and says what a repair would do.
-func (r *repair) look(ctx context.Context) error {
+func (r *repair) look(ctx context.Context) (err error) {
 	r.losses = map[store.BusID]*Loss{}
 	c := newChecker(r.opts.CheckOptions)
 	c.repair = r
@@ -222,8 +224,12 @@ func (r *repair) look(ctx context.Context) error {
 	if r.traces {
 		r.step("give up what cannot be read in %d places of the traces", c.report.Trace.Damaged)
 	}
+	if r.rebuild, err = r.beyondCopying(); err != nil {
+		return err
+	}
 	switch {
-	case r.stateLost():
+	case r.rebuild:
+		r.report.Rows = 0 // all of them
 		r.step("build the state anew from the log: events, deduplication and what is scheduled stay; subscriptions with what they owed, dead letters, objects that were made through the API, pauses, open transactions and the index of traces are lost; scheduled events that were cancelled may come")
 		if err := r.findBuses(ctx, nil); err != nil {
 			return err
@@ -231,18 +237,26 @@ func (r *repair) look(ctx context.Context) error {
 	case c.unreadable:
 		r.step("copy the rows of the state that can be read to a new one; what the others said is lost")
 	}
-	for id, b := range c.buses {
+	for _, id := range slices.Sorted(maps.Keys(c.buses)) {
+		if r.rebuild {
+			break // findBuses has seen what is lost
+		}
+		b := c.buses[id]
 		for _, g := range b.lost {
 			if !b.knows(g) {
 				r.loss(id).add(g)
 			}
+		}
+		if c.nameless && b.name == "" && b.stats.Events > 0 {
+			r.step("give up bus number %d with events %d to %d: the state does not say its name, and whether it was dropped, any more", id, b.stats.First, b.stats.Last)
+			r.loss(id).add(gap{b.stats.First, b.stats.Last})
 		}
 	}
 	r.sumLosses()
 	if r.report.Rows > 0 {
 		r.step("drop %d rows of the state that are damaged or whose events are gone", r.report.Rows)
 	}
-	if c.damaged && !r.stateLost() {
+	if c.damaged && !r.rebuild {
 		r.step("build the index anew from the log")
 	}
 	if c.recount {
@@ -265,7 +279,27 @@ func (l *Loss) add(g gap) {
 	}
 }
 
-func (r *repair) stateLost() bool { return r.found.state == nil || r.found.empty }
+// beyondCopying says that the state is lost, or that what can be read of it does
+// not make one.
+func (r *repair) beyondCopying() (bool, error) {
+	switch c := r.found; {
+	case c.state == nil || c.empty:
+		return true, nil
+	case !c.unreadable:
+		return false, nil
+	}
+	st, err := openState(r.opts.FS, r.path("state"), slog.New(slog.DiscardHandler), true, nil)
+	if err != nil {
+		return false, err
+	}
+	opened := false
+	key := metaKey("opened")
+	_, err = st.scanReadable([]byte{prefixMeta}, func(k, _ []byte) error {
+		opened = opened || bytes.Equal(k, key)
+		return nil
+	})
+	return !opened, errors.Join(err, st.db.Close())
+}
 
 func (r *repair) loss(id store.BusID) *Loss {
 	l := r.losses[id]
@@ -381,7 +415,7 @@ func (r *repair) keepRow(key, value []byte) {
 const maxRounds = 4
 
 // apply makes the repair.
-func (r *repair) apply(ctx context.Context) error {
+func (r *repair) apply(ctx context.Context) (err error) {
 	if err := r.openAside(); err != nil {
 		return err
 	}
@@ -405,22 +439,16 @@ func (r *repair) apply(ctx context.Context) error {
 	if err := r.mendLogs(ctx); err != nil {
 		return err
 	}
-	lost := r.stateLost()
-	if r.found.unreadable && !lost {
-		enough, err := r.salvage()
-		if err != nil {
-			return err
-		}
-		if lost = !enough; lost {
-			r.step("too little of the state could be read: build it anew from the log")
-		}
+	switch {
+	case r.rebuild:
+		err = r.newState(ctx)
+	case r.found.unreadable:
+		err = r.salvage()
 	}
-	if lost {
-		if err := r.newState(ctx); err != nil {
-			return err
-		}
+	if err != nil {
+		return err
 	}
-	for round := 0; !lost && round < maxRounds; round++ {
+	for round := 0; !r.rebuild && round < maxRounds; round++ {
 		clean, err := r.mendState(ctx, round == 0 && r.interrupted)
 		if err != nil {
 			return err

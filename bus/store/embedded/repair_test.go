@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -296,6 +298,143 @@ func TestAStateIsBuiltAnewFromTheLog(t *testing.T) {
 				t.Errorf("the router would begin at %d", s.Position(bus))
 			}
 		})
+	}
+}
+
+// A bus that a repair has named by its number gets its name back, also when a start
+// has made an empty bus of that name since.
+func TestABusGetsItsNameBack(t *testing.T) {
+	dir := filled(t)
+	if err := os.RemoveAll(filepath.Join(dir, "state")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Repair(t.Context(), RepairOptions{CheckOptions: CheckOptions{Dir: dir}, Apply: true}); err != nil {
+		t.Fatal(err)
+	}
+	opts := Options{Dir: dir, NoBackground: true}
+	s, err := Open(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"a", "used"} {
+		id, err := s.OpenBus(t.Context(), name, store.BusOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name == "used" {
+			if _, err := s.Append(t.Context(), []store.Entry{{Bus: id, Event: small(t, "x")}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := RenameBus(t.Context(), RenameOptions{Dir: dir}, "recovered-1", "a"); err == nil {
+		t.Error("a store that is open was renamed in")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := RenameBus(t.Context(), RenameOptions{Dir: dir}, "recovered-1", "used"); err == nil || !strings.Contains(err.Error(), "events up to sequence 1") {
+		t.Errorf("the name of a bus with events: %v", err)
+	}
+	if err := RenameBus(t.Context(), RenameOptions{Dir: dir}, "absent", "b"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("a bus that is not there: %v", err)
+	}
+	if err := RenameBus(t.Context(), RenameOptions{Dir: dir}, "recovered-1", "a"); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := Check(t.Context(), CheckOptions{Dir: dir}); err != nil || r.Found > 0 {
+		t.Errorf("after it: %v, %v", r.Problems, err)
+	}
+	if s, err = Open(opts); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	id, err := s.OpenBus(t.Context(), "a", store.BusOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if records, err := s.Read(t.Context(), id, 1, 1000, 1<<20, nil); err != nil || len(records) != 200 {
+		t.Errorf("the bus has %d events, %v", len(records), err)
+	}
+	if s.byName["recovered-1"] != nil || len(s.allBuses()) != 2 {
+		t.Errorf("there are %d buses", len(s.allBuses()))
+	}
+}
+
+// TestADryRunNamesWhatARepairOfADamagedStateDrops damages tables of the state in
+// many places: what is said before is what is done.
+func TestADryRunNamesWhatARepairOfADamagedStateDrops(t *testing.T) {
+	whole := filled(t)
+	s, err := Open(Options{Dir: whole, NoBackground: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sub := range s.allSubs() { // some are dead, the others queued
+		claimed, _, err := s.Claim(t.Context(), sub.id, time.Now(), 50, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range claimed {
+			if err := s.Settle(t.Context(), []store.Settlement{{ID: d.ID, Kind: store.Dead, Reason: strings.Repeat("no ", 50)}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := s.state.db.Compact(t.Context(), []byte{0}, []byte{255}, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	rebuilt, copied, dropped := 0, 0, 0
+	tables, _ := filepath.Glob(filepath.Join(whole, "state", "*.sst"))
+	if len(tables) == 0 {
+		t.Fatal("no tables")
+	}
+	const places = 6
+	for n := range places {
+		b, err := os.ReadFile(tables[n%len(tables)])
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := n * len(b) / (2 * places) // blocks, not the footer and index
+		for i := at; i < min(at+40, len(b)); i++ {
+			b[i] ^= 0x55
+		}
+		mem := vfs.NewMem()
+		if ok, err := vfs.Clone(vfs.Default, mem, whole, "data"); err != nil || !ok {
+			t.Fatal(ok, err)
+		}
+		if err := writeWhole(mem, "data/state", filepath.Base(tables[n%len(tables)]), b); err != nil {
+			t.Fatal(err)
+		}
+		opts := RepairOptions{CheckOptions: CheckOptions{FS: mem, Dir: "data"}}
+		dry, err := Repair(t.Context(), opts)
+		if err != nil {
+			t.Fatal(n, err)
+		}
+		opts.Apply = true
+		done, err := Repair(t.Context(), opts)
+		if err != nil {
+			t.Fatal(n, err)
+		}
+		if !reflect.DeepEqual(dry.Lost, done.Lost) || !reflect.DeepEqual(dry.Buses, done.Buses) || !slices.Equal(dry.Steps, done.Steps) || dry.Rows != done.Rows {
+			t.Errorf("%d: before, it says\n%q, %d rows, %+v, %+v,\nand then does\n%q, %d rows, %+v, %+v", n,
+				dry.Steps, dry.Rows, dry.Lost, dry.Buses, done.Steps, done.Rows, done.Lost, done.Buses)
+		}
+		if dry.Found > 0 && !done.Applied {
+			t.Errorf("%d: %+v", n, done)
+		}
+		switch {
+		case len(dry.Buses) > 0:
+			rebuilt++
+		case len(dry.Steps) > 0:
+			copied++
+		}
+		dropped += len(dry.Lost)
+	}
+	if rebuilt == 0 || copied == 0 || dropped == 0 {
+		t.Errorf("%d were built anew and %d copied, %d with losses: the test shows too little", rebuilt, copied, dropped)
 	}
 }
 

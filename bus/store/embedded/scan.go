@@ -28,9 +28,9 @@ func (s *Store) Scan(ctx context.Context, id store.BusID, q store.ScanQuery) (st
 		return store.Scanned{}, err
 	}
 	b.mu.Lock()
-	first, last := b.first, b.last
+	last := b.last
 	b.mu.Unlock()
-	c := scan{s: s, b: b, q: q, low: max(q.From, first, 1), high: last, piece: scanPiece}
+	c := scan{s: s, b: b, q: q, low: max(q.From, 1), high: last, piece: scanPiece}
 	if q.To > 0 {
 		c.high = min(c.high, q.To)
 	}
@@ -62,17 +62,19 @@ func (c *scan) run(ctx context.Context) error {
 	checked, known := uint64(0), false // the chunk whose summary lets its events be read
 	for summaries := 0; c.low <= c.high; {
 		if len(c.out.Records) >= c.q.Max || c.bytes >= c.q.MaxBytes && c.out.Looked > 0 || summaries >= scanSummaries {
-			c.out.Next = c.low
-			if c.q.Newest {
-				c.out.Next = c.high
-			}
+			c.out.Next = c.edge()
 			return nil
 		}
-		chunk := c.low / size
-		if c.q.Newest {
-			chunk = c.high / size
+		// Below first there are copies of what is owed, and nothing else.
+		first := c.first()
+		if c.edge() < first {
+			if err := c.copies(ctx, c.low, min(c.high, first-1)); err != nil {
+				return err
+			}
+			continue
 		}
-		low, high := max(c.low, chunk*size), min(c.high, chunk*size+size-1)
+		chunk := c.edge() / size
+		low, high := max(c.low, first, chunk*size), min(c.high, chunk*size+size-1)
 		if len(c.terms) > 0 && (!known || checked != chunk) {
 			summaries++
 			may, err := c.s.mayHold(c.b, chunk, c.terms)
@@ -92,16 +94,56 @@ func (c *scan) run(ctx context.Context) error {
 			high = min(high, low+c.piece-1)
 		}
 		if err := c.look(ctx, low, high); err != nil {
-			c.b.mu.Lock()
-			first := c.b.first
-			c.b.mu.Unlock()
-			if first <= c.low {
+			if c.first() <= low {
 				return err
 			}
-			c.low = first // retention was faster
+			// Retention was faster: what it left is looked for anew.
 		}
 	}
 	return nil
+}
+
+// first is the lowest sequence that retention has left.
+func (c *scan) first() uint64 {
+	c.b.mu.Lock()
+	defer c.b.mu.Unlock()
+	return c.b.first
+}
+
+// edge is where the scan goes on.
+func (c *scan) edge() uint64 {
+	if c.q.Newest {
+		return c.high
+	}
+	return c.low
+}
+
+// copies looks at what is owed of the events from low to high, which retention
+// has passed.
+func (c *scan) copies(ctx context.Context, low, high uint64) error {
+	full, looked := false, false
+	err := c.s.scanOwed(c.b.id, low, high, c.q.Newest, func(r store.Record) (bool, error) {
+		size := r.Event.Size()
+		if full = len(c.out.Records) >= c.q.Max || looked && c.bytes+size > c.q.MaxBytes; full {
+			if c.q.Newest {
+				c.high = r.Sequence
+			} else {
+				c.low = r.Sequence
+			}
+			return false, nil
+		}
+		looked = true
+		c.out.Looked++
+		c.bytes += size
+		if c.has(&r) {
+			c.out.Records = append(c.out.Records, r)
+		}
+		return true, ctx.Err()
+	})
+	if err == nil && !full {
+		c.pass(low, high)
+	}
+	return err
 }
 
 // pass takes what was seen off the range.

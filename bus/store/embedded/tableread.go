@@ -44,7 +44,7 @@ func (s *Store) Table(id store.BusID) (info store.TableInfo, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.sum != nil {
-		info.Subjects = b.sum.subjects
+		info.Subjects, info.First = b.sum.subjects, b.sum.first
 	}
 	return info, nil
 }

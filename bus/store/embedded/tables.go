@@ -299,6 +299,7 @@ func (s *Store) tableStep(ctx context.Context, b *bus) (more bool, err error) {
 type tableSum struct {
 	last     uint64           // the bus's when it was made: it knows the rows up to it
 	subjects int64            // without tombstones
+	first    uint64           // lowest sequence of these; 0 without any
 	live     map[uint64]int64 // bytes of rows by segment, without tombstones
 	ended    uint64           // sequence of the oldest tombstone, 0 without any
 }
@@ -334,6 +335,9 @@ func (s *Store) sumTable(ctx context.Context, b *bus) error {
 			return false, err
 		case !row.ends:
 			sum.subjects++
+			if sum.first == 0 || row.seq < sum.first {
+				sum.first = row.seq
+			}
 			sum.live[row.pos.Segment] += int64(row.size)
 		case row.seq < first && len(over) < 1<<16: // the others the next time
 			over = append(over, string(key[len(prefix):]))

@@ -157,6 +157,12 @@ func caughtBy() map[string][]string {
 		"forgets dead letters in a search": {
 			"events are listed by their deliveries, in both directions and in pages",
 		},
+		"does not list what retention has passed": {
+			"a search finds what is owed or dead after retention passed it",
+		},
+		"does not scan what retention has passed": {
+			"a search finds what is owed or dead after retention passed it",
+		},
 		"scans beyond the range": {
 			"a scan keeps to its range and to what retention has left",
 		},

@@ -17,6 +17,7 @@ func searchChecks() []check {
 		{"a scan goes on where it ended", scanGoesOn},
 		{"a scan keeps to its range and to what retention has left", scanKeepsToRange},
 		{"events are listed by their deliveries, in both directions and in pages", deliveriesListed},
+		{"a search finds what is owed or dead after retention passed it", searchFindsOwed},
 	}
 }
 
@@ -217,6 +218,82 @@ func deliveriesListed(f *fixture) {
 	check()
 	_, _, err := f.store.WithDeliveries(f.ctx, a+1000, store.DeliveriesQuery{Max: 1})
 	f.wantErr("a list of an unknown bus", err, store.ErrNotFound)
+}
+
+// searchFindsOwed has 1 dead, 2 delivered, 3 queued, 4 delivered to one of two, 5
+// to be retried and 6 delivered when retention passes them; 7 and 8 follow.
+func searchFindsOwed(f *fixture) {
+	a := f.busWith("a", store.BusOptions{MaxAge: time.Minute})
+	one, two := f.subscribe("r/one", a, store.OrderNone), f.subscribe("r/two", a, store.OrderNone)
+	f.publishN(a, "old", 6)
+	f.route(a, one, two)
+	f.settleAll(f.claimAll(one), func(d store.Delivery) store.Settlement {
+		switch d.ID.Sequence {
+		case 1:
+			return f.die(d)
+		case 3:
+			return release(d)
+		case 5:
+			return f.retry(d, 24*time.Hour)
+		}
+		return f.done(d)
+	})
+	f.settleAll(f.claimAll(two), func(d store.Delivery) store.Settlement {
+		if d.ID.Sequence == 4 {
+			return f.retry(d, 24*time.Hour)
+		}
+		return f.done(d)
+	})
+	f.advance(time.Hour)
+	f.publishN(a, "new", 2)
+	f.route(a)
+	f.trim()
+	check := func() {
+		f.Helper()
+		for _, most := range []int{1, 2, 100} {
+			for _, c := range []struct {
+				q    store.DeliveriesQuery
+				want []uint64
+			}{
+				{store.DeliveriesQuery{Any: true, Dead: true}, []uint64{1}},
+				{store.DeliveriesQuery{Any: true, Owed: true}, []uint64{3, 4, 5}},
+				{store.DeliveriesQuery{Any: true, Owed: true, From: 4, To: 4}, []uint64{4}},
+				{store.DeliveriesQuery{Subscriptions: []store.SubscriptionID{two}, Owed: true, Dead: true}, []uint64{4}},
+				{store.DeliveriesQuery{Any: true, Owed: true, Dead: true, Delivered: true, Expired: true}, []uint64{1, 3, 4, 5}},
+				{store.DeliveriesQuery{Any: true, Delivered: true}, nil},
+			} {
+				c.q.Max = most
+				for range 2 {
+					got, err := withDeliveriesAll(f.ctx, f.store, a, c.q)
+					f.must(err)
+					if !slices.Equal(got, c.want) {
+						f.Errorf("%+v lists %v, want %v", c.q, got, c.want)
+					}
+					c.q.Newest = true
+					slices.Reverse(c.want)
+				}
+			}
+			for _, bytes := range []int{1, 1 << 20} {
+				q := store.ScanQuery{Max: most, MaxBytes: bytes}
+				f.wantScan(a, q, 1, 3, 4, 5, 7, 8)
+				q.From, q.To = 2, 7
+				f.wantScan(a, q, 3, 4, 5, 7)
+				q.Newest = true
+				f.wantScan(a, q, 7, 5, 4, 3)
+				q.From, q.To = 0, 4
+				f.wantScan(a, q, 4, 3, 1)
+				q.From, q.To = 6, 6
+				f.wantScan(a, q)
+			}
+		}
+		of5 := []store.AttributeValue{{Name: "id", Value: "old4"}}
+		f.wantScan(a, store.ScanQuery{Max: 1, MaxBytes: 1, Has: of5}, 5)
+	}
+	check()
+	f.reopen()
+	check()
+	f.settleAll(f.claimAll(one), f.done) // 3 is not owed any more
+	f.wantScan(a, store.ScanQuery{Max: 100, MaxBytes: 1 << 20}, 1, 4, 5, 7, 8)
 }
 
 // compareDeliveries lists what some subscriptions have not delivered.

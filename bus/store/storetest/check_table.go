@@ -162,7 +162,7 @@ func tableNewest(f *fixture) {
 		f.Errorf("the table is not finished: %+v", info)
 	}
 	f.trim()
-	if info, err = f.store.Table(a); err != nil || info.Subjects != 4 {
+	if info, err = f.store.Table(a); err != nil || info.Subjects != 4 || info.First != 3 {
 		f.Errorf("the table is %+v, %v", info, err)
 	}
 }

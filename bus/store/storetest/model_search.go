@@ -17,7 +17,7 @@ func (m *Model) Scan(ctx context.Context, bus store.BusID, q store.ScanQuery) (o
 	if err != nil {
 		return out, err
 	}
-	low, high := max(q.From, b.first, 1), b.last()
+	low, high := max(q.From, 1), b.last()
 	if q.To > 0 {
 		high = min(high, q.To)
 	}
@@ -26,7 +26,21 @@ func (m *Model) Scan(ctx context.Context, bus store.BusID, q store.ScanQuery) (o
 		if q.Newest {
 			at = high
 		}
-		r := b.records[at-b.first]
+		var r store.Record
+		there := true
+		if at >= b.first {
+			r = b.records[at-b.first]
+		} else {
+			r, there = m.owedRecord(place{bus, at})
+		}
+		if !there {
+			if q.Newest {
+				high--
+			} else {
+				low++
+			}
+			continue
+		}
 		if len(out.Records) >= q.Max || out.Looked > 0 && bytes+r.Event.Size() > q.MaxBytes {
 			out.Next = at
 			return out, nil
@@ -66,7 +80,7 @@ func (m *Model) WithDeliveries(ctx context.Context, bus store.BusID, q store.Del
 	}
 	add := func(d *modelDelivery) {
 		seq := d.id.Sequence
-		if d.id.Bus == bus && seq >= max(q.From, b.first) && (q.To == 0 || seq <= q.To) && (q.Any || slices.Contains(q.Subscriptions, d.id.Subscription)) {
+		if d.id.Bus == bus && seq >= q.From && (q.To == 0 || seq <= q.To) && (q.Any || slices.Contains(q.Subscriptions, d.id.Subscription)) {
 			found = append(found, seq)
 		}
 	}
@@ -80,7 +94,7 @@ func (m *Model) WithDeliveries(ctx context.Context, bus store.BusID, q store.Del
 	}
 	for _, all := range m.state.traces {
 		for _, d := range all {
-			if q.Delivered && d.outcome == "delivered" || q.Expired && d.outcome == "expired" {
+			if d.id.Sequence >= b.first && (q.Delivered && d.outcome == "delivered" || q.Expired && d.outcome == "expired") {
 				add(d)
 			}
 		}

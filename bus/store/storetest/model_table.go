@@ -133,6 +133,9 @@ func (m *Model) Table(bus store.BusID) (info store.TableInfo, err error) {
 	for _, r := range b.table.newest {
 		if b.table.isRow(r) {
 			info.Subjects++
+			if info.First == 0 || r.Sequence < info.First {
+				info.First = r.Sequence
+			}
 		}
 	}
 	return info, nil

@@ -46,6 +46,26 @@ func searchMutants() []mutant {
 				return b.Model.WithDeliveries(ctx, bus, q)
 			}
 		}},
+		{"does not list what retention has passed", func(b *broken) {
+			b.eventsWith = func(ctx context.Context, bus store.BusID, q store.DeliveriesQuery) ([]uint64, uint64, error) {
+				bounds, err := b.Bounds(bus)
+				if err != nil {
+					return nil, 0, err
+				}
+				q.From = max(q.From, bounds.History)
+				return b.Model.WithDeliveries(ctx, bus, q)
+			}
+		}},
+		{"does not scan what retention has passed", func(b *broken) {
+			b.scan = func(ctx context.Context, bus store.BusID, q store.ScanQuery) (store.Scanned, error) {
+				bounds, err := b.Bounds(bus)
+				if err != nil {
+					return store.Scanned{}, err
+				}
+				q.From = max(q.From, bounds.History)
+				return b.Model.Scan(ctx, bus, q)
+			}
+		}},
 		{"scans beyond the range", func(b *broken) {
 			b.scan = func(ctx context.Context, bus store.BusID, q store.ScanQuery) (store.Scanned, error) {
 				if !q.Newest && q.To > 0 {

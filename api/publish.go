@@ -67,7 +67,7 @@ func (s *Server) publishAcross(c *gin.Context) {
 		return
 	}
 	limit := 0
-	for name := range s.opts.Engine.Plan().Buses {
+	for name := range s.opts.Engine.Buses() {
 		if n, err := s.opts.Engine.MaxEventSize(name); err == nil {
 			limit = max(limit, n)
 		}

@@ -189,8 +189,7 @@ func (s *Server) testBus(c *gin.Context, req *RuleTest) error {
 	if err != nil {
 		return err
 	}
-	plan := s.opts.Engine.Plan()
-	if _, ok := plan.Buses[req.Bus]; !ok {
+	if _, ok := s.opts.Engine.Buses()[req.Bus]; !ok {
 		return problem(http.StatusNotFound, "not-found", "there is no bus %q", req.Bus).with("/bus", "there is no such bus")
 	}
 	if len(req.Transform) > 0 {
@@ -200,23 +199,26 @@ func (s *Server) testBus(c *gin.Context, req *RuleTest) error {
 	if err != nil {
 		return err
 	}
-	page(c, rulesOf(plan, req.Bus), func(name string) string { return name }, func(name string) RuleOutcome {
-		r := plan.Rules[name]
+	names, plans := rulesOf(s.opts.Engine, req.Bus)
+	page(c, names, func(name string) string { return name }, func(name string) RuleOutcome {
+		r := plans[name]
 		res := TryRule(r.Matcher, r.Transform, transform.Context{Bus: req.Bus, Rule: name, Enriched: enriched}, ev)
 		return RuleOutcome{name, res.Matched, res.Explanation, res.Error, res.Event}
 	})
 	return nil
 }
 
-// rulesOf names the rules of a bus, in order.
-func rulesOf(plan bus.Plan, busName string) (names []string) {
-	for name, r := range plan.Rules {
+// rulesOf is the rules of a bus that are in force, and their names in order.
+func rulesOf(e *bus.Engine, busName string) (names []string, plans map[string]bus.RulePlan) {
+	plans = map[string]bus.RulePlan{}
+	for name, r := range e.Rules() {
 		if r.Bus == busName {
 			names = append(names, name)
+			plans[name] = r
 		}
 	}
 	slices.Sort(names)
-	return names
+	return names, plans
 }
 
 // TryRule is what a filter and a transform, which may be nil, make of an event.
@@ -254,7 +256,7 @@ func (s *Server) ruleUnderTest(req *RuleTest) (*rules.Matcher, *transform.Transf
 		if len(req.Transform) > 0 {
 			return nil, nil, in, problem(http.StatusBadRequest, "invalid-parameter", `"transform" goes with "filter"; a rule has its own`).with("/transform", "not with rule")
 		}
-		r, ok := s.opts.Engine.Plan().Rules[req.Rule]
+		r, ok := s.opts.Engine.Rule(req.Rule)
 		if !ok {
 			return nil, nil, in, problem(http.StatusNotFound, "not-found", "there is no rule %q", req.Rule)
 		}

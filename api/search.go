@@ -152,13 +152,13 @@ func (s *Server) searchRanges(c *gin.Context, q *bus.Search) (empty bool, err er
 		if err == nil {
 			err = json.Unmarshal(raw, &q.Ranges)
 		}
-		if err != nil || len(q.Ranges) == 0 || len(q.Ranges) > len(s.opts.Engine.Plan().Buses) {
+		if err != nil || len(q.Ranges) == 0 || len(q.Ranges) > len(s.opts.Engine.Buses()) {
 			return false, problem(http.StatusBadRequest, "invalid-parameter", "after=%q is not the next of a search; pass it as it was answered", after)
 		}
 		return false, nil
 	}
 	var names []string
-	for name := range s.opts.Engine.Plan().Buses {
+	for name := range s.opts.Engine.Buses() {
 		names = append(names, name)
 	}
 	if list := c.Query("bus"); list != "" {

@@ -92,17 +92,17 @@ type ExplainedRule struct {
 // explained explains what the rules in force make of an event: one of them, or
 // all of the bus (*).
 func (s *Server) explained(busName, rule string, ev *event.Event) ([]ExplainedRule, error) {
-	plan := s.opts.Engine.Plan()
-	names := []string{rule}
+	r, ok := s.opts.Engine.Rule(rule)
+	names, plans := []string{rule}, map[string]bus.RulePlan{rule: r}
 	if rule == "*" {
-		names = rulesOf(plan, busName)
+		names, plans = rulesOf(s.opts.Engine, busName)
 		names = names[:min(len(names), failedMost)]
-	} else if r, ok := plan.Rules[rule]; !ok || r.Bus != busName {
+	} else if !ok || r.Bus != busName {
 		return nil, problem(http.StatusNotFound, "not-found", "bus %q has no rule %q; ?explain=* explains all", busName, rule)
 	}
 	out := make([]ExplainedRule, len(names))
 	for i, name := range names {
-		x := plan.Rules[name].Matcher.Explainer()
+		x := plans[name].Matcher.Explainer()
 		out[i] = ExplainedRule{name, x.Evaluate(ev).Matched, x.Explain(ev)}
 	}
 	return out, nil
@@ -119,9 +119,9 @@ const failedMost = 100
 
 // failedFilters evaluates the rules in force on an event, for those that fail.
 func (s *Server) failedFilters(busName string, ev *event.Event) (out []FailedFilter) {
-	plan := s.opts.Engine.Plan()
-	for _, name := range rulesOf(plan, busName) {
-		if res := plan.Rules[name].Matcher.Evaluate(ev); res.Error != "" {
+	names, plans := rulesOf(s.opts.Engine, busName)
+	for _, name := range names {
+		if res := plans[name].Matcher.Evaluate(ev); res.Error != "" {
 			if out = append(out, FailedFilter{name, res.Error}); len(out) == failedMost {
 				break
 			}

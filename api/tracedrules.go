@@ -75,7 +75,7 @@ func (p *tracedRules) transformed(t *DeliveryTrace, d store.DeliveryTrace, at ui
 	note := func(format string, args ...any) *TracedTransform {
 		return &TracedTransform{Note: fmt.Sprintf(format, args...)}
 	}
-	rule, ok := p.e.Plan().Rules[t.Rule]
+	rule, ok := p.e.Rule(t.Rule)
 	present := p.e.RuleVersion(t.Rule)
 	switch {
 	case !ok || rule.Bus != p.bus:

@@ -29,6 +29,7 @@ func scenarios() []*scenario {
 		hangingScenario(),
 		throughScenario(),
 		rulesScenario(),
+		changeScenario(),
 		replayReadScenario(),
 		replayLiveScenario(),
 		backupScenario(),

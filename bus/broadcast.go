@@ -73,7 +73,7 @@ func (e *Engine) consumer(ctx context.Context, s *subscription, name string) (*s
 		return nil, ErrStopping
 	}
 	spec := s.spec.Load()
-	if e.state.Load().subs[s.id] != s || spec.target.pull == nil || !spec.target.pull.Broadcast {
+	if e.state.Load().subs.At(s.id) != s || spec.target.pull == nil || !spec.target.pull.Broadcast {
 		return nil, notPull(s.name) // the plan changed meanwhile
 	}
 	all := consumers{}
@@ -122,9 +122,11 @@ func (e *Engine) noteSeen(ctx context.Context, name string, seen time.Time) {
 	}
 }
 
-// openConsumers opens the consumers of plan's broadcasts that are in the store.
-func (e *Engine) openConsumers(ctx context.Context, plan Plan, next *state) error {
-	if !plan.broadcasts() {
+// openConsumers opens the consumers of the broadcasts of the rules that change
+// which are in the store.
+func (e *Engine) openConsumers(ctx context.Context, c *planChange) error {
+	plan := c.next.plan
+	if !c.broadcasts() {
 		return nil // listing all subscriptions takes time
 	}
 	var wanted []store.SubscriptionOptions
@@ -133,31 +135,33 @@ func (e *Engine) openConsumers(ctx context.Context, plan Plan, next *state) erro
 			continue
 		}
 		rule, target := SplitSubscription(info.Name)
-		r, t := plan.Rules[rule], plan.Targets[target]
+		r, t := c.rules[rule], plan.Targets[target]
 		if p := pullOf(t); p == nil || !p.Broadcast || !r.has(target) {
 			continue
 		}
-		wanted = append(wanted, store.SubscriptionOptions{Name: info.Name, Bus: next.buses[r.Bus].id, Order: t.Order})
+		wanted = append(wanted, store.SubscriptionOptions{Name: info.Name, Bus: c.next.buses[r.Bus].id, Order: t.Order})
 	}
 	infos, err := e.store.OpenSubscriptions(ctx, wanted)
 	if err != nil {
 		return fmt.Errorf("bus: %w", err)
 	}
 	for _, info := range infos {
-		c := e.subscription(info.ID)
-		if c == nil {
-			c = &subscription{id: info.ID, name: info.Name, from: info.From}
+		s := e.subscription(info.ID)
+		if s == nil {
+			s = &subscription{id: info.ID, name: info.Name, from: info.From}
 		}
-		next.consumers = append(next.consumers, c)
+		c.consumers = append(c.consumers, s)
 	}
 	return nil
 }
 
-// broadcasts reports whether a target of the plan is a broadcast.
-func (p Plan) broadcasts() bool {
-	for _, t := range p.Targets {
-		if pull := pullOf(t); pull != nil && pull.Broadcast {
-			return true
+// broadcasts reports whether a rule that changes has a broadcast.
+func (c *planChange) broadcasts() bool {
+	for _, r := range c.rules {
+		for _, target := range r.Targets {
+			if pull := pullOf(c.next.plan.Targets[target]); pull != nil && pull.Broadcast {
+				return true
+			}
 		}
 	}
 	return false
@@ -173,29 +177,29 @@ func (r RulePlan) has(target string) bool {
 	return false
 }
 
-// adoptConsumers makes next's consumers the ones in force; the routing lock is
-// held. The returned functions end the pulls of those that are no more.
-func (e *Engine) adoptConsumers(ctx context.Context, next *state) (ends []func()) {
+// adoptConsumers makes the consumers of the rules that change the ones in force;
+// the routing lock is held.
+func (e *Engine) adoptConsumers(ctx context.Context, c *planChange) {
 	byParent := map[*subscription]consumers{}
 	kept := map[store.SubscriptionID]bool{}
-	for _, c := range next.consumers {
-		kept[c.id] = true
-		rule, target := SplitSubscription(c.name)
-		parent := next.named[rule+"/"+target]
+	for _, s := range c.consumers {
+		kept[s.id] = true
+		rule, target := SplitSubscription(s.name)
+		parent := c.next.named.At(rule + "/" + target)
 		if byParent[parent] == nil {
 			byParent[parent] = consumers{}
 		}
-		byParent[parent][consumerOf(c.name)] = c
+		byParent[parent][consumerOf(s.name)] = s
 		spec := parent.spec.Load()
-		c.spec.Store(spec)
-		known := c.pull.Load() != nil
-		e.deliverer.setPull(c, spec.target, true)
-		if p := c.pull.Load(); !known && p != nil {
-			p.seen = e.lastSeen(ctx, c.name)
+		s.spec.Store(spec)
+		known := s.pull.Load() != nil
+		e.deliverer.setPull(s, spec.target, true)
+		if p := s.pull.Load(); !known && p != nil {
+			p.seen = e.lastSeen(ctx, s.name)
 		}
-		e.consumers.Store(c.id, c)
+		e.consumers.Store(s.id, s)
 	}
-	for _, s := range next.subs {
+	for _, s := range c.subs {
 		if all, ok := byParent[s]; ok {
 			s.consumers.Store(&all)
 		} else if s.consumers.Load() != nil {
@@ -203,15 +207,14 @@ func (e *Engine) adoptConsumers(ctx context.Context, next *state) (ends []func()
 		}
 	}
 	e.consumers.Range(func(id, value any) bool {
-		if c := value.(*subscription); !kept[c.id] {
+		s := value.(*subscription)
+		if rule, _ := SplitSubscription(s.name); !kept[s.id] && c.touches(rule) {
 			e.consumers.Delete(id)
-			if end := e.deliverer.setPull(c, nil, true); end != nil {
-				ends = append(ends, end)
-			}
+			c.end(e.deliverer.setPull(s, nil, true))
+			c.gone = append(c.gone, s)
 		}
 		return true
 	})
-	return ends
 }
 
 // lastSeen is when a consumer was last here, now if that is not known.
@@ -241,7 +244,7 @@ func (e *Engine) RemoveConsumer(ctx context.Context, rule, target, consumer stri
 
 // removeConsumer is RemoveConsumer; Engine.applying is held.
 func (e *Engine) removeConsumer(ctx context.Context, parent, consumer string) error {
-	s := e.state.Load().named[parent]
+	s := e.state.Load().named.At(parent)
 	if s == nil || s.consumer(consumer) == nil {
 		return fmt.Errorf("subscription %q has no consumer %q: %w", parent, consumer, store.ErrNotFound)
 	}
@@ -349,7 +352,7 @@ func (p *pulls) lastSeen() (seen time.Time, here bool) {
 
 // subscription finds a subscription in force by its id, consumers included.
 func (e *Engine) subscription(id store.SubscriptionID) *subscription {
-	if s := e.state.Load().subs[id]; s != nil {
+	if s := e.state.Load().subs.At(id); s != nil {
 		return s
 	}
 	if c, ok := e.consumers.Load(id); ok {
@@ -361,7 +364,7 @@ func (e *Engine) subscription(id store.SubscriptionID) *subscription {
 // pullers are the subscriptions that are pulled from at present.
 func (e *Engine) pullers() []*subscription {
 	var all []*subscription
-	for _, s := range e.state.Load().subs {
+	for _, s := range e.state.Load().subs.All() {
 		if s.pull.Load() != nil {
 			all = append(all, s)
 		}

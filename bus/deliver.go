@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/switchyard-dev/switchyard/bus/event"
+	"github.com/switchyard-dev/switchyard/bus/persistent"
 	"github.com/switchyard-dev/switchyard/bus/store"
 	"github.com/switchyard-dev/switchyard/targets"
 	"github.com/switchyard-dev/switchyard/transform"
@@ -82,8 +84,8 @@ type deliverer struct {
 	stop    chan struct{}   // closed when stopped becomes true
 	ctx     context.Context // of the attempts; done when draining took too long
 	cancel  context.CancelFunc
-	targets map[string]*target // guarded by Engine.applying
-	asked   map[string]*asked  // by rule; guarded by Engine.applying
+	targets map[string]*target             // guarded by Engine.applying
+	asked   persistent.Map[string, *asked] // by rule; guarded by Engine.applying
 }
 
 func newDeliverer(e *Engine) *deliverer {
@@ -118,7 +120,7 @@ func (d *deliverer) drain(timeout time.Duration) {
 	timer.Stop()
 	d.cancel()
 	var back []store.Settlement
-	for _, s := range d.e.state.Load().subs {
+	for _, s := range d.e.state.Load().subs.All() {
 		s.mu.Lock()
 		for i := range s.claimed {
 			back = append(back, store.Settlement{ID: s.claimed[i].ID, Kind: store.Release})
@@ -295,6 +297,7 @@ func (d *deliverer) take(s *subscription, t *target, asks *asked) (dl claimed, m
 		}
 		s.claimed, dl.probe, dl.asking = ds, probe, asking
 		switch {
+		case errors.Is(err, store.ErrNotFound): // it was removed with its rule
 		case err != nil:
 			d.e.log.Error("claiming deliveries failed, trying again", "subscription", s.name, "error", err)
 			next = time.Now().Add(routePause)

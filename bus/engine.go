@@ -5,7 +5,7 @@
 //
 // An Engine is safe for concurrent use. What it works with — buses, rules,
 // targets — comes as a Plan; Apply swaps the whole of it through one atomic
-// pointer, so that readers take no lock.
+// pointer, and ChangeRule one rule of it, so that readers take no lock.
 package bus
 
 import (
@@ -23,7 +23,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/switchyard-dev/switchyard/bus/persistent"
 	"github.com/switchyard-dev/switchyard/bus/store"
+	"github.com/switchyard-dev/switchyard/rules"
 )
 
 // Options configure an Engine. Store is required.
@@ -71,21 +73,23 @@ type Engine struct {
 	closed       atomic.Bool
 }
 
-// state is everything that a Plan decides. It is immutable.
+// state is everything that a Plan decides. It is immutable; what there is of
+// each rule is in maps that states share, but for what differs.
 type state struct {
-	plan  Plan
+	plan  Plan // its Rules are in rules
+	rules persistent.Map[string, RulePlan]
 	buses map[string]*busState
 	byID  map[store.BusID]*busState
-	subs  map[store.SubscriptionID]*subscription
-	named map[string]*subscription // RULE/TARGET
+	sets  persistent.Map[store.BusID, *rules.Set]
+	subs  persistent.Map[store.SubscriptionID, *subscription]
+	named persistent.Map[string, *subscription] // RULE/TARGET
 
-	versions map[string]uint64    // of the rules; nil before the first plan
-	gone     map[string]time.Time // rules that were removed and are remembered, and when
-
-	consumers []*subscription // of broadcasts, as they were in the store
+	planned  bool                              // there was a plan
+	versions persistent.Map[string, uint64]    // of the rules
+	gone     persistent.Map[string, time.Time] // rules that were removed and are remembered, and when
 
 	targets map[string]*target
-	asked   map[string]*asked // by rule
+	asked   persistent.Map[string, *asked] // by rule
 }
 
 // New makes an engine on a store. It becomes the store's watcher.
@@ -193,7 +197,7 @@ func (e *Engine) kick() {
 	for _, b := range st.buses {
 		e.router.queue.add(b.id)
 	}
-	for _, s := range st.subs {
+	for _, s := range st.subs.All() {
 		e.deliverer.wake(s)
 	}
 	e.consumers.Range(func(_, c any) bool {
@@ -214,10 +218,10 @@ func (e *Engine) Close() error {
 		t.gate.retire()
 		errs = append(errs, t.close())
 	}
-	for _, a := range e.deliverer.asked {
+	for _, a := range e.deliverer.asked.All() {
 		a.retire()
 	}
-	closeEnrichers(e.state.Load().plan)
+	closeEnrichers(e.state.Load())
 	return errors.Join(errs...)
 }
 

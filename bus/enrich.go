@@ -63,32 +63,29 @@ func (d *deliverer) newAsked(rule string, p RulePlan) *asked {
 	return a
 }
 
-// adoptAsked makes the runtime of the plan's enrichments. That of an Enricher
-// which stays goes on.
-func (d *deliverer) adoptAsked(rules map[string]RulePlan) {
-	next := map[string]*asked{}
-	for name, p := range rules {
-		switch was := d.asked[name]; {
-		case p.Enrich == nil:
-		case was != nil && was.enricher == p.Enrich:
-			next[name] = was
-		default:
-			next[name] = d.newAsked(name, p)
+// adoptAsked makes the runtime of the enrichments of the rules that change. That
+// of an Enricher which stays goes on.
+func (d *deliverer) adoptAsked(c *planChange) {
+	old := d.asked
+	for name, p := range c.rules {
+		was := old.At(name)
+		if p.Enrich == nil || was != nil && was.enricher == p.Enrich {
+			continue
+		}
+		is := d.newAsked(name, p)
+		d.asked = d.asked.With(name, is)
+		for _, g := range is.gates {
+			d.e.keeper.mark(g)
 		}
 	}
-	for name, was := range d.asked {
-		if next[name] != was {
+	for name, was := range c.asking(old) {
+		if c.next.rules.At(name).Enrich == nil {
+			d.asked = d.asked.Without(name)
+		}
+		if d.asked.At(name) != was {
 			was.retire()
 		}
 	}
-	for name, is := range next {
-		if d.asked[name] != is {
-			for _, g := range is.gates {
-				d.e.keeper.mark(g)
-			}
-		}
-	}
-	d.asked = next
 }
 
 func (a *asked) retire() {
@@ -267,17 +264,17 @@ func (l *limiter) wanted() bool {
 func (spec *subscriptionSpec) yields(l *limiter) bool { return spec.asks != nil && l.wanted() }
 
 // retireEnrichers lets go of those that the plan in force no longer has.
-func retireEnrichers(old, next Plan) {
-	for name, r := range old.Rules {
-		if r.Enrich != nil && next.Rules[name].Enrich != r.Enrich {
-			r.Enrich.Retire()
+func retireEnrichers(old *state, c *planChange) {
+	for name := range c.asking(old.asked) {
+		if is := old.rules.At(name).Enrich; c.next.rules.At(name).Enrich != is {
+			is.Retire()
 		}
 	}
 }
 
 // closeEnrichers ends what is left of all.
-func closeEnrichers(plan Plan) {
-	for _, r := range plan.Rules {
+func closeEnrichers(st *state) {
+	for _, r := range st.rules.All() {
 		if r.Enrich != nil {
 			r.Enrich.Close()
 		}
@@ -335,7 +332,7 @@ func (m *metrics) enriched(rule string, r *enrich.Report) {
 func (m *metrics) collectAsked(gauge func(*prometheus.Desc, float64, ...string)) {
 	byRule := map[string][2]float64{}
 	now := time.Now()
-	for rule, a := range m.e.state.Load().asked {
+	for rule, a := range m.e.state.Load().asked.All() {
 		rule = m.shown("rule", rule)
 		sums := byRule[rule]
 		for _, g := range a.gates {

@@ -364,7 +364,7 @@ func (k *keeper) pause(ctx context.Context, t *target, c healthChange) error {
 	t.gate.mu.Unlock()
 	reason := truncate(fmt.Sprintf("the target has had nothing but failures since %s; the last: %s", shownTime(c.pauseSince), last), 500)
 	var paused []string
-	for _, s := range k.e.state.Load().subs {
+	for _, s := range k.e.state.Load().subs.All() {
 		if spec := s.spec.Load(); spec == nil || spec.target != t {
 			continue
 		}

@@ -382,7 +382,7 @@ func (m *metrics) collectFilters(ch chan<- prometheus.Metric, gauge func(*promet
 		rules  [rules.Scan + 1]int
 	}
 	byBus := map[string]*sums{}
-	for _, r := range m.e.state.Load().plan.Rules {
+	for _, r := range m.e.state.Load().rules.All() {
 		name := m.shown("bus", r.Bus)
 		s := byBus[name]
 		if s == nil {

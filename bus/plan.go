@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"time"
 
+	"github.com/switchyard-dev/switchyard/bus/persistent"
 	"github.com/switchyard-dev/switchyard/bus/store"
 	"github.com/switchyard-dev/switchyard/rules"
 	"github.com/switchyard-dev/switchyard/targets"
@@ -97,7 +99,6 @@ type busState struct {
 	name string
 	id   store.BusID
 	plan BusPlan
-	set  *rules.Set
 }
 
 // Apply makes plan the one in force. New targets are started first; if one of
@@ -114,33 +115,26 @@ func (e *Engine) Apply(ctx context.Context, plan Plan) error {
 	if err := plan.check(); err != nil {
 		return err
 	}
-	next := &state{
-		plan:  plan,
-		buses: make(map[string]*busState, len(plan.Buses)),
-		byID:  make(map[store.BusID]*busState, len(plan.Buses)),
-		subs:  map[store.SubscriptionID]*subscription{},
-	}
-	fresh, err := e.deliverer.startTargets(ctx, plan.Targets)
-	if err != nil {
+	c := &planChange{whole: true, rules: plan.Rules, next: &state{rules: persistent.Of(plan.Rules), planned: true}}
+	plan.Rules = nil // they are in rules
+	c.next.plan = plan
+	var err error
+	if c.fresh, err = e.deliverer.startTargets(ctx, plan.Targets); err != nil {
 		return err
 	}
-	if err := e.openAll(ctx, plan, next); err != nil {
-		for _, t := range fresh {
+	if err = e.openAll(ctx, c); err == nil {
+		err = e.swap(ctx, c)
+	}
+	if err != nil {
+		for _, t := range c.fresh {
 			t.close()
 		}
 		return err
 	}
-	ends, err := e.swap(ctx, next, fresh)
-	if err != nil {
-		for _, t := range fresh {
-			t.close()
-		}
-		return err
-	}
-	for _, end := range ends {
+	for _, end := range c.ends {
 		end()
 	}
-	err = e.orphan(ctx)
+	err = e.orphan(ctx, e.store.Subscriptions())
 	e.pressure.changed()
 	e.kick()
 	return err
@@ -161,20 +155,7 @@ func (p Plan) withSystem() Plan {
 func (p Plan) check() error {
 	var errs []error
 	for name, r := range p.Rules {
-		if _, ok := p.Buses[r.Bus]; !ok {
-			errs = append(errs, fmt.Errorf("bus: rule %q: there is no bus %q", name, r.Bus))
-		}
-		if r.Matcher == nil {
-			errs = append(errs, fmt.Errorf("bus: rule %q has no matcher", name))
-		}
-		if err := r.checkEnrich(name); err != nil {
-			errs = append(errs, err)
-		}
-		for _, t := range r.Targets {
-			if _, ok := p.Targets[t]; !ok {
-				errs = append(errs, fmt.Errorf("bus: rule %q: there is no target %q", name, t))
-			}
-		}
+		errs = append(errs, p.checkRule(name, r)...)
 	}
 	for name, t := range p.Targets {
 		if t.Target == nil {
@@ -190,10 +171,29 @@ func (p Plan) check() error {
 	return errors.Join(errs...)
 }
 
+func (p Plan) checkRule(name string, r RulePlan) (errs []error) {
+	if _, ok := p.Buses[r.Bus]; !ok {
+		errs = append(errs, fmt.Errorf("bus: rule %q: there is no bus %q", name, r.Bus))
+	}
+	if r.Matcher == nil {
+		errs = append(errs, fmt.Errorf("bus: rule %q has no matcher", name))
+	}
+	if err := r.checkEnrich(name); err != nil {
+		errs = append(errs, err)
+	}
+	for _, t := range r.Targets {
+		if _, ok := p.Targets[t]; !ok {
+			errs = append(errs, fmt.Errorf("bus: rule %q: there is no target %q", name, t))
+		}
+	}
+	return errs
+}
+
 // openAll opens the plan's buses and subscriptions in the store and compiles
 // each bus's rules into a set.
-func (e *Engine) openAll(ctx context.Context, plan Plan, next *state) error {
-	entries := map[string][]rules.Entry{}
+func (e *Engine) openAll(ctx context.Context, c *planChange) error {
+	plan, next := c.next.plan, c.next
+	next.buses, next.byID = make(map[string]*busState, len(plan.Buses)), make(map[store.BusID]*busState, len(plan.Buses))
 	for name, b := range plan.Buses {
 		id, err := e.store.OpenBus(ctx, name, store.BusOptions{MaxAge: b.MaxAge, MaxBytes: b.MaxBytes, Table: b.Table})
 		if err != nil {
@@ -206,101 +206,33 @@ func (e *Engine) openAll(ctx context.Context, plan Plan, next *state) error {
 		next.buses[name], next.byID[id] = bs, bs
 	}
 	old := e.state.Load()
-	var wanted []store.SubscriptionOptions
-	var owners []string // of each, its rule
-	for name, r := range plan.Rules {
-		for _, target := range r.Targets {
-			wanted = append(wanted, store.SubscriptionOptions{
-				Name: name + "/" + target, Bus: next.buses[r.Bus].id, Order: plan.Targets[target].Order,
-			})
-			owners = append(owners, name)
-		}
-	}
-	infos, err := e.store.OpenSubscriptions(ctx, wanted)
+	entries, err := e.openRules(ctx, c)
 	if err != nil {
-		return fmt.Errorf("bus: %w", err)
+		return err
 	}
-	for i, info := range infos {
-		s := old.subs[info.ID]
-		if s == nil {
-			s = &subscription{id: info.ID, name: info.Name, from: info.From}
+	subs, named := make(map[store.SubscriptionID]*subscription, len(c.subs)), make(map[string]*subscription, len(c.subs))
+	for _, s := range c.subs {
+		subs[s.id], named[s.name] = s, s
+	}
+	next.subs, next.named = persistent.Of(subs), persistent.Of(named)
+	for _, s := range old.subs.All() {
+		if subs[s.id] == nil {
+			c.gone = append(c.gone, s)
 		}
-		next.subs[info.ID] = s
-		r := plan.Rules[owners[i]]
-		entries[r.Bus] = append(entries[r.Bus], rules.Entry{
-			ID: rules.ID(info.ID), Rule: owners[i], Matcher: r.Matcher, ReadsData: r.Transform != nil,
-		})
 	}
+	sets := make(map[store.BusID]*rules.Set, len(next.buses))
 	for name, b := range next.buses {
-		var before *rules.Set
-		if was := old.byID[b.id]; was != nil {
-			before = was.set
-		}
-		b.set = before.Update(entries[name])
+		sets[b.id] = old.sets.At(b.id).Update(entries[name])
 	}
-	return e.openConsumers(ctx, plan, next)
+	next.sets = persistent.Of(sets)
+	return e.openConsumers(ctx, c)
 }
 
-// swap puts next in force between two routed batches. A checkpoint first makes
-// what the old rules matched durable, so that a crash does not route it again
-// by the new rules. What it returns is to be called afterwards: it ends pulls
-// that the plan has no more.
-func (e *Engine) swap(ctx context.Context, next *state, fresh map[string]*target) (ends []func(), err error) {
-	e.routing.Lock()
-	defer e.routing.Unlock()
-	old := e.state.Load()
-	if len(old.subs) > 0 {
-		if err := e.store.Checkpoint(ctx); err != nil {
-			return nil, fmt.Errorf("bus: checkpoint before the change: %w", err)
-		}
-	}
-	if err := e.recordVersions(ctx, next); err != nil {
-		return nil, err
-	}
-	e.deliverer.adopt(next.plan.Targets, fresh)
-	e.deliverer.adoptAsked(next.plan.Rules)
-	e.keeper.forget(e.deliverer.inForce)
-	next.targets, next.asked = e.deliverer.targets, e.deliverer.asked
-	next.named = make(map[string]*subscription, len(next.subs))
-	for _, s := range next.subs {
-		next.named[s.name] = s
-	}
-	end := func(s *subscription, t *target) {
-		if f := e.deliverer.setPull(s, t, false); f != nil {
-			ends = append(ends, f)
-		}
-	}
-	for name, r := range next.plan.Rules {
-		for _, target := range r.Targets {
-			s := next.named[name+"/"+target]
-			spec := &subscriptionSpec{
-				rule: name, bus: next.buses[r.Bus], transform: r.Transform, asks: e.deliverer.asked[name],
-				target: e.deliverer.targets[target], order: next.plan.Targets[target].Order,
-			}
-			spec.retry, spec.hideRule = spec.target.plan.Retry, r.Hide
-			if r.Retry != nil {
-				spec.retry = r.Retry.withDefaults()
-			}
-			s.spec.Store(spec)
-			end(s, e.deliverer.targets[target])
-		}
-	}
-	for id, s := range old.subs {
-		if next.subs[id] == nil {
-			end(s, nil)
-		}
-	}
-	ends = append(ends, e.adoptConsumers(ctx, next)...)
-	retireEnrichers(old.plan, next.plan)
-	e.state.Store(next)
-	return ends, nil
-}
-
-// orphan marks the subscriptions in the store whose rule or target is not in
-// force.
-func (e *Engine) orphan(ctx context.Context) error {
+// orphan marks those of the subscriptions in the store whose rule or target is
+// not in force.
+func (e *Engine) orphan(ctx context.Context, infos []store.SubscriptionInfo) error {
 	var errs []error
-	for _, info := range e.store.Subscriptions() {
+	for _, info := range infos {
 		if e.subscription(info.ID) != nil || info.Orphaned {
 			continue
 		}
@@ -334,5 +266,26 @@ func (e *Engine) DropBus(ctx context.Context, name string) error {
 	return nil
 }
 
-// Plan is the plan in force; do not change it.
-func (e *Engine) Plan() Plan { return e.state.Load().plan }
+// Plan is the plan in force, its rules included, which takes a while when there
+// are many; Rule, Rules, Buses and Targets take none. Do not change its buses
+// and targets.
+func (e *Engine) Plan() Plan {
+	st := e.state.Load()
+	plan := st.plan
+	plan.Rules = maps.Collect(st.rules.All())
+	return plan
+}
+
+// Buses are the buses of the plan in force, the system bus included; do not
+// change them.
+func (e *Engine) Buses() map[string]BusPlan { return e.state.Load().plan.Buses }
+
+// Targets are the targets of the plan in force; do not change them.
+func (e *Engine) Targets() map[string]TargetPlan { return e.state.Load().plan.Targets }
+
+// Rule is one rule of the plan in force, and whether there is one of this name.
+func (e *Engine) Rule(name string) (RulePlan, bool) { return e.state.Load().rules.Get(name) }
+
+// Rules goes through the rules of the plan in force as it is when it begins, in
+// no particular order.
+func (e *Engine) Rules() iter.Seq2[string, RulePlan] { return e.state.Load().rules.All() }

@@ -152,7 +152,7 @@ func (e *Engine) pulledFrom(ctx context.Context, rule, target, consumer string) 
 // pulledSubscription finds the subscription of a rule and a pull target.
 func (e *Engine) pulledSubscription(rule, target string) (*subscription, *subscriptionSpec, error) {
 	name := rule + "/" + target
-	s := e.state.Load().named[name]
+	s := e.state.Load().named.At(name)
 	if s == nil {
 		return nil, nil, fmt.Errorf("there is no subscription %q: %w", name, store.ErrNotFound)
 	}

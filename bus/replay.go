@@ -125,12 +125,12 @@ func (e *Engine) replayTo(q ReplayRequest) ([]store.SubscriptionID, error) {
 	st := e.state.Load()
 	names := slices.Clone(q.Rules)
 	for _, name := range names {
-		if r, ok := st.plan.Rules[name]; !ok || r.Bus != q.Bus {
+		if r, ok := st.rules.Get(name); !ok || r.Bus != q.Bus {
 			return nil, fmt.Errorf("%w: bus %q has no rule %q", ErrReplay, q.Bus, name)
 		}
 	}
 	if len(names) == 0 {
-		for name, r := range st.plan.Rules {
+		for name, r := range st.rules.All() {
 			if r.Bus == q.Bus {
 				names = append(names, name)
 			}
@@ -138,8 +138,8 @@ func (e *Engine) replayTo(q ReplayRequest) ([]store.SubscriptionID, error) {
 	}
 	var subs []store.SubscriptionID
 	for _, name := range names {
-		for _, target := range st.plan.Rules[name].Targets {
-			s := st.named[name+"/"+target]
+		for _, target := range st.rules.At(name).Targets {
+			s := st.named.At(name + "/" + target)
 			if !s.spec.Load().broadcasts() {
 				subs = append(subs, s.id)
 			} else if all := s.consumers.Load(); all != nil {

@@ -223,7 +223,8 @@ func (m *replayer) present(r Replay) Replay {
 	}
 	if r.Bus == "" && r.Seek != "" { // found after a crash
 		rule, _ := SplitSubscription(r.Seek)
-		r.Bus = m.e.Plan().Rules[rule].Bus
+		p, _ := m.e.Rule(rule)
+		r.Bus = p.Bus
 	}
 	parts, err := m.e.store.Replay(r.Run)
 	if err != nil {

@@ -199,7 +199,7 @@ func (f *feed) look(ctx context.Context) error {
 // adopt makes the set of rules that the replay's subscriptions have in a plan.
 // Those that are gone from it, or have another bus, are dropped.
 func (f *feed) adopt(ctx context.Context, st *state) error {
-	if len(st.named) == 0 {
+	if st.named.Len() == 0 {
 		return errors.New("no rule is in force yet")
 	}
 	f.bus, f.targets = f.parts[0].Bus, map[store.SubscriptionID][]int{}
@@ -220,10 +220,10 @@ func (f *feed) adopt(ctx context.Context, st *state) error {
 		parent := s
 		if isConsumer(s.name) {
 			rule, target := SplitSubscription(s.name)
-			parent = st.named[rule+"/"+target]
+			parent = st.named.At(rule + "/" + target)
 		}
 		if len(f.targets[parent.id]) == 0 {
-			r := st.plan.Rules[spec.rule]
+			r := st.rules.At(spec.rule)
 			entries = append(entries, rules.Entry{ID: rules.ID(parent.id), Rule: spec.rule, Matcher: r.Matcher, ReadsData: r.Transform != nil})
 		}
 		f.targets[parent.id] = append(f.targets[parent.id], i)

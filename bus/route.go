@@ -81,7 +81,7 @@ func (r *router) route(ctx context.Context, id store.BusID, w *routeBuffers) (mo
 	if err != nil || len(w.records) == 0 {
 		return false, err
 	}
-	matched := w.match(st, b)
+	matched := w.match(st, st.sets.At(b.id))
 	last := w.records[len(w.records)-1].Sequence
 	if err := r.e.store.Enqueue(ctx, id, last, w.events); err != nil {
 		if errors.Is(err, store.ErrRewound) {
@@ -100,15 +100,15 @@ func (r *router) route(ctx context.Context, id store.BusID, w *routeBuffers) (mo
 }
 
 // match fills w.events from w.records and says how many deliveries they make.
-func (w *routeBuffers) match(st *state, b *busState) int {
+func (w *routeBuffers) match(st *state, set *rules.Set) int {
 	w.events, w.matches = w.events[:0], w.matches[:0]
 	for i := range w.records {
 		rec := &w.records[i]
-		w.ids = b.set.Match(rec.Event, w.ids[:0])
+		w.ids = set.Match(rec.Event, w.ids[:0])
 		start := len(w.matches)
 		var key uint64
 		for _, id := range w.ids {
-			s := st.subs[store.SubscriptionID(id)]
+			s := st.subs.At(store.SubscriptionID(id))
 			if s == nil || rec.Sequence <= s.from {
 				continue
 			}

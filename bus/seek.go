@@ -86,7 +86,7 @@ func (e *Engine) Seek(ctx context.Context, name string, place SeekPlace) (SeekRe
 
 // seekable finds a subscription that can be moved.
 func (e *Engine) seekable(name string) (*subscription, error) {
-	s := e.state.Load().named[name]
+	s := e.state.Load().named.At(name)
 	if s == nil {
 		e.consumers.Range(func(_, c any) bool {
 			if c := c.(*subscription); c.name == name {

@@ -55,7 +55,7 @@ func (e *Engine) TargetStatus(name string) (TargetStatus, bool) {
 // The reason is that of a pause if all of them are, or nothing else holds them up.
 func (e *Engine) addPaused(s *TargetStatus, st *state, t *target) {
 	all := 0
-	for _, sub := range st.subs {
+	for _, sub := range st.subs.All() {
 		if spec := sub.spec.Load(); spec == nil || spec.target != t {
 			continue
 		}
@@ -85,7 +85,7 @@ func (e *Engine) Waiting(rule, target string) string {
 			return reason
 		}
 	}
-	return st.asked[rule].reason(now)
+	return st.asked.At(rule).reason(now)
 }
 
 // EnrichStatus is how an endpoint does that a rule asks.
@@ -107,7 +107,7 @@ type EnrichStatus struct {
 // EnrichStatus says how the endpoints do that a rule of the plan in force asks,
 // in order of their names.
 func (e *Engine) EnrichStatus(rule string) []EnrichStatus {
-	a := e.state.Load().asked[rule]
+	a := e.state.Load().asked.At(rule)
 	if a == nil {
 		return nil
 	}

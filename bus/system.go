@@ -154,7 +154,7 @@ func (e *Engine) Resume(ctx context.Context, id store.SubscriptionID) error {
 	if err != nil {
 		return err
 	}
-	s := e.state.Load().subs[id]
+	s := e.state.Load().subs.At(id)
 	var t *target
 	if s != nil {
 		if spec := s.spec.Load(); spec != nil {

@@ -138,7 +138,7 @@ func (d *deliverer) adopt(plans map[string]TargetPlan, fresh map[string]*target)
 // inForce reports whether a gate of this name is.
 func (d *deliverer) inForce(gate string) bool {
 	if rule, call, ok := strings.Cut(gate, "/"); ok {
-		return d.asked[rule].has(call)
+		return d.asked.At(rule).has(call)
 	}
 	return d.targets[gate] != nil
 }

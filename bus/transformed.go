@@ -17,7 +17,7 @@ func (e *Engine) Transformed(rule string, run uint32, r store.Record) (ev *event
 			ev, err = nil, fmt.Errorf("panic: %v", p)
 		}
 	}()
-	plan, ok := e.Plan().Rules[rule]
+	plan, ok := e.Rule(rule)
 	if !ok {
 		return nil, fmt.Errorf("rule %q: %w", rule, store.ErrNotFound)
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/switchyard-dev/switchyard/bus/persistent"
 	"github.com/switchyard-dev/switchyard/bus/store"
 )
 
@@ -69,7 +70,7 @@ func (h RuleHistory) At(t time.Time) (v RuleVersion, ok bool) {
 
 // RuleVersion is the version of a rule in force, 0 if there is no such rule or
 // its plan has no Definition.
-func (e *Engine) RuleVersion(rule string) uint64 { return e.state.Load().versions[rule] }
+func (e *Engine) RuleVersion(rule string) uint64 { return e.state.Load().versions.At(rule) }
 
 // RuleVersions is what is known of a rule and of what it was, also of one that
 // was removed. It is empty for one that never was.
@@ -91,19 +92,19 @@ func parseHistory(value []byte) (h RuleHistory, err error) {
 	return h, nil
 }
 
-// recordVersions keeps the rules of next that are not as they were, and notes the
-// versions of all in it. Nothing is routed meanwhile, so that the places of the
-// router tell which version matched what.
-func (e *Engine) recordVersions(ctx context.Context, next *state) error {
-	old := e.state.Load()
-	known, gone := old.versions, old.gone
+// recordVersions keeps the rules that change and are not as they were, and notes
+// their versions in the next state. Nothing is routed meanwhile, so that the
+// places of the router tell which version matched what.
+func (e *Engine) recordVersions(ctx context.Context, c *planChange) error {
+	old, next := e.state.Load(), c.next
+	next.versions, next.gone = old.versions, old.gone
 	histories := map[string]RuleHistory{} // those that are read already
-	if known == nil {
+	if !old.planned {
 		all, err := e.store.ListObjects(ctx, versionsKind)
 		if err != nil {
 			return fmt.Errorf("bus: read the versions of rules: %w", err)
 		}
-		known, gone = map[string]uint64{}, map[string]time.Time{}
+		known, gone := map[string]uint64{}, map[string]time.Time{}
 		for _, o := range all {
 			h, err := parseHistory(o.Value)
 			if err != nil || len(h) == 0 {
@@ -116,12 +117,13 @@ func (e *Engine) recordVersions(ctx context.Context, next *state) error {
 			} else {
 				known[o.Name] = last.Version
 			}
-			if r, ok := next.plan.Rules[o.Name]; !ok || !sameDefinition(last, r) {
+			if r, ok := c.rules[o.Name]; !ok || !sameDefinition(last, r) {
 				histories[o.Name] = h
 			}
 		}
+		next.versions, next.gone = persistent.Of(known), persistent.Of(gone)
 	}
-	next.versions, next.gone = make(map[string]uint64, len(next.plan.Rules)), map[string]time.Time{}
+	known := next.versions
 	now := time.Now().UTC()
 	var changed []store.Object
 	add := func(name string, v RuleVersion) error {
@@ -142,19 +144,19 @@ func (e *Engine) recordVersions(ctx context.Context, next *state) error {
 		}
 		changed = append(changed, store.Object{Kind: versionsKind, Name: name, Value: value})
 		if v.Removed {
-			next.gone[name] = now
+			next.versions, next.gone = next.versions.Without(name), next.gone.With(name, now)
 		} else {
-			next.versions[name] = v.Version
+			next.versions, next.gone = next.versions.With(name, v.Version), next.gone.Without(name)
 		}
 		return nil
 	}
-	for name, r := range next.plan.Rules {
+	for name, r := range c.rules {
+		_, was := known.Get(name)
 		if len(r.Definition) == 0 {
+			next.versions = next.versions.Without(name)
 			continue
 		}
-		version, was := known[name]
-		if _, differs := histories[name]; was && !differs && (old.versions == nil || sameRule(old.plan.Rules[name], r)) {
-			next.versions[name] = version
+		if _, differs := histories[name]; was && !differs && (!old.planned || sameRule(old.rules.At(name), r)) {
 			continue
 		}
 		b := next.buses[r.Bus]
@@ -162,22 +164,23 @@ func (e *Engine) recordVersions(ctx context.Context, next *state) error {
 			return err
 		}
 	}
-	for name := range known {
-		if _, there := next.plan.Rules[name]; !there {
-			if err := add(name, RuleVersion{Removed: true}); err != nil {
-				return err
+	if c.whole {
+		for name := range known.All() {
+			if _, there := c.rules[name]; !there {
+				if err := add(name, RuleVersion{Removed: true}); err != nil {
+					return err
+				}
 			}
 		}
-	}
-	for name, since := range gone {
-		if _, back := next.versions[name]; !back {
-			next.gone[name] = since
+	} else if _, was := known.Get(c.removed); was {
+		if err := add(c.removed, RuleVersion{Removed: true}); err != nil {
+			return err
 		}
 	}
 	if err := e.store.PutObjects(ctx, changed); err != nil {
 		return fmt.Errorf("bus: keep the versions of rules: %w", err)
 	}
-	e.forgetGone(ctx, next.gone, now)
+	next.gone = e.forgetGone(ctx, next.gone, now)
 	return nil
 }
 
@@ -212,10 +215,10 @@ func (h RuleHistory) bounded() RuleHistory {
 }
 
 // forgetGone drops what is known of rules that were removed long ago, or of the
-// oldest of too many. What fails is tried again with the next plan.
-func (e *Engine) forgetGone(ctx context.Context, gone map[string]time.Time, now time.Time) {
+// oldest of too many. What fails is tried again with the next change.
+func (e *Engine) forgetGone(ctx context.Context, gone persistent.Map[string, time.Time], now time.Time) persistent.Map[string, time.Time] {
 	var drop, rest []string
-	for name, since := range gone {
+	for name, since := range gone.All() {
 		if now.Sub(since) > keptGone {
 			drop = append(drop, name)
 		} else {
@@ -223,14 +226,15 @@ func (e *Engine) forgetGone(ctx context.Context, gone map[string]time.Time, now 
 		}
 	}
 	if n := len(rest) - keptGoneRules; n > 0 {
-		slices.SortFunc(rest, func(a, b string) int { return cmp.Or(gone[a].Compare(gone[b]), cmp.Compare(a, b)) })
+		slices.SortFunc(rest, func(a, b string) int { return cmp.Or(gone.At(a).Compare(gone.At(b)), cmp.Compare(a, b)) })
 		drop = append(drop, rest[:n]...)
 	}
 	for _, name := range drop {
 		if err := e.store.DeleteObject(ctx, versionsKind, name, store.AnyVersion); err != nil && !errors.Is(err, store.ErrNotFound) {
 			e.log.Warn("what a removed rule was is kept for longer", "rule", name, "error", err)
-			return
+			break
 		}
-		delete(gone, name)
+		gone = gone.Without(name)
 	}
+	return gone
 }

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -47,15 +48,11 @@ func (l *Loader) parseObject(kind, name string, data []byte, unlinted bool) (Obj
 // and has said so), names in them that do not exist, and names that a file has
 // already.
 func (l *Loader) Merge(file *Config, objects []Object) (*Config, Diagnostics) {
-	c := newConfig()
-	if file != nil {
-		c.Server, c.Network = file.Server, file.Network
-		maps.Copy(c.Buses, file.Buses)
-		maps.Copy(c.Sources, file.Sources)
-		maps.Copy(c.Rules, file.Rules)
-		maps.Copy(c.Targets, file.Targets)
-		maps.Copy(c.objects, file.objects)
+	all := map[objectKey]*object{}
+	if file == nil {
+		file = newConfig()
 	}
+	maps.Insert(all, file.objects.All())
 	var diags Diagnostics
 	for _, o := range objects {
 		if o.decoded == nil {
@@ -66,7 +63,8 @@ func (l *Loader) Merge(file *Config, objects []Object) (*Config, Diagnostics) {
 		if o.decoded == nil {
 			continue
 		}
-		if first := c.objects[objectKey{o.Kind, o.Name}]; first != nil {
+		key := objectKey{o.Kind, o.Name}
+		if first := all[key]; first != nil {
 			p := pathOf(o.Kind, o.Name)
 			diags = append(diags, Diagnostic{
 				Path: p.String(), path: p, above: len(p),
@@ -74,22 +72,98 @@ func (l *Loader) Merge(file *Config, objects []Object) (*Config, Diagnostics) {
 			})
 			continue
 		}
-		c.put(o.decoded)
+		all[key] = o.decoded
 	}
-	listen := c.Server.Listen
-	if l.Listen != "" {
-		listen = l.Listen
-	}
-	check := checker{config: c, listen: listen, of: func(o *object) bool { return o.file == "" }}
+	c, found := l.assemble(file, all)
+	return c, append(diags, found...)
+}
+
+// assemble makes a configuration of objects, with the rest of another one, and
+// checks those that came through the API.
+func (l *Loader) assemble(rest *Config, objects map[objectKey]*object) (*Config, Diagnostics) {
+	c := newConfig()
+	c.Server, c.Network = rest.Server, rest.Network
+	c.take(objects)
+	check := l.checker(c, (*object).fromAPI)
 	check.check()
 	c.settle()
-	return c, append(diags, check.diags...)
+	return c, check.diags
+}
+
+// With is the configuration c with one object more that ParseObject made, in
+// place of the one of its name if there is one, which must not be from a file.
+// The diagnostics are those that Merge would have; with a rule they are about
+// this rule and the targets that it names, and it takes no longer with many rules
+// than with few.
+func (l *Loader) With(c *Config, o Object) (*Config, Diagnostics) {
+	key := objectKey{o.Kind, o.Name}
+	if o.Kind != Rules {
+		all := maps.Collect(c.objects.All())
+		all[key] = o.decoded
+		return l.assemble(c, all)
+	}
+	next := *c
+	next.exchange(o.Name, o.decoded)
+	check := l.checker(&next, (*object).fromAPI)
+	check.rule(o.decoded)
+	return &next, check.diags
+}
+
+// Without is the configuration c without one object that came through the API
+// and that no other names.
+func (l *Loader) Without(c *Config, kind, name string) (*Config, Diagnostics) {
+	if kind != Rules {
+		all := maps.Collect(c.objects.All())
+		delete(all, objectKey{kind, name})
+		return l.assemble(c, all)
+	}
+	next := *c
+	next.exchange(name, nil)
+	return &next, nil
+}
+
+// exchange puts the rule o in place of the one of this name; nil removes it.
+func (c *Config) exchange(name string, o *object) {
+	key := objectKey{Rules, name}
+	scanning := func(r Rule, by int) {
+		if r.scans() {
+			c.scanning = maps.Clone(c.scanning)
+			c.scanning[r.Bus] += by
+		}
+	}
+	scanning(c.Rules.At(name), -1)
+	if o == nil {
+		c.Rules, c.objects, c.relays = c.Rules.Without(name), c.objects.Without(key), c.relays.Without(name)
+		return
+	}
+	r := o.value.(Rule)
+	scanning(r, 1)
+	c.Rules, c.objects = c.Rules.With(name, r), c.objects.With(key, o)
+	if c.relay(r) {
+		c.relays = c.relays.With(name, struct{}{})
+	} else {
+		c.relays = c.relays.Without(name)
+	}
+}
+
+// API returns the objects that came through the API, in order of kind and name.
+func (c *Config) API() []Object {
+	var out []Object
+	for _, o := range c.objects.All() {
+		if o.fromAPI() {
+			out = append(out, o.public())
+		}
+	}
+	slices.SortFunc(out, func(a, b Object) int {
+		return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name))
+	})
+	return out
 }
 
 // List returns the named objects of one kind in order of name.
 func (c *Config) List(kind string) []Object {
 	var out []Object
-	for key, o := range c.objects {
+	for key, o := range c.objects.All() {
 		if key.kind == kind {
 			out = append(out, o.public())
 		}
@@ -101,8 +175,11 @@ func (c *Config) List(kind string) []Object {
 // Users are the rules, sources and targets that name an object, as
 // "rules.NAME", in order; an object with users must not be deleted.
 func (c *Config) Users(kind, name string) []string {
+	if kind == Rules || kind == Sources {
+		return nil // nothing names these
+	}
 	var out []string
-	for _, o := range c.objects {
+	for _, o := range c.objects.All() {
 		if slices.ContainsFunc(o.names, func(m mention) bool { return m.kind == kind && m.name == name }) {
 			out = append(out, pathOf(o.kind, o.name).String())
 		}

@@ -94,13 +94,13 @@ func TestMergeChecksNamesAcrossFilesAndTheAPI(t *testing.T) {
 	if len(diags) > 0 {
 		t.Fatal(diags)
 	}
-	if len(cfg.Rules) != 2 || len(cfg.Targets) != 2 || len(cfg.Buses) != 3 || len(file.Rules) != 1 {
-		t.Errorf("merged %d rules, %d targets, %d buses; the file has %d rules", len(cfg.Rules), len(cfg.Targets), len(cfg.Buses), len(file.Rules))
+	if cfg.Rules.Len() != 2 || len(cfg.Targets) != 2 || len(cfg.Buses) != 3 || file.Rules.Len() != 1 {
+		t.Errorf("merged %d rules, %d targets, %d buses; the file has %d rules", cfg.Rules.Len(), len(cfg.Targets), len(cfg.Buses), file.Rules.Len())
 	}
 	if got := cfg.Sources["in"].Dedupe; got != cfg.Buses["audit"].Dedupe {
 		t.Errorf("a source of the API has dedupe %v", got)
 	}
-	if cfg.Rules["more"].Origin.FromFile() || cfg.Rules["more"].Origin.String() != "api" || !cfg.Rules["all"].Origin.FromFile() {
+	if cfg.Rules.At("more").Origin.FromFile() || cfg.Rules.At("more").Origin.String() != "api" || !cfg.Rules.At("all").Origin.FromFile() {
 		t.Error("the origins are wrong")
 	}
 	var names []string

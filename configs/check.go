@@ -3,11 +3,13 @@ package configs
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 
+	"code.dny.dev/ssrf"
+
+	"github.com/switchyard-dev/switchyard/bus/persistent"
 	"github.com/switchyard-dev/switchyard/rules"
 )
 
@@ -15,46 +17,86 @@ import (
 type checker struct {
 	config *Config
 	listen string
-	of     func(*object) bool // which objects to check
-	names  map[string][]string
+	of     func(*object) bool  // which objects to check
+	byKind map[string][]string // names
 	diags  Diagnostics
 }
 
 func (c *checker) check() {
-	objects := slices.SortedFunc(maps.Values(c.config.objects), func(a, b *object) int {
+	var objects []*object
+	for _, o := range c.config.objects.All() {
+		if c.of(o) {
+			objects = append(objects, o)
+		}
+	}
+	slices.SortFunc(objects, func(a, b *object) int {
 		return cmp.Or(strings.Compare(a.kind, b.kind), strings.Compare(a.name, b.name))
 	})
 	used := map[string]bool{}
-	for _, r := range c.config.Rules {
+	relays := map[string]struct{}{}
+	c.config.scanning = map[string]int{}
+	for name, r := range c.config.Rules.All() {
 		for _, t := range r.Targets {
 			used[t] = true
 		}
+		if c.config.relay(r) {
+			relays[name] = struct{}{}
+		}
+		if r.scans() {
+			c.config.scanning[r.Bus]++
+		}
 	}
+	c.config.relays = persistent.Of(relays)
 	guardian := c.config.Network.Guardian(c.listen)
 	for _, o := range objects {
-		if !c.of(o) {
-			continue
-		}
-		for _, m := range o.names {
-			c.mention(o, m)
-		}
-		for _, h := range o.hosts {
-			address := h.address
-			if address == "localhost" {
-				address = "127.0.0.1"
-			}
-			ip, err := netip.ParseAddr(address)
-			if err == nil && guardian.SafeAddr(ip.Unmap().WithZone("")) != nil {
-				c.add(o, h.line, h.column, h.path, forbiddenAddress(h.address, ip), true)
-			}
-		}
+		c.names(o)
+		c.hosts(o, guardian)
 		// One that came through the API may be made before its rule.
 		if o.kind == Targets && o.file != "" && !o.bad && !used[o.name] {
 			c.add(o, o.line, o.column, pathOf(o.kind, o.name), "no rule uses this target", true)
 		}
 	}
 	c.loops()
-	c.scans()
+	for bus := range c.config.scanning {
+		c.scans(bus)
+	}
+}
+
+// rule checks one rule, in a configuration where the rest was checked.
+func (c *checker) rule(o *object) {
+	c.names(o)
+	guardian := c.config.Network.Guardian(c.listen)
+	r := c.config.Rules.At(o.name)
+	for _, name := range r.Targets {
+		if t := c.config.objects.At(objectKey{Targets, name}); t != nil && c.of(t) {
+			c.hosts(t, guardian)
+		}
+	}
+	if _, ok := c.config.relays.Get(o.name); ok {
+		c.loops()
+	}
+	c.scans(r.Bus)
+}
+
+// names checks that what an object names is there.
+func (c *checker) names(o *object) {
+	for _, m := range o.names {
+		c.mention(o, m)
+	}
+}
+
+// hosts warns of the addresses of an object that targets may not reach.
+func (c *checker) hosts(o *object, guardian *ssrf.Guardian) {
+	for _, h := range o.hosts {
+		address := h.address
+		if address == "localhost" {
+			address = "127.0.0.1"
+		}
+		ip, err := netip.ParseAddr(address)
+		if err == nil && guardian.SafeAddr(ip.Unmap().WithZone("")) != nil {
+			c.add(o, h.line, h.column, h.path, forbiddenAddress(h.address, ip), true)
+		}
+	}
 }
 
 func forbiddenAddress(shown string, ip netip.Addr) string {
@@ -78,7 +120,7 @@ func (c *checker) add(o *object, line, column int, path keyPath, message string,
 
 // mention checks that a name which an object mentions is there.
 func (c *checker) mention(o *object, m mention) {
-	if c.config.objects[objectKey{m.kind, m.name}] != nil {
+	if c.config.objects.At(objectKey{m.kind, m.name}) != nil {
 		return
 	}
 	if m.kind == Buses && m.name == SystemBus {
@@ -101,40 +143,41 @@ func (c *checker) mention(o *object, m mention) {
 
 // known are the names of a kind, collected when they are first needed.
 func (c *checker) known(kind string) []string {
-	if c.names == nil {
-		c.names = map[string][]string{}
-		for key := range c.config.objects {
-			c.names[key.kind] = append(c.names[key.kind], key.name)
+	if c.byKind == nil {
+		c.byKind = map[string][]string{}
+		for key := range c.config.objects.All() {
+			c.byKind[key.kind] = append(c.byKind[key.kind], key.name)
 		}
-		for _, names := range c.names {
+		for _, names := range c.byKind {
 			slices.Sort(names)
 		}
 	}
-	return c.names[kind]
+	return c.byKind[kind]
 }
 
 // loops warns of rules without a filter that send every event in a circle.
 // With a filter on the way, the circle may be meant, and may end.
 func (c *checker) loops() {
 	next := map[string][]string{} // from each bus, by its rules without filter
-	for _, r := range c.config.Rules {
-		if r.Filter != (rules.Filter{}) {
-			continue
-		}
+	var names []string
+	for name := range c.config.relays.All() {
+		names = append(names, name)
+		r := c.config.Rules.At(name)
 		for _, t := range r.Targets {
-			if to := c.busOf(t); to != "" {
+			if to := c.config.busOf(t); to != "" {
 				next[r.Bus] = append(next[r.Bus], to)
 			}
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(c.config.Rules)) {
-		r := c.config.Rules[name]
-		o := c.config.objects[objectKey{Rules, name}]
-		if o == nil || !c.of(o) || r.Filter != (rules.Filter{}) {
+	slices.Sort(names)
+	for _, name := range names {
+		r := c.config.Rules.At(name)
+		o := c.config.objects.At(objectKey{Rules, name})
+		if !c.of(o) {
 			continue
 		}
 		for i, t := range r.Targets {
-			to := c.busOf(t)
+			to := c.config.busOf(t)
 			if to == "" {
 				continue
 			}
@@ -148,39 +191,47 @@ func (c *checker) loops() {
 }
 
 // scans reports the rules beyond what a bus allows that are evaluated on each of
-// its events, one for each bus: the first in order of name, those of files before
-// those of the API.
-func (c *checker) scans() {
-	scanning := map[string][]*object{}
-	for name, r := range c.config.Rules {
-		o := c.config.objects[objectKey{Rules, name}]
-		if o == nil || r.Matcher == nil || r.Filter == (rules.Filter{}) { // without a filter there is nothing to evaluate
-			continue
-		}
-		if class, _ := r.Matcher.Class(); class == rules.Scan {
-			scanning[r.Bus] = append(scanning[r.Bus], o)
+// its events by one: the first in order of name, those of files before those of
+// the API.
+func (c *checker) scans(bus string) {
+	b, ok := c.config.Buses[bus]
+	if !ok || c.config.scanning[bus] <= b.ScanRules {
+		return
+	}
+	var objects []*object
+	for name, r := range c.config.Rules.All() {
+		if r.Bus == bus && r.scans() {
+			objects = append(objects, c.config.objects.At(objectKey{Rules, name}))
 		}
 	}
-	for bus, objects := range scanning {
-		b, ok := c.config.Buses[bus]
-		if !ok || len(objects) <= b.ScanRules {
-			continue
-		}
-		slices.SortFunc(objects, func(a, b *object) int {
-			return cmp.Or(-cmp.Compare(min(len(a.file), 1), min(len(b.file), 1)), strings.Compare(a.name, b.name))
-		})
-		// A change through the API is refused even if what is in files is enough.
-		beyond := objects[b.ScanRules:]
-		i := slices.IndexFunc(beyond, c.of)
-		if i < 0 {
-			continue
-		}
-		o := beyond[i]
-		c.add(o, o.line, o.column, pathOf(Rules, o.name, filterKey(c.config.Rules[o.name].Filter)), fmt.Sprintf("rule %s is evaluated on every event of bus %s, "+
-			"which has %d such rules, and at most %d are allowed; let it compare an attribute or a value in the data with a literal, "+
-			"joined to the rest by &&, such as event.type == \"…\" && …, so that an index finds it; or raise scanRules of the bus",
-			quote(o.name), quote(bus), len(objects), b.ScanRules), false)
+	slices.SortFunc(objects, func(a, b *object) int {
+		return cmp.Or(-cmp.Compare(min(len(a.file), 1), min(len(b.file), 1)), strings.Compare(a.name, b.name))
+	})
+	// A change through the API is refused even if what is in files is enough.
+	beyond := objects[b.ScanRules:]
+	i := slices.IndexFunc(beyond, c.of)
+	if i < 0 {
+		return
 	}
+	o := beyond[i]
+	c.add(o, o.line, o.column, pathOf(Rules, o.name, filterKey(c.config.Rules.At(o.name).Filter)), fmt.Sprintf("rule %s is evaluated on every event of bus %s, "+
+		"which has %d such rules, and at most %d are allowed; let it compare an attribute or a value in the data with a literal, "+
+		"joined to the rest by &&, such as event.type == \"…\" && …, so that an index finds it; or raise scanRules of the bus",
+		quote(o.name), quote(bus), len(objects), b.ScanRules), false)
+}
+
+// scans reports whether the rule is evaluated on every event of its bus.
+func (r Rule) scans() bool {
+	if r.Matcher == nil || r.Filter == (rules.Filter{}) { // without a filter there is nothing to evaluate
+		return false
+	}
+	class, _ := r.Matcher.Class()
+	return class == rules.Scan
+}
+
+// relay reports whether the rule sends all events of its bus to another.
+func (c *Config) relay(r Rule) bool {
+	return r.Filter == (rules.Filter{}) && slices.ContainsFunc(r.Targets, func(t string) bool { return c.busOf(t) != "" })
 }
 
 // filterKey is the key that a filter stands under.
@@ -194,8 +245,8 @@ func filterKey(f rules.Filter) string {
 }
 
 // busOf is the bus that a target publishes to, "" if it is of another kind.
-func (c *checker) busOf(target string) string {
-	o := c.config.objects[objectKey{Targets, target}]
+func (c *Config) busOf(target string) string {
+	o := c.objects.At(objectKey{Targets, target})
 	if o == nil {
 		return ""
 	}

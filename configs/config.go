@@ -21,6 +21,7 @@ import (
 	"code.dny.dev/ssrf"
 
 	"github.com/switchyard-dev/switchyard/bus/component"
+	"github.com/switchyard-dev/switchyard/bus/persistent"
 	"github.com/switchyard-dev/switchyard/bus/store/objects"
 	"github.com/switchyard-dev/switchyard/rules"
 	"github.com/switchyard-dev/switchyard/sources"
@@ -51,10 +52,15 @@ type Config struct {
 	Network Network
 	Buses   map[string]Bus
 	Sources map[string]Source
-	Rules   map[string]Rule
+	Rules   persistent.Map[string, Rule]
 	Targets map[string]Target
 
-	objects map[objectKey]*object
+	objects persistent.Map[objectKey, *object]
+	// What a check found, for the one of a change: how many rules each bus has
+	// that are evaluated on all its events, and the rules without a filter that
+	// have a bus for a target.
+	scanning map[string]int
+	relays   persistent.Map[string, struct{}]
 }
 
 // Server is how Switchyard itself runs.
@@ -357,7 +363,7 @@ func (o Origin) String() string {
 
 // Object returns a named object of a configuration as it was written.
 func (c *Config) Object(kind, name string) (Object, bool) {
-	o := c.objects[objectKey{kind, name}]
+	o := c.objects.At(objectKey{kind, name})
 	if o == nil {
 		return Object{}, false
 	}

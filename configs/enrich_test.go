@@ -28,7 +28,7 @@ func TestEnrichmentsAreCompiled(t *testing.T) {
 	if found.HasErrors() {
 		t.Fatal(found)
 	}
-	r := cfg.Rules["r"]
+	r := cfg.Rules.At("r")
 	if len(r.Enrich) != 2 || r.EnrichFingerprint == "" {
 		t.Fatalf("%+v", r.Enrich)
 	}
@@ -47,7 +47,7 @@ func TestEnrichmentsAreCompiled(t *testing.T) {
 	if found.HasErrors() {
 		t.Fatal(found)
 	}
-	if cfg, _ := l.Merge(file, []Object{again}); cfg.Rules["r"].EnrichFingerprint != r.EnrichFingerprint {
+	if cfg, _ := l.Merge(file, []Object{again}); cfg.Rules.At("r").EnrichFingerprint != r.EnrichFingerprint {
 		t.Error("the fingerprint is another after the rule was stored")
 	}
 }
@@ -73,7 +73,7 @@ targets: {t: {log: {}}}
 		if found.HasErrors() {
 			t.Fatal(found)
 		}
-		if got := cfg.Rules["r"].Enrich[0].OnError; got != want {
+		if got := cfg.Rules.At("r").Enrich[0].OnError; got != want {
 			t.Errorf("%q is %v", text, got)
 		}
 	}
@@ -94,7 +94,7 @@ targets: {t: {log: {}}}
 		if found.HasErrors() {
 			t.Fatal(found)
 		}
-		if got := cfg.Rules["r"].Enrich[0].Breaker; got != want {
+		if got := cfg.Rules.At("r").Enrich[0].Breaker; got != want {
 			t.Errorf("%q: %+v, want %+v", text, got, want)
 		}
 	}

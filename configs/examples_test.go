@@ -51,7 +51,7 @@ func TestExamplesAreValidAndKeepTheirFixtures(t *testing.T) {
 			if len(diags) > 0 {
 				t.Fatal(diags)
 			}
-			for name, r := range cfg.Rules {
+			for name, r := range cfg.Rules.All() {
 				if len(r.Tests) == 0 {
 					t.Errorf("rule %s has no fixture", name)
 				}

@@ -81,7 +81,7 @@ func (l *Loader) inForce(name string, f rules.Filter, r *Rule) *rules.Matcher {
 	if l.Current == nil {
 		return nil
 	}
-	old, ok := l.Current.Rules[name]
+	old, ok := l.Current.Rules.Get(name)
 	if !ok || old.Filter != f || old.Bus != r.Bus || len(old.secrets)+len(r.secrets) > 0 {
 		return nil
 	}

@@ -146,8 +146,9 @@ type FixtureResult struct {
 // sends nothing.
 func RunFixtures(cfg *Config) []FixtureResult {
 	var out []FixtureResult
-	for _, name := range slices.Sorted(maps.Keys(cfg.Rules)) {
-		r := cfg.Rules[name]
+	all := maps.Collect(cfg.Rules.All())
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		r := all[name]
 		for i, f := range r.Tests {
 			res := r.run(name, f)
 			res.Rule, res.Number, res.Origin = name, i+1, f.Origin

@@ -84,7 +84,7 @@ targets: {t: {log: {}}}
 			t.Errorf("%+v", c)
 		}
 	}
-	if _, reason := cfg.Rules["r"].Matcher.Class(); !strings.Contains(reason, "[redacted]") {
+	if _, reason := cfg.Rules.At("r").Matcher.Class(); !strings.Contains(reason, "[redacted]") {
 		t.Error(reason)
 	}
 }

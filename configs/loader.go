@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +13,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/switchyard-dev/switchyard/bus/event"
+	"github.com/switchyard-dev/switchyard/bus/persistent"
 	"github.com/switchyard-dev/switchyard/rules"
 	"github.com/switchyard-dev/switchyard/sources"
 	"github.com/switchyard-dev/switchyard/targets"
@@ -113,13 +115,13 @@ func (l *Loader) LoadBytes(name string, data []byte) (*Config, Diagnostics) {
 	if name == "" {
 		name = "configuration"
 	}
-	m := merger{loader: l, config: newConfig()}
+	m := merger{loader: l, config: newConfig(), found: map[objectKey]*object{}}
 	m.read(name, data)
 	return m.finish()
 }
 
 func (l *Loader) load(files []string) (*Config, Diagnostics) {
-	m := merger{loader: l, config: newConfig()}
+	m := merger{loader: l, config: newConfig(), found: map[objectKey]*object{}}
 	for _, f := range files {
 		data, err := l.readFile(f)
 		if err != nil {
@@ -145,9 +147,7 @@ func newConfig() *Config {
 		Server:  defaultServer(),
 		Buses:   map[string]Bus{},
 		Sources: map[string]Source{},
-		Rules:   map[string]Rule{},
 		Targets: map[string]Target{},
-		objects: map[objectKey]*object{},
 	}
 }
 
@@ -156,6 +156,7 @@ type merger struct {
 	loader *Loader
 	config *Config
 	docs   []*document
+	found  map[objectKey]*object
 	diags  Diagnostics
 
 	server, network Origin // where these sections were found
@@ -256,11 +257,11 @@ func (m *merger) once(d *document, key *yaml.Node, first *Origin) bool {
 // add takes an object in unless its name is taken.
 func (m *merger) add(d *document, o *object) {
 	key := objectKey{o.kind, o.name}
-	if first := m.config.objects[key]; first != nil {
+	if first := m.found[key]; first != nil {
 		d.addAt(o.line, o.column, pathOf(o.kind, o.name), fmt.Sprintf("it is already defined in %s; a name is defined once", first.origin()), false)
 		return
 	}
-	m.config.put(o)
+	m.found[key] = o
 }
 
 // finish takes up the objects and checks them against each other.
@@ -272,11 +273,8 @@ func (m *merger) finish() (*Config, Diagnostics) {
 		m.objects(d)
 	}
 	m.docs = nil
-	listen := m.config.Server.Listen
-	if m.loader.Listen != "" {
-		listen = m.loader.Listen
-	}
-	c := checker{config: m.config, listen: listen, of: func(o *object) bool { return true }}
+	m.config.take(m.found)
+	c := m.loader.checker(m.config, func(*object) bool { return true })
 	c.check()
 	m.config.settle()
 	m.diags = append(m.diags, c.diags...)
@@ -284,19 +282,28 @@ func (m *merger) finish() (*Config, Diagnostics) {
 	return m.config, m.diags
 }
 
-// put adds a decoded object.
-func (c *Config) put(o *object) {
-	c.objects[objectKey{o.kind, o.name}] = o
-	switch v := o.value.(type) {
-	case Bus:
-		c.Buses[o.name] = v
-	case Source:
-		c.Sources[o.name] = v
-	case Rule:
-		c.Rules[o.name] = v
-	case Target:
-		c.Targets[o.name] = v
+// checker checks those of the objects of c.
+func (l *Loader) checker(c *Config, of func(*object) bool) *checker {
+	return &checker{config: c, listen: cmp.Or(l.Listen, c.Server.Listen), of: of}
+}
+
+// take makes decoded objects those of an empty configuration.
+func (c *Config) take(objects map[objectKey]*object) {
+	c.objects = persistent.Of(objects)
+	all := map[string]Rule{}
+	for _, o := range objects {
+		switch v := o.value.(type) {
+		case Bus:
+			c.Buses[o.name] = v
+		case Source:
+			c.Sources[o.name] = v
+		case Rule:
+			all[o.name] = v
+		case Target:
+			c.Targets[o.name] = v
+		}
 	}
+	c.Rules = persistent.Of(all)
 }
 
 // settle fills in the defaults that depend on another object.

@@ -182,7 +182,7 @@ func TestFolderIsOneConfiguration(t *testing.T) {
 	write(t, dir, ".hidden.yaml", "nonsense")
 	write(t, dir, "notes.txt", "nonsense")
 	cfg, diags := testLoader(t).LoadPath(dir)
-	if len(diags) > 0 || len(cfg.Rules) != 1 || len(cfg.Targets) != 1 {
+	if len(diags) > 0 || cfg.Rules.Len() != 1 || len(cfg.Targets) != 1 {
 		t.Fatal(cfg, diags)
 	}
 	write(t, dir, "c.yaml", "version: 1\nserver: {listen: \"127.0.0.1:2\"}\ntargets:\n  t: {log: {}}\n")
@@ -304,10 +304,10 @@ func TestRulesThatDidNotChangeKeepTheirMatchers(t *testing.T) {
 	first := read(`event.type == "b"`)
 	l.Current = first
 	again := read(`event.type == "c"`)
-	if again.Rules["same"].Matcher != first.Rules["same"].Matcher {
+	if again.Rules.At("same").Matcher != first.Rules.At("same").Matcher {
 		t.Error("a rule that did not change was compiled again")
 	}
-	if again.Rules["other"].Matcher == first.Rules["other"].Matcher {
+	if again.Rules.At("other").Matcher == first.Rules.At("other").Matcher {
 		t.Error("a rule that changed kept its matcher")
 	}
 }

@@ -40,6 +40,8 @@ type host struct {
 	line, column int
 }
 
+func (o *object) fromAPI() bool { return o.file == "" }
+
 func (o *object) origin() Origin { return Origin{File: o.file, Line: o.line} }
 
 func (o *object) public() Object {

@@ -142,7 +142,7 @@ func (l *Loader) hasTransform(name string, r *Rule, text []byte) bool {
 	if l.inForce(name, r.Filter, r) == nil {
 		return false
 	}
-	o := l.Current.objects[objectKey{Rules, name}]
+	o := l.Current.objects.At(objectKey{Rules, name})
 	return o != nil && bytes.Contains(o.raw, append([]byte(`"transform":`), text...))
 }
 

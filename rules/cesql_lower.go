@@ -126,7 +126,7 @@ func (l *sqlLowering) test(attribute string, r reach, n node) node {
 func (l *sqlLowering) like(e *sqlExpr) (node, bool) {
 	name := e.args[0].name
 	if t, text, ok := e.like.simple(); ok {
-		return l.test(name, reachText, node{test: t, operand: textValue, text: text}), true
+		return l.test(name, reachText, node{test: t}.with(scalar{kind: textValue, text: text})), true
 	}
 	if e.like.weight > maxLikeWeight {
 		return node{}, false
@@ -137,7 +137,7 @@ func (l *sqlLowering) like(e *sqlExpr) (node, bool) {
 func (l *sqlLowering) equal(x, y *sqlExpr) (node, bool) {
 	switch {
 	case x.op == sqlAttribute && y.op == sqlLiteral && y.value.typ == sqlString:
-		return l.test(x.name, reachText, node{test: equals, operand: textValue, text: y.value.text}), true
+		return l.test(x.name, reachText, node{test: equals}.with(scalar{kind: textValue, text: y.value.text})), true
 	case x.op == sqlLiteral && y.op == sqlAttribute:
 		// The literal becomes the attribute's type, as in a list of one.
 		return l.in(y.name, []sqlExpr{*x})
@@ -183,7 +183,7 @@ func (l *sqlLowering) in(name string, list []sqlExpr) (node, bool) {
 	}
 	n := l.test(name, reach, node{test: isIn, more: scalars.sorted()})
 	if len(scalars) == 1 && texts {
-		n = l.test(name, reach, node{test: equals, operand: textValue, text: scalars[0].text})
+		n = l.test(name, reach, node{test: equals}.with(scalar{kind: textValue, text: scalars[0].text}))
 	}
 	if guard.kind == testNode {
 		n = parent(andThenNode, guard, n)

@@ -182,7 +182,7 @@ func (n *node) behindGuard() *node {
 	}
 	_, numeric := k[1].more.(*numericAttribute)
 	switch {
-	case n.kind == andThenNode && k[0].test == hasPrefix && k[0].text == "",
+	case n.kind == andThenNode && k[0].test == hasPrefix && k[0].text() == "",
 		n.kind == andNode && k[0].test == exists && numeric:
 		return &k[1]
 	}

@@ -108,6 +108,10 @@ func TestRulesChangeWhileEventsAreMatched(t *testing.T) {
 			}
 		}
 		next := current.Load().Update(some[:len(always)+r.IntN(len(some)-len(always))])
+		for range 4 { // one may be there already, and is no more then
+			e := all[len(always)+r.IntN(len(all)-len(always))]
+			next = next.Change([]ID{e.ID}, [][]Entry{nil, {e}}[r.IntN(2)])
+		}
 		current.Store(next)
 	}
 	done.Store(true)

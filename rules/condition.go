@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"math"
 	"sync"
 	"unsafe"
 )
@@ -60,10 +61,38 @@ type node struct {
 	wrong   outcome   // of a testNode when the value has a type that the test is not for
 	operand valueKind // of the literal of a testNode: its type, with num or text
 	count   uint16    // of kids
-	num     float64
+	bits    uint64    // of num, or how long text is
+	letters *byte     // of text; nil without one
 	place   *place
-	text    string
 	more    any // the first of the kids, operands, *glob, *expression, netip.Prefix, *pattern or residual
+}
+
+// num is the literal that is a number, or true (1) or false; else 0.
+func (n *node) num() float64 {
+	if n.letters != nil {
+		return 0
+	}
+	return math.Float64frombits(n.bits)
+}
+
+// text is the literal that is a text, else "".
+func (n *node) text() string {
+	if n.letters == nil {
+		return ""
+	}
+	return unsafe.String(n.letters, n.bits)
+}
+
+// literal is what a test compares with.
+func (n *node) literal() scalar { return scalar{n.operand, n.num(), n.text()} }
+
+// with is the test with a literal.
+func (n node) with(s scalar) node {
+	n.operand, n.bits, n.letters = s.kind, math.Float64bits(s.num), nil
+	if s.text != "" {
+		n.bits, n.letters = uint64(len(s.text)), unsafe.StringData(s.text)
+	}
+	return n
 }
 
 // kids are the parts of an and, or, not or if.
@@ -104,7 +133,7 @@ func (s *nodeSlab) next(n int) []node {
 }
 
 // slabNodes fill 8 KiB, a size of which nothing is wasted.
-const slabNodes = 146
+const slabNodes = 170
 
 // together is a copy of the condition that stands in one piece of memory, level by
 // level.

@@ -177,7 +177,7 @@ func (n *node) coverTest(by costs) cover {
 	if n.missing == yes || n.wrong == yes {
 		return cover{}
 	}
-	a := anchor{place: n.place, value: scalar{n.operand, n.num, n.text}}
+	a := anchor{place: n.place, value: n.literal()}
 	present := single(anchor{kind: anchorPresent, place: n.place})
 	switch n.test {
 	case equals:
@@ -202,10 +202,10 @@ func (n *node) coverTest(by costs) cover {
 	case less, atMost, greater, atLeast:
 		return n.coverRange(n.test)
 	case equalsFold:
-		a.kind, a.value.text = anchorFold, string(foldKey(nil, n.text))
+		a.kind, a.value.text = anchorFold, string(foldKey(nil, n.text()))
 		return single(a)
 	case hasPrefix, hasSuffix, contains:
-		return single(affix(n.place, n.test, n.text))
+		return single(affix(n.place, n.test, n.text()))
 	case isLike, isMatch:
 		for _, literal := range n.literals() {
 			present = cheaper(single(literal), present, by)
@@ -255,9 +255,9 @@ func (n *node) coverRange(k testKind) cover {
 	if n.operand == numberValue {
 		a.kind, a.low, a.high = anchorRange, math.Inf(-1), math.Inf(1)
 		if k == less || k == atMost {
-			a.high = n.num
+			a.high = n.num()
 		} else {
-			a.low = n.num
+			a.low = n.num()
 		}
 	}
 	return single(a)

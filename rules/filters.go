@@ -194,7 +194,7 @@ func (p *filterParser) attribute(test testKind, name string, nameAt int, pointer
 	if len(p.problems) > 0 {
 		return node{} // and no place is made
 	}
-	return node{kind: testNode, test: test, place: p.env.places.of(reachText, name, nil), operand: textValue, text: text}
+	return node{kind: testNode, test: test, place: p.env.places.of(reachText, name, nil)}.with(scalar{kind: textValue, text: text})
 }
 
 // sql is an expression of CloudEvents SQL.

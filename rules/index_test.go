@@ -57,8 +57,18 @@ func TestIndexAgreesWithCEL(t *testing.T) {
 				if i%200 == 0 {
 					n = rulesPerSet / 2
 				}
-				copy(all[g.IntN(rulesPerSet-n):], g.rules(t, env, oracle, n))
-				set = set.Update(entriesOf(all))
+				at := g.IntN(rulesPerSet - n)
+				copy(all[at:], g.rules(t, env, oracle, n))
+				if entries := entriesOf(all); i%100 == 0 {
+					set = set.Update(entries)
+				} else { // one at a time
+					for j := at; j < at+n; j++ {
+						set = set.Change([]ID{ID(j)}, entries[j:j+1])
+					}
+				}
+				if set.Len() != len(all) {
+					t.Fatalf("the set has %d entries of %d", set.Len(), len(all))
+				}
 			}
 			g.compare(t, set, all, counts)
 		}

@@ -139,7 +139,7 @@ func (l *linter) always(c *claim) string {
 			return "every event has the attribute " + p.attr
 		case p.attr == "specversion":
 			return `specversion is always "1.0"`
-		case alwaysText(p.attr) && c.test.text == "":
+		case alwaysText(p.attr) && c.test.text() == "":
 			return p.attr + " is never empty"
 		}
 	}
@@ -156,7 +156,7 @@ func (l *linter) impossible(c *claim) string {
 	switch p := c.test.place; {
 	case p.attr == "specversion":
 		return `specversion is always "1.0"`
-	case alwaysText(p.attr) && c.test.test == equals && c.test.text == "" && c.test.operand == textValue:
+	case alwaysText(p.attr) && c.test.test == equals && c.test.text() == "" && c.test.operand == textValue:
 		return p.attr + " is never empty"
 	case alwaysText(p.attr) && c.test.test != isIn && c.test.operand != textValue && c.test.operand != missingValue:
 		return p.attr + " is text"

@@ -192,7 +192,7 @@ func (c *claim) same(o *claim) bool {
 	}
 	a, b := c.test, o.test
 	return a.place == b.place && a.test == b.test && a.missing == b.missing && a.wrong == b.wrong &&
-		a.operand == b.operand && a.num == b.num && a.text == b.text && a.sameMore(b)
+		a.operand == b.operand && a.num() == b.num() && a.text() == b.text() && a.sameMore(b)
 }
 
 func (n *node) sameMore(o *node) bool {

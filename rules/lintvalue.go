@@ -103,7 +103,7 @@ func numbersAmong(tests []assumption) []float64 {
 				}
 			}
 		case n.operand == numberValue:
-			points = append(points, n.num)
+			points = append(points, n.num())
 		}
 	}
 	if len(points) == 0 {
@@ -195,7 +195,7 @@ func (p *place) textsAmong(tests []assumption) (texts []string, ok bool) {
 		switch n.test {
 		case equals:
 			if n.operand == textValue {
-				return []string{n.text}, true
+				return []string{n.text()}, true
 			}
 			return nil, true
 		case isIn:
@@ -218,25 +218,25 @@ func (f *textFacts) learn(a assumption) bool {
 	switch n.test {
 	case hasPrefix:
 		if positive {
-			if !strings.HasPrefix(f.prefix, n.text) && !strings.HasPrefix(n.text, f.prefix) {
+			if !strings.HasPrefix(f.prefix, n.text()) && !strings.HasPrefix(n.text(), f.prefix) {
 				return false
 			}
-			f.prefix = longer(f.prefix, n.text)
+			f.prefix = longer(f.prefix, n.text())
 		}
 	case hasSuffix:
 		if positive {
-			if !strings.HasSuffix(f.suffix, n.text) && !strings.HasSuffix(n.text, f.suffix) {
+			if !strings.HasSuffix(f.suffix, n.text()) && !strings.HasSuffix(n.text(), f.suffix) {
 				return false
 			}
-			f.suffix = longer(f.suffix, n.text)
+			f.suffix = longer(f.suffix, n.text())
 		}
 	case contains:
 		if positive {
-			f.contains = append(f.contains, n.text)
+			f.contains = append(f.contains, n.text())
 		}
 	case less, atMost, greater, atLeast:
 		if n.operand == textValue && (positive || negative) {
-			f.learnOrder(n.test, n.text, positive)
+			f.learnOrder(n.test, n.text(), positive)
 		}
 	}
 	return true
@@ -274,7 +274,7 @@ func (f *textFacts) of(n *node) outcomes {
 	open := isYes | isNo
 	switch n.test {
 	case equals:
-		if n.operand != textValue || !f.allows(n.text) {
+		if n.operand != textValue || !f.allows(n.text()) {
 			return isNo
 		}
 		return open
@@ -286,24 +286,24 @@ func (f *textFacts) of(n *node) outcomes {
 		}
 		return isNo
 	case hasPrefix:
-		if strings.HasPrefix(f.prefix, n.text) {
+		if strings.HasPrefix(f.prefix, n.text()) {
 			return isYes
 		}
-		if !strings.HasPrefix(n.text, f.prefix) {
+		if !strings.HasPrefix(n.text(), f.prefix) {
 			return isNo
 		}
 		return open
 	case hasSuffix:
-		if strings.HasSuffix(f.suffix, n.text) {
+		if strings.HasSuffix(f.suffix, n.text()) {
 			return isYes
 		}
-		if !strings.HasSuffix(n.text, f.suffix) {
+		if !strings.HasSuffix(n.text(), f.suffix) {
 			return isNo
 		}
 		return open
 	case contains:
 		for _, s := range append([]string{f.prefix, f.suffix}, f.contains...) {
-			if strings.Contains(s, n.text) {
+			if strings.Contains(s, n.text()) {
 				return isYes
 			}
 		}
@@ -326,13 +326,13 @@ func (f *textFacts) allows(s string) bool {
 		(!f.bounded || s < f.high || s == f.high && !f.highStrict)
 }
 
-// order is the outcomes of a comparison with n.text.
+// order is the outcomes of a comparison with n.text().
 func (f *textFacts) order(n *node) outcomes {
 	low := max(f.low, f.prefix)
-	below := low < n.text                                                            // some may be less
-	equal := f.allows(n.text)                                                        // it may be equal
-	above := !f.bounded || f.high > n.text                                           // some may be greater
-	if f.prefix != "" && n.text > f.prefix && !strings.HasPrefix(n.text, f.prefix) { // all with the prefix are less
+	below := low < n.text()                                                              // some may be less
+	equal := f.allows(n.text())                                                          // it may be equal
+	above := !f.bounded || f.high > n.text()                                             // some may be greater
+	if f.prefix != "" && n.text() > f.prefix && !strings.HasPrefix(n.text(), f.prefix) { // all with the prefix are less
 		above = false
 	}
 	var out outcomes

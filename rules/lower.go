@@ -145,12 +145,6 @@ func celTest(k testKind, p *place) node {
 
 func not(n node) node { return parent(notNode, n) }
 
-// with is the test against a literal.
-func (n node) with(s scalar) node {
-	n.operand, n.num, n.text = s.kind, s.num, s.text
-	return n
-}
-
 // test recognizes a comparison of a place with literals.
 func (l *lowering) test(e ast.Expr) (n node, ok bool) {
 	if e.Kind() == ast.SelectKind && e.AsSelect().IsTestOnly() {

@@ -140,7 +140,7 @@ func (n *node) append(dst []byte, source string) (_ []byte, ok bool) {
 	for _, k := range n.place.keys {
 		dst = appendText(dst, k)
 	}
-	dst = appendScalar(dst, scalar{n.operand, n.num, n.text}, source)
+	dst = appendScalar(dst, n.literal(), source)
 	switch more := n.more.(type) {
 	case nil:
 	case operands:
@@ -304,7 +304,7 @@ func (r *reader) test(n *node) {
 		}
 		n.more = in
 	case isMatch:
-		x, err := newExpression(n.text)
+		x, err := newExpression(n.text())
 		if err != nil {
 			r.bad = true
 			return

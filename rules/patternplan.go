@@ -194,7 +194,7 @@ func testSteps(test *node) (steps int32) {
 			steps += int32(x.size)
 		case *glob:
 			if x.fold {
-				steps += int32(len(n.text)/8 + 1) // most places differ at once
+				steps += int32(len(n.text())/8 + 1) // most places differ at once
 			}
 		}
 	})

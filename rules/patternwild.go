@@ -98,7 +98,7 @@ func (s *fieldSource) numeric(arg *jsonValue) (n node, ok bool) {
 		case low != greater && low != atLeast || high != less && high != atMost:
 			s.refuse(arg, "numeric has two comparisons that are not a lower and an upper limit", numericHint)
 			return n, false
-		case tests[0].num >= tests[1].num:
+		case tests[0].num() >= tests[1].num():
 			s.refuse(arg, "the lower limit of numeric is not below the upper one", "")
 			return n, false
 		}

@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"maps"
+	"math/bits"
 	"slices"
 	"sync"
 
@@ -22,7 +24,7 @@ type Entry struct {
 }
 
 // Set is the rules of one bus. It never changes; the engine makes another one,
-// by Update where there was one before, and swaps it atomically. It is safe for
+// by Change or Update where there was one before, and swaps it atomically. It is safe for
 // concurrent use, and readers take no lock.
 type Set struct {
 	base, delta *block
@@ -61,8 +63,18 @@ type setEntry struct {
 func (e Entry) inSet() setEntry { return setEntry{e.Matcher, e.Matcher.counts, e.ID, e.ReadsData} }
 
 // NewSet makes a Set. It keeps nothing of the slice.
-func NewSet(entries []Entry) *Set {
+func NewSet(entries []Entry) *Set { return newSet(inSet(entries)) }
+
+func newSet(entries []setEntry) *Set {
 	return &Set{base: newBlock(entries), size: len(entries)}
+}
+
+func inSet(entries []Entry) []setEntry {
+	out := make([]setEntry, len(entries))
+	for i, e := range entries {
+		out[i] = e.inSet()
+	}
+	return out
 }
 
 // Update makes the Set of other entries. What they share with s, by ID and
@@ -71,32 +83,66 @@ func (s *Set) Update(entries []Entry) *Set {
 	if s == nil {
 		return NewSet(entries)
 	}
-	now := make(map[setEntry]int, len(entries))
-	for i, e := range entries {
-		now[e.inSet()] = i
+	now := make(map[setEntry]struct{}, len(entries))
+	for _, e := range entries {
+		now[e.inSet()] = struct{}{}
 	}
-	dead, gone := make([]uint64, (len(s.base.entries)+63)/64), 0
+	dead := make([]uint64, (len(s.base.entries)+63)/64)
 	for i, e := range s.base.entries {
 		if _, ok := now[e]; ok {
 			delete(now, e)
 		} else {
 			dead[i/64] |= 1 << (i % 64)
-			gone++
 		}
 	}
-	if len(now)+gone > len(s.base.entries)/deltaShare+deltaLeast {
-		return NewSet(entries)
+	return s.base.with(dead, slices.Collect(maps.Keys(now)))
+}
+
+// Change makes the Set without the entries of some subscriptions, and with
+// entries more, which may be for the same subscriptions. It takes about as long
+// as these do, however many there are beside them, but that once in a while,
+// after many changes, all are indexed anew. A nil Set has none.
+func (s *Set) Change(gone []ID, added []Entry) *Set {
+	if s == nil {
+		return NewSet(added)
 	}
-	next := &Set{base: s.base, size: len(entries)}
+	dead := make([]uint64, (len(s.base.entries)+63)/64)
+	copy(dead, s.dead)
+	if len(gone) > 0 {
+		for i := range s.base.entries {
+			if slices.Contains(gone, s.base.entries[i].id) {
+				dead[i/64] |= 1 << (i % 64)
+			}
+		}
+	}
+	var delta []setEntry
+	if s.delta != nil {
+		delta = slices.DeleteFunc(slices.Clone(s.delta.entries), func(e setEntry) bool { return slices.Contains(gone, e.id) })
+	}
+	return s.base.with(dead, append(delta, inSet(added)...))
+}
+
+// with is the Set of the block's entries but the dead ones, and of others.
+func (b *block) with(dead []uint64, delta []setEntry) *Set {
+	gone := 0
+	for _, word := range dead {
+		gone += bits.OnesCount64(word)
+	}
+	if len(delta)+gone > len(b.entries)/deltaShare+deltaLeast {
+		all := make([]setEntry, 0, len(b.entries)-gone+len(delta))
+		for i, e := range b.entries {
+			if dead[i/64]&(1<<(i%64)) == 0 {
+				all = append(all, e)
+			}
+		}
+		return newSet(append(all, delta...))
+	}
+	next := &Set{base: b, size: len(b.entries) - gone + len(delta)}
 	if gone > 0 {
 		next.dead = dead
 	}
-	if len(now) > 0 {
-		added := make([]Entry, 0, len(now))
-		for _, i := range now {
-			added = append(added, entries[i])
-		}
-		next.delta = newBlock(added)
+	if len(delta) > 0 {
+		next.delta = newBlock(delta)
 	}
 	return next
 }
@@ -108,13 +154,13 @@ const (
 	deltaLeast = 32
 )
 
-func newBlock(entries []Entry) *block {
+func newBlock(entries []setEntry) *block {
 	b := &block{entries: make([]setEntry, 0, len(entries))}
 	b.views.New = func() any { return new(view) }
 	places := make(map[cacheKey]int, len(entries))
 	order := make([]int32, 0, len(entries)) // of each entry, its group
 	for _, e := range entries {
-		f := e.Matcher.filter
+		f := e.matcher.filter
 		if f == nil {
 			order = append(order, -1)
 			continue
@@ -130,7 +176,7 @@ func newBlock(entries []Entry) *block {
 	}
 	for i, e := range entries {
 		if order[i] < 0 {
-			b.entries = append(b.entries, e.inSet())
+			b.entries = append(b.entries, e)
 		}
 	}
 	b.all = len(b.entries)
@@ -145,7 +191,7 @@ func newBlock(entries []Entry) *block {
 	b.entries = b.entries[:at]
 	for i, e := range entries {
 		if g := order[i]; g >= 0 {
-			b.entries[next[g]] = e.inSet()
+			b.entries[next[g]] = e
 			next[g]++
 		}
 	}

@@ -71,7 +71,7 @@ func (n *node) check(x *value) outcome {
 		}
 		return n.wrong
 	case equals:
-		return outcomeOf(x.kind == n.operand && x.num == n.num && x.text == n.text)
+		return outcomeOf(x.kind == n.operand && x.num == n.num() && x.text == n.text())
 	case isIn:
 		return outcomeOf(n.more.(operands).have(x))
 	case less, atMost, greater, atLeast:
@@ -88,17 +88,17 @@ func (n *node) check(x *value) outcome {
 func (n *node) checkText(s string) outcome {
 	switch n.test {
 	case hasPrefix:
-		return outcomeOf(strings.HasPrefix(s, n.text))
+		return outcomeOf(strings.HasPrefix(s, n.text()))
 	case hasSuffix:
-		return outcomeOf(strings.HasSuffix(s, n.text))
+		return outcomeOf(strings.HasSuffix(s, n.text()))
 	case contains:
-		return outcomeOf(strings.Contains(s, n.text))
+		return outcomeOf(strings.Contains(s, n.text()))
 	case equalsFold:
-		return outcomeOf(strings.EqualFold(s, n.text))
+		return outcomeOf(strings.EqualFold(s, n.text()))
 	case prefixFold:
-		return outcomeOf(prefixFoldLen(s, n.text) >= 0)
+		return outcomeOf(prefixFoldLen(s, n.text()) >= 0)
 	case suffixFold:
-		return outcomeOf(hasSuffixFold(s, n.text))
+		return outcomeOf(hasSuffixFold(s, n.text()))
 	case isLike:
 		return outcomeOf(n.more.(*glob).match(s))
 	case isMatch:
@@ -145,13 +145,13 @@ func (n *node) order(x *value) outcome {
 	switch x.kind {
 	case boolValue, numberValue:
 		switch {
-		case x.num < n.num:
+		case x.num < n.num():
 			c = -1
-		case x.num > n.num:
+		case x.num > n.num():
 			c = 1
 		}
 	case textValue:
-		c = strings.Compare(x.text, n.text)
+		c = strings.Compare(x.text, n.text())
 	default:
 		return n.wrong
 	}
@@ -171,7 +171,7 @@ func (n *node) member(x *value) outcome {
 	switch x.kind {
 	case listValue:
 		for e := range x.node.Elements() {
-			if y := nodeValue(e); y.kind == n.operand && y.num == n.num && y.text == n.text {
+			if y := nodeValue(e); y.kind == n.operand && y.num == n.num() && y.text == n.text() {
 				return yes
 			}
 		}
@@ -180,7 +180,7 @@ func (n *node) member(x *value) outcome {
 		if n.operand != textValue {
 			return no
 		}
-		_, ok := x.node.Get(n.text)
+		_, ok := x.node.Get(n.text())
 		return outcomeOf(ok)
 	}
 	return n.wrong

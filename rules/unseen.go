@@ -198,7 +198,7 @@ func (l *celLint) reads(e ast.Expr) []*claim {
 		if n, ok := l.lower.test(e); ok && (n.test == exists || n.test == hasMember) {
 			p := n.place
 			if n.test == hasMember && n.operand == textValue && p.attr == "data" {
-				p = l.env.places.of(reachValue, "data", append(slices.Clone(p.keys), n.text))
+				p = l.env.places.of(reachValue, "data", append(slices.Clone(p.keys), n.text()))
 			}
 			asked = append(asked, p)
 		}
@@ -292,11 +292,11 @@ func (l *linter) unseenType(root *claim, events []*event.Event, where string) {
 		types[ev.Type()] = true
 	}
 	for _, c := range root.tests(nil) {
-		if c.test.place.attr != "type" || c.test.test != equals || types[c.test.text] {
+		if c.test.place.attr != "type" || c.test.test != equals || types[c.test.text()] {
 			continue
 		}
-		l.warn(c, nearestOf(c.test.text, slices.Sorted(maps.Keys(types)), strconv.Quote),
-			"none of %s has the type %s", where, strconv.Quote(c.test.text))
+		l.warn(c, nearestOf(c.test.text(), slices.Sorted(maps.Keys(types)), strconv.Quote),
+			"none of %s has the type %s", where, strconv.Quote(c.test.text()))
 	}
 	if len(l.warnings) == 0 {
 		l.warn(root, "", "none of %s has a type that fits", where)

@@ -121,7 +121,7 @@ func (w *writer) asked(n *node, negated bool) string {
 	if negated {
 		not = "not "
 	}
-	operand := w.literal(scalar{n.operand, n.num, n.text})
+	operand := w.literal(n.literal())
 	switch n.test {
 	case isTrue:
 		return "is " + strconv.FormatBool(!negated)
@@ -176,7 +176,7 @@ func (w *writer) textOperand(n *node) string {
 	case *expression:
 		return w.quoted(more.re.String())
 	}
-	return w.quoted(n.text)
+	return w.quoted(n.text())
 }
 
 // text writes the glob with signs for any text and any character.
@@ -193,7 +193,7 @@ func (w *writer) filterText(n *node, attr string) string {
 	name := textTestName(n.test)
 	switch n.test {
 	case equals:
-		return fmt.Sprintf("exact(%s, %s)", attr, w.literal(scalar{n.operand, n.num, n.text}))
+		return fmt.Sprintf("exact(%s, %s)", attr, w.literal(n.literal()))
 	case isIn:
 		return fmt.Sprintf("exact(%s, %s)", attr, w.list(n.more.(operands)))
 	case exists:
@@ -217,9 +217,9 @@ func (w *writer) sqlText(n *node, attr string, negated bool) string {
 	switch n.test {
 	case equals:
 		if n.operand == textValue {
-			return attr + " " + unequal + " " + literal(n.text)
+			return attr + " " + unequal + " " + literal(n.text())
 		}
-		return attr + " " + unequal + " " + scalarText(scalar{n.operand, n.num, n.text})
+		return attr + " " + unequal + " " + scalarText(n.literal())
 	case isIn:
 		var parts []string
 		for i, o := range n.more.(operands) {
@@ -239,14 +239,14 @@ func (w *writer) sqlText(n *node, attr string, negated bool) string {
 	case isTrue:
 		return not + attr
 	case hasPrefix:
-		if n.text == "" {
+		if n.text() == "" {
 			return attr + " is " + strings.ToLower(not) + "text"
 		}
-		return like(n.text + "%")
+		return like(n.text() + "%")
 	case hasSuffix:
-		return like("%" + n.text)
+		return like("%" + n.text())
 	case contains:
-		return like("%" + n.text + "%")
+		return like("%" + n.text() + "%")
 	case isLike:
 		return like(n.more.(*glob).text("%", "_"))
 	case less, atMost, greater, atLeast:

@@ -139,8 +139,8 @@ func TestTheConfigurationOfTheSoakIsValid(t *testing.T) {
 	if len(found) > 0 {
 		t.Fatal(found)
 	}
-	if len(config.Rules) != len(routes()) || len(config.Targets) != len(routes()) {
-		t.Errorf("%d rules, %d targets, want %d of each", len(config.Rules), len(config.Targets), len(routes()))
+	if config.Rules.Len() != len(routes()) || len(config.Targets) != len(routes()) {
+		t.Errorf("%d rules, %d targets, want %d of each", config.Rules.Len(), len(config.Targets), len(routes()))
 	}
 }
 

@@ -42,8 +42,8 @@ func (c *compiledFilters) save(cfg *configs.Config) {
 	if c.path == "" || cfg == nil || c.env.Compiled() == 0 {
 		return
 	}
-	matchers := make([]*rules.Matcher, 0, len(cfg.Rules))
-	for _, r := range cfg.Rules {
+	matchers := make([]*rules.Matcher, 0, cfg.Rules.Len())
+	for _, r := range cfg.Rules.All() {
 		matchers = append(matchers, r.Matcher)
 	}
 	if err := writeWhole(c.path, rules.AppendCompiled(nil, build(), matchers)); err != nil {

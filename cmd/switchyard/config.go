@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math"
 	"net"
 	"os"
 	"runtime/debug"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,8 +28,10 @@ import (
 )
 
 // manager keeps the configuration in force: the objects of the files merged
-// with those of the API. Every change — a reload, a PUT, a DELETE — merges and
-// checks the whole, builds what is new, and only then swaps it in.
+// with those of the API. Every change — a reload, a PUT, a DELETE — is checked
+// against the whole, builds what is new, and only then is swapped in. A PUT or
+// DELETE of a rule leaves alone what has nothing to do with it, so that it takes
+// no longer beside many rules than beside few.
 //
 // It implements api.Objects. One change is made at a time; readers of the
 // present configuration take the same lock briefly.
@@ -46,7 +49,6 @@ type manager struct {
 
 	mu       sync.Mutex
 	file     *configs.Config
-	objects  []configs.Object // the API's
 	versions map[objectKey]uint64
 	current  *configs.Config
 }
@@ -65,6 +67,7 @@ func (m *manager) start(ctx context.Context, file *configs.Config) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.versions = map[objectKey]uint64{}
+	var objects []configs.Object
 	for _, kind := range objectKinds() {
 		stored, err := m.engine.Store().ListObjects(ctx, catalogKind(kind))
 		if err != nil {
@@ -77,19 +80,19 @@ func (m *manager) start(ctx context.Context, file *configs.Config) error {
 				m.leaveOut(kind, o.Name, found)
 				continue
 			}
-			m.objects = append(m.objects, parsed)
+			objects = append(objects, parsed)
 		}
 	}
-	merged, found := m.loader.Merge(file, m.objects)
+	merged, found := m.loader.Merge(file, objects)
 	for found.HasErrors() {
 		kind, name := found.Errors()[0].Object()
-		left := without(m.objects, kind, name)
-		if len(left) == len(m.objects) {
+		left := slices.DeleteFunc(slices.Clone(objects), func(o configs.Object) bool { return o.Kind == kind && o.Name == name })
+		if len(left) == len(objects) {
 			return fmt.Errorf("the configuration and what was made through the API do not fit together: %w", found.Err())
 		}
 		m.leaveOut(kind, name, found)
-		m.objects = left
-		merged, found = m.loader.Merge(file, m.objects)
+		objects = left
+		merged, found = m.loader.Merge(file, objects)
 	}
 	m.file = file
 	return m.swap(ctx, merged)
@@ -127,10 +130,10 @@ func (m *manager) swap(ctx context.Context, cfg *configs.Config) error {
 	}
 	fresh, err := m.sources.build(cfg, dedupe)
 	if err != nil {
-		closeNew(m.engine.Plan(), plan)
+		closeNew(m.engine.Targets(), plan)
 		return err
 	}
-	old := m.engine.Plan()
+	old := m.engine.Targets()
 	err = m.archive.Configure(ctx, archives(cfg))
 	if err == nil {
 		if err = m.engine.Apply(ctx, plan); err != nil && m.current != nil {
@@ -165,10 +168,10 @@ func archives(cfg *configs.Config) map[string]archive.Settings {
 // plan builds what the engine needs of cfg. Targets whose settings are those
 // in force are taken over.
 func (m *manager) plan(cfg *configs.Config) (bus.Plan, error) {
-	old := m.engine.Plan()
+	old := m.engine.Targets()
 	plan := bus.Plan{
 		Buses:   make(map[string]bus.BusPlan, len(cfg.Buses)),
-		Rules:   make(map[string]bus.RulePlan, len(cfg.Rules)),
+		Rules:   make(map[string]bus.RulePlan, cfg.Rules.Len()),
 		Targets: make(map[string]bus.TargetPlan, len(cfg.Targets)),
 	}
 	plan.Limits = serverLimits(cfg.Server.Limits)
@@ -180,26 +183,10 @@ func (m *manager) plan(cfg *configs.Config) (bus.Plan, error) {
 			Limits: bus.BusLimits{Depth: int64(b.Limits.Depth), Age: b.Limits.Age.Std()},
 		}
 	}
-	dial := guardedDial(cfg.Network, m.listen)
-	for name, r := range cfg.Rules {
-		p := bus.RulePlan{Bus: r.Bus, Matcher: r.Matcher, Transform: r.Transform, Targets: r.Targets, Hide: r.Hide()}
-		if len(r.Enrich) > 0 {
-			p.EnrichFingerprint = fmt.Sprint(r.EnrichFingerprint, cfg.Network.Allow)
-			if have, ok := old.Rules[name]; ok && have.EnrichFingerprint == p.EnrichFingerprint {
-				p.Enrich = have.Enrich // with its cache
-			} else {
-				p.Enrich = enrich.New(r.Enrich, enrich.Options{Dial: dial, Version: release})
-			}
-		}
-		if r.Retry != nil {
-			retry := retryPolicy(*r.Retry)
-			p.Retry = &retry
-		}
-		if o, ok := cfg.Object(configs.Rules, name); ok {
-			p.Definition = o.View()
-		}
-		plan.Rules[name] = p
+	for name, r := range cfg.Rules.All() {
+		plan.Rules[name] = m.rulePlan(cfg, name, r)
 	}
+	dial := guardedDial(cfg.Network, m.listen)
 	var errs []error
 	for name, t := range cfg.Targets {
 		p := bus.TargetPlan{
@@ -212,7 +199,7 @@ func (m *manager) plan(cfg *configs.Config) (bus.Plan, error) {
 			p.Batch = bus.BatchPolicy{Events: t.Batch.Events, Wait: t.Batch.Wait.Std(), Bytes: int(t.Batch.Bytes)}
 		}
 		p.Fingerprint = fmt.Sprintf("%s %s %+v %v", t.Kind, t.Fingerprint, p, cfg.Network.Allow)
-		if have, ok := old.Targets[name]; ok && have.Fingerprint == p.Fingerprint {
+		if have, ok := old[name]; ok && have.Fingerprint == p.Fingerprint {
 			plan.Targets[name] = have
 			continue
 		}
@@ -232,6 +219,28 @@ func (m *manager) plan(cfg *configs.Config) (bus.Plan, error) {
 	return plan, errors.Join(errs...)
 }
 
+// rulePlan is what the engine needs of one rule. An enricher whose settings are
+// those in force is taken over.
+func (m *manager) rulePlan(cfg *configs.Config, name string, r configs.Rule) bus.RulePlan {
+	p := bus.RulePlan{Bus: r.Bus, Matcher: r.Matcher, Transform: r.Transform, Targets: r.Targets, Hide: r.Hide()}
+	if len(r.Enrich) > 0 {
+		p.EnrichFingerprint = fmt.Sprint(r.EnrichFingerprint, cfg.Network.Allow)
+		if have, ok := m.engine.Rule(name); ok && have.EnrichFingerprint == p.EnrichFingerprint {
+			p.Enrich = have.Enrich // with its cache
+		} else {
+			p.Enrich = enrich.New(r.Enrich, enrich.Options{Dial: guardedDial(cfg.Network, m.listen), Version: release})
+		}
+	}
+	if r.Retry != nil {
+		retry := retryPolicy(*r.Retry)
+		p.Retry = &retry
+	}
+	if o, ok := cfg.Object(configs.Rules, name); ok {
+		p.Definition = o.View()
+	}
+	return p
+}
+
 // atStart is what of the server's settings only a start takes over.
 func atStart(s configs.Server) configs.Server {
 	s.Limits = configs.Limits{Waiting: s.Limits.Waiting}
@@ -249,9 +258,9 @@ func serverLimits(l configs.Limits) bus.Limits {
 }
 
 // closeNew closes the targets that were built for a plan that is not used.
-func closeNew(old, plan bus.Plan) {
+func closeNew(old map[string]bus.TargetPlan, plan bus.Plan) {
 	for name, p := range plan.Targets {
-		if old.Targets[name].Target != p.Target {
+		if old[name].Target != p.Target {
 			p.Target.Close()
 		}
 	}
@@ -305,7 +314,7 @@ func (m *manager) reload(ctx context.Context) {
 	m.loader.Current = nil
 	if !found.HasErrors() {
 		var merged *configs.Config
-		if merged, found = m.loader.Merge(file, m.objects); !found.HasErrors() {
+		if merged, found = m.loader.Merge(file, m.current.API()); !found.HasErrors() {
 			if err := m.swap(ctx, merged); err != nil {
 				m.log.Error("the configuration was not reloaded; the old one stays in force", "path", m.path, "error", err)
 				return
@@ -315,7 +324,7 @@ func (m *manager) reload(ctx context.Context) {
 			}
 			m.file = file
 			m.log.Info("configuration reloaded", "path", m.path, "buses", len(merged.Buses), "sources", len(merged.Sources),
-				"rules", len(merged.Rules), "targets", len(merged.Targets))
+				"rules", merged.Rules.Len(), "targets", len(merged.Targets))
 		}
 	}
 	if len(found) > 0 {
@@ -333,13 +342,16 @@ func (m *manager) List(kind string) ([]api.Object, error) {
 	var names []string
 	switch kind {
 	case configs.Buses:
-		names = keys(m.current.Buses)
+		names = slices.Sorted(maps.Keys(m.current.Buses))
 	case configs.Sources:
-		names = keys(m.current.Sources)
+		names = slices.Sorted(maps.Keys(m.current.Sources))
 	case configs.Rules:
-		names = keys(m.current.Rules)
+		for name := range m.current.Rules.All() {
+			names = append(names, name)
+		}
+		slices.Sort(names)
 	case configs.Targets:
-		names = keys(m.current.Targets)
+		names = slices.Sorted(maps.Keys(m.current.Targets))
 	}
 	out := make([]api.Object, 0, len(names))
 	for _, name := range names {
@@ -348,15 +360,6 @@ func (m *manager) List(kind string) ([]api.Object, error) {
 		}
 	}
 	return out, nil
-}
-
-func keys[V any](in map[string]V) []string {
-	out := make([]string, 0, len(in))
-	for k := range in {
-		out = append(out, k)
-	}
-	sort.Strings(out)
-	return out
 }
 
 // Get implements api.Objects.
@@ -368,7 +371,7 @@ func (m *manager) Get(kind, name string) (api.Object, error) {
 		return o, store.ErrNotFound
 	}
 	if s, ok := o.Status.(ruleStatus); ok { // takes time to find, so that lists go without
-		_, s.ClassReason = m.current.Rules[name].Matcher.Class()
+		_, s.ClassReason = m.current.Rules.At(name).Matcher.Class()
 		o.Status = s
 	}
 	return o, nil
@@ -465,7 +468,7 @@ func (m *manager) status(kind, name string) any {
 	case configs.Buses:
 		return m.busStatus(name)
 	case configs.Rules:
-		matcher := m.current.Rules[name].Matcher
+		matcher := m.current.Rules.At(name).Matcher
 		s := ruleStatus{Version: m.engine.RuleVersion(name)}
 		s.Evaluated, s.Matched, s.Errors, s.LastError, s.Suspended = matcher.Stats()
 		s.Class = matcher.IndexClass().String()
@@ -500,8 +503,7 @@ func (m *manager) Put(ctx context.Context, kind, name string, body []byte, cond 
 	if len(parsed.Raw) == 0 && found.HasErrors() { // it could not even be read
 		return api.Object{}, false, &api.InvalidError{Diagnostics: found}
 	}
-	objects := append(without(m.objects, kind, name), parsed)
-	merged, more := m.loader.Merge(m.file, objects)
+	merged, more := m.loader.With(m.current, parsed)
 	if found = append(found, more...); found.HasErrors() {
 		return api.Object{}, false, &api.InvalidError{Diagnostics: found}
 	}
@@ -513,7 +515,7 @@ func (m *manager) Put(ctx context.Context, kind, name string, body []byte, cond 
 		}
 	}
 	var version uint64
-	err := m.change(ctx, objects, merged, func() (err error) {
+	err := m.change(ctx, kind, name, merged, func() (err error) {
 		version, err = m.engine.Store().PutObject(ctx, catalogKind(kind), name, parsed.Raw, store.AnyVersion)
 		m.versions[objectKey{kind, name}] = version
 		return err
@@ -554,12 +556,11 @@ func (m *manager) Delete(ctx context.Context, kind, name string, cond api.Condit
 	if users := m.current.Users(kind, name); len(users) > 0 {
 		return &api.ConflictError{Reason: fmt.Sprintf("%s %q is used by %s; remove that first", api.Singular(kind), name, strings.Join(users, ", "))}
 	}
-	objects := without(m.objects, kind, name)
-	merged, found := m.loader.Merge(m.file, objects)
+	merged, found := m.loader.Without(m.current, kind, name)
 	if found.HasErrors() {
 		return &api.InvalidError{Diagnostics: found}
 	}
-	err := m.change(ctx, objects, merged, func() error {
+	err := m.change(ctx, kind, name, merged, func() error {
 		return m.engine.Store().DeleteObject(ctx, catalogKind(kind), name, store.AnyVersion)
 	}, func() error {
 		_, err := m.engine.Store().PutObject(ctx, catalogKind(kind), name, old.Raw, store.AnyVersion)
@@ -575,17 +576,33 @@ func (m *manager) Delete(ctx context.Context, kind, name string, cond api.Condit
 	return nil
 }
 
-// change puts the API's objects in force as they are to be, merged into a
-// configuration: written first, then swapped in; what was written is undone if
-// that fails.
-func (m *manager) change(ctx context.Context, objects []configs.Object, merged *configs.Config, write, undo func() error) error {
+// change puts a configuration in force that differs by one object: this is
+// written first, then swapped in; what was written is undone if that fails.
+func (m *manager) change(ctx context.Context, kind, name string, merged *configs.Config, write, undo func() error) error {
 	if err := write(); err != nil {
 		return err
 	}
-	if err := m.swap(ctx, merged); err != nil {
+	swap := m.swap
+	if kind == configs.Rules {
+		swap = func(ctx context.Context, cfg *configs.Config) error { return m.swapRule(ctx, cfg, name) }
+	}
+	if err := swap(ctx, merged); err != nil {
 		return errors.Join(err, undo())
 	}
-	m.objects = objects
+	return nil
+}
+
+// swapRule is swap for a configuration that differs by one rule.
+func (m *manager) swapRule(ctx context.Context, cfg *configs.Config, name string) error {
+	var rule *bus.RulePlan
+	if r, ok := cfg.Rules.Get(name); ok {
+		p := m.rulePlan(cfg, name, r)
+		rule = &p
+	}
+	if err := m.engine.ChangeRule(ctx, name, rule); err != nil {
+		return err
+	}
+	m.current = cfg
 	return nil
 }
 
@@ -602,17 +619,6 @@ func (m *manager) check(o configs.Object, exists bool, cond api.Condition) error
 
 func readOnly(o configs.Object) error {
 	return &api.ConflictError{Reason: fmt.Sprintf("%s %q is defined in %s and read-only here; change the file", api.Singular(o.Kind), o.Name, o.Origin)}
-}
-
-// without is the objects but one.
-func without(objects []configs.Object, kind, name string) []configs.Object {
-	out := make([]configs.Object, 0, len(objects)+1)
-	for _, o := range objects {
-		if o.Kind != kind || o.Name != name {
-			out = append(out, o)
-		}
-	}
-	return out
 }
 
 // watch reloads on SIGHUP and when the files change, until ctx is done.

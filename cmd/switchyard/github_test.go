@@ -8,11 +8,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -237,7 +239,7 @@ func TestGitHubsDeliveriesGoWhereTheRulesSay(t *testing.T) {
 		fmt.Fprintf(&config, "  %s:\n    bus: github\n    targets: [%s]%s\n", name, name, r.yaml)
 	}
 	config.WriteString("targets:\n")
-	for i, name := range keys(rules) {
+	for i, name := range slices.Sorted(maps.Keys(rules)) {
 		fmt.Fprintf(&config, "  %s: {http: {url: %q, mode: %s}}\n", name, got.URL+"/"+name, []string{"binary", "structured"}[i%2])
 	}
 	s := serve(t, t.TempDir(), config.String())

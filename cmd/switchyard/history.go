@@ -81,13 +81,13 @@ func (h *history) check(cmd *cobra.Command, args []string) error {
 
 // take makes a rule of a configuration the one that is tried.
 func (h *history) take(cfg *configs.Config, file string) error {
-	if names := slices.Sorted(maps.Keys(cfg.Rules)); h.rule == "" {
-		if len(names) != 1 {
-			return &usageError{fmt.Errorf("%s has %s; say which with --rule", file, counted(len(names), "rule", "rules"))}
-		}
-		h.rule = names[0]
+	if n := cfg.Rules.Len(); h.rule == "" && n != 1 {
+		return &usageError{fmt.Errorf("%s has %s; say which with --rule", file, counted(n, "rule", "rules"))}
 	}
-	rule := cfg.Rules[h.rule]
+	for name := range cfg.Rules.All() {
+		h.rule = cmp.Or(h.rule, name) // the only one
+	}
+	rule := cfg.Rules.At(h.rule)
 	object, _ := cfg.Object(configs.Rules, h.rule)
 	var written struct {
 		When, SQL, Pattern, Filters, Transform json.RawMessage

@@ -96,7 +96,7 @@ func newRulesTest() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if _, ok := cfg.Rules[rule]; rule != "" && !ok {
+			if _, ok := cfg.Rules.Get(rule); rule != "" && !ok {
 				return &usageError{fmt.Errorf("%s has no rule %q", args[0], rule)}
 			}
 			if h.on {
@@ -188,7 +188,7 @@ func runFixtures(cmd *cobra.Command, cfg *configs.Config, rule string, out *outp
 // tryRules shows what rules make of an event.
 func tryRules(cmd *cobra.Command, cfg *configs.Config, only string, ev *event.Event, enriched *event.Tree, out *output) error {
 	outcomes := []ruleOutcome{}
-	for name, r := range cfg.Rules {
+	for name, r := range cfg.Rules.All() {
 		if only != "" && name != only {
 			continue
 		}

@@ -84,7 +84,7 @@ func newValidate() *cobra.Command {
 			if !out.json() {
 				fmt.Fprintf(cmd.OutOrStdout(), "%s is valid: %s, %s, %s, %s\n", args[0],
 					counted(len(cfg.Buses), "bus", "buses"), counted(len(cfg.Sources), "source", "sources"),
-					counted(len(cfg.Rules), "rule", "rules"), counted(len(cfg.Targets), "target", "targets"))
+					counted(cfg.Rules.Len(), "rule", "rules"), counted(len(cfg.Targets), "target", "targets"))
 			}
 			if strict && warned {
 				return errors.Join(errors.New("there are warnings"), errReported)

@@ -504,3 +504,34 @@ func BenchmarkOutcomes(b *testing.B) {
 	}
 	b.ReportMetric(float64((cpuTime(b)-began).Nanoseconds())/float64(n), "cpu-ns/outcome")
 }
+
+// BenchmarkLookUp looks for an event that is not there by its id, in a bus with a
+// million events that have summaries.
+func BenchmarkLookUp(b *testing.B) {
+	s := openReal(b)
+	bus, err := s.OpenBus(b.Context(), "a", store.BusOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	const events, batch = 1 << 20, 4096
+	entries := make([]store.Entry, batch)
+	for n := 0; n < events; n += batch {
+		for i := range entries {
+			entries[i] = store.Entry{Bus: bus, Event: rowEvent(b, fmt.Sprint(n+i), fmt.Sprint("warehouse/", n+i))}
+		}
+		if _, err := s.Append(b.Context(), entries); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := s.summarise(func(time.Duration) bool { return true }); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	q := store.ScanQuery{Newest: true, Max: 10, MaxBytes: 1 << 20, Has: []store.AttributeValue{{Name: "id", Value: "nobody"}}}
+	for b.Loop() {
+		if out, err := s.Scan(b.Context(), bus, q); err != nil || len(out.Records) > 0 {
+			b.Fatalf("%d found: %v", len(out.Records), err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/events, "ns/event")
+}

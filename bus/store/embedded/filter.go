@@ -80,16 +80,41 @@ func (f filter) append(dst []byte) []byte {
 	return dst
 }
 
-// parseFilter reads what append wrote.
-func parseFilter(b []byte) (filter, error) {
-	if len(b) == 0 || len(b)%(wordsPerBlock*8) != 0 {
+// storedFilter is what append wrote, for who asks it once: it is not decoded.
+type storedFilter []byte
+
+const bytesPerBlock = wordsPerBlock * 8
+
+func asFilter(b []byte) (storedFilter, error) {
+	if len(b) == 0 || len(b)%bytesPerBlock != 0 {
 		return nil, errBadRow
 	}
-	f := make(filter, len(b)/8)
-	for i := range f {
-		f[i] = binary.BigEndian.Uint64(b[i*8:])
+	return b, nil
+}
+
+// has is has of the filter; it reads one block.
+func (f storedFilter) has(where, which uint64) bool {
+	n, _ := bits.Mul64(where, uint64(len(f)/bytesPerBlock))
+	var block [wordsPerBlock]uint64
+	decodeWords(block[:], f[n*bytesPerBlock:])
+	return filter(block[:]).has(where, which)
+}
+
+// parseFilter decodes what append wrote.
+func parseFilter(b []byte) (filter, error) {
+	stored, err := asFilter(b)
+	if err != nil {
+		return nil, err
 	}
+	f := make(filter, len(stored)/8)
+	decodeWords(f, stored)
 	return f, nil
+}
+
+func decodeWords(dst []uint64, b []byte) {
+	for i := range dst {
+		dst[i] = binary.BigEndian.Uint64(b[i*8:])
+	}
 }
 
 // identity is what tells events of all buses apart.

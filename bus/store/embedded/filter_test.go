@@ -23,12 +23,17 @@ func TestAFilterKnowsWhatWasAddedAndLittleElse(t *testing.T) {
 			added[i] = randomIdentity(r)
 			f.add(added[i].hash())
 		}
-		stored, err := parseFilter(f.append(nil))
+		row := f.append(nil)
+		read, err := parseFilter(row)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored, err := asFilter(row)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i := range added {
-			if where, which := added[i].hash(); !f.has(where, which) || !stored.has(where, which) {
+			if where, which := added[i].hash(); !f.has(where, which) || !read.has(where, which) || !stored.has(where, which) {
 				t.Fatalf("a filter of %d identities misses one", n)
 			}
 		}
@@ -36,8 +41,12 @@ func TestAFilterKnowsWhatWasAddedAndLittleElse(t *testing.T) {
 		found := 0
 		for range asked {
 			id := randomIdentity(r)
-			if f.has(id.hash()) {
+			known := f.has(id.hash())
+			if known {
 				found++
+			}
+			if stored.has(id.hash()) != known {
+				t.Fatalf("a stored filter of %d identities says of one what the filter does not", n)
 			}
 		}
 		if n == generationSize && found > most {

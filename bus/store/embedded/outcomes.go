@@ -62,7 +62,7 @@ func (b *block) outcomeFilter(refs []traceRef) filter {
 
 // mayBeIn reports whether a block whose row ends so may have a wanted outcome.
 func (w *wantedOutcomes) mayBeIn(row []byte) bool {
-	f, err := parseFilter(row)
+	f, err := asFilter(row)
 	if err != nil {
 		return true
 	}

@@ -45,7 +45,7 @@ func summarised(name string) bool {
 func (s *Store) mayHold(b *bus, chunk uint64, terms []term) (may bool, err error) {
 	may = true
 	_, err = s.state.get(seqKey(nil, prefixSummary, b.id, chunk), func(value []byte) error {
-		f, err := parseFilter(value)
+		f, err := asFilter(value)
 		if err != nil {
 			return nil //nolint:nilerr // a summary that cannot be read says nothing
 		}

@@ -87,6 +87,24 @@ func (w *world) status(name string) bus.TargetStatus {
 	return s
 }
 
+func TestABreakerSaysAfterHowManyFailuresItOpened(t *testing.T) {
+	for failures, want := range map[int]string{1: ", after a failure", 3: ", after 3 failures in a row"} {
+		within(t, func(w *world) {
+			policy := tenFailures()
+			policy.Failures = failures
+			w.to(newMoody(errors.New("connection refused")).target, bus.TargetPlan{Breaker: policy, Concurrency: 1, Fingerprint: "1"})
+			w.run()
+			for i := range 5 {
+				w.publish(w.event(fmt.Sprint(i)))
+			}
+			w.after(time.Second)
+			if s := w.status("t"); !strings.HasSuffix(s.Reason, want) {
+				t.Errorf("the reason is %q, want %q at its end", s.Reason, want)
+			}
+		})
+	}
+}
+
 func TestABreakerGivesATargetThatFailsARest(t *testing.T) {
 	within(t, func(w *world) {
 		m := newMoody(errors.New("connection refused"))

@@ -310,6 +310,7 @@ func TestRetryStopsAtItsAttemptsAndAtItsAge(t *testing.T) {
 		most   int
 		reason string
 	}{
+		"one attempt":           {bus.RetryPolicy{Attempts: 1}, errors.New("down"), 1, "gave up after 1 attempt: down"},
 		"attempts":              {bus.RetryPolicy{Attempts: 3}, errors.New("down"), 3, "gave up after 3 attempts; the last: down"},
 		"age":                   {bus.RetryPolicy{Age: time.Minute, Initial: 40 * time.Second}, errors.New("down"), 20, "retry.age 1m0s"},
 		"a wait beyond the age": {bus.RetryPolicy{Age: time.Minute}, &targets.RetryAfter{Err: errors.New("busy"), After: time.Hour}, 1, "retry.age 1m0s"},

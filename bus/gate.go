@@ -391,7 +391,11 @@ func (g *gate) reasonLocked(now time.Time) (string, time.Time) {
 	state := g.breaker.state(now)
 	switch {
 	case state == breakerOpen && !g.hold.After(g.breaker.until):
-		return fmt.Sprintf("breaker open until %s, after %d failures in a row", shownTime(g.breaker.until), g.breaker.failures), g.breaker.until
+		after := "a failure"
+		if n := g.breaker.failures; n != 1 {
+			after = fmt.Sprintf("%d failures in a row", n)
+		}
+		return fmt.Sprintf("breaker open until %s, after %s", shownTime(g.breaker.until), after), g.breaker.until
 	case now.Before(g.hold):
 		what := "receiver"
 		if g.whose.target == nil {

@@ -136,6 +136,8 @@ func (w *settler) verdict(spec *subscriptionSpec, dl *store.Delivery, r attemptR
 	switch {
 	case !policy.again(r.err, r.answer.Status):
 		return r.err.Error(), 0
+	case dl.Attempt >= policy.Attempts && dl.Attempt == 1:
+		return fmt.Sprintf("gave up after 1 attempt: %v", r.err), 0
 	case dl.Attempt >= policy.Attempts:
 		return fmt.Sprintf("gave up after %d attempts; the last: %v", dl.Attempt, r.err), 0
 	case errors.As(r.err, &after):

@@ -118,7 +118,8 @@ func newArchiveVerify() *cobra.Command {
 				for _, p := range v.Problems {
 					fmt.Fprintln(w, p.Error)
 				}
-				fmt.Fprintf(w, "%s in %s with %d events, %d bytes\n", counted(len(v.Problems), "problem", "problems"), counted(v.Objects, "object", "objects"), v.Events, v.Bytes)
+				fmt.Fprintf(w, "%s in %s with %s, %d bytes\n", counted(len(v.Problems), "problem", "problems"), counted(v.Objects, "object", "objects"),
+					counted(int(v.Events), "event", "events"), v.Bytes)
 			}
 			if err == nil && len(v.Problems) > 0 {
 				err = errReported
@@ -159,7 +160,7 @@ func verifyArchive(cmd *cobra.Command, address, bus string) (v verifiedArchive, 
 		}
 		for i, g := range segments {
 			if i > 0 && segments[i-1].Last+1 != g.First {
-				v.Problems = append(v.Problems, problem{prefix, fmt.Sprintf("%s: no object has events %d to %d", prefix, segments[i-1].Last+1, g.First-1)})
+				v.Problems = append(v.Problems, problem{prefix, fmt.Sprintf("%s: no object has %s", prefix, archive.EventsBetween(segments[i-1].Last+1, g.First-1))})
 			}
 			n, err := archive.Verify(ctx, from, g)
 			if ctx.Err() != nil {

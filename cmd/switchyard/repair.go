@@ -70,6 +70,14 @@ func busNames(flags []string) (map[store.BusID]string, error) {
 	return names, nil
 }
 
+// sequences is a range of them in short.
+func sequences(from, to uint64) string {
+	if from == to {
+		return strconv.FormatUint(from, 10)
+	}
+	return fmt.Sprintf("%d-%d", from, to)
+}
+
 func showRepair(cmd *cobra.Command, r embedded.Repaired) error {
 	w := cmd.OutOrStdout()
 	listProblems(w, r.Problems, r.Found)
@@ -92,7 +100,7 @@ func showRepair(cmd *cobra.Command, r embedded.Repaired) error {
 			var ranges []string
 			var listed uint64
 			for _, s := range l.Sequences[:min(len(l.Sequences), 5)] {
-				ranges = append(ranges, fmt.Sprintf("%d-%d", s.From, s.To))
+				ranges = append(ranges, sequences(s.From, s.To))
 				listed += s.To - s.From + 1
 			}
 			if listed < l.Events {
@@ -108,7 +116,7 @@ func showRepair(cmd *cobra.Command, r embedded.Repaired) error {
 		fmt.Fprintln(w, "\nthe buses of the log, whose names are lost (--bus NUMBER=NAME gives one back, later switchyard store rename):")
 		var rows [][]string
 		for _, b := range r.Buses {
-			rows = append(rows, []string{fmt.Sprint(b.Number), b.Name, fmt.Sprint(b.Events), fmt.Sprintf("%d-%d", b.First, b.Last),
+			rows = append(rows, []string{fmt.Sprint(b.Number), b.Name, fmt.Sprint(b.Events), sequences(b.First, b.Last),
 				b.From.Format(time.RFC3339), b.To.Format(time.RFC3339), b.Type, b.Source})
 		}
 		if err := table(cmd, "NUMBER\tNAME\tEVENTS\tSEQUENCES\tFROM\tTO\tNEWEST TYPE\tNEWEST SOURCE", rows); err != nil {

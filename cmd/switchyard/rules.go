@@ -180,7 +180,7 @@ func runFixtures(cmd *cobra.Command, cfg *configs.Config, rule string, out *outp
 		fmt.Fprintf(w, "%d passed, %d failed\n", len(results)-failed, failed)
 	}
 	if failed > 0 {
-		return errors.Join(fmt.Errorf("%d tests failed", failed), errReported)
+		return errors.Join(fmt.Errorf("%s failed", counted(failed, "test", "tests")), errReported)
 	}
 	return nil
 }

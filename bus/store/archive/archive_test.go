@@ -334,6 +334,32 @@ func TestSmallBusesAreArchivedWhenTheyAreOldEnough(t *testing.T) {
 	}
 }
 
+func TestARangeOfOneEventIsOneEvent(t *testing.T) {
+	if one, more := archive.EventsBetween(7, 7), archive.EventsBetween(7, 8); one != "event 7" || more != "events 7 to 8" {
+		t.Errorf("got %q and %q", one, more)
+	}
+}
+
+func TestAWarningNamesTheArchiveOnce(t *testing.T) {
+	for kind, want := range map[string]string{"put": "; 1 event waits in the local store)", "list": "; 0 events wait in the local store)"} {
+		f := newFixture(t)
+		f.publish(1)
+		f.faulty.SetFail(func(op objectstest.Op) error {
+			if op.Kind == kind {
+				return objectstest.ErrInjected
+			}
+			return nil
+		})
+		if err := f.store.Flush(t.Context(), f.bus); !errors.Is(err, objectstest.ErrInjected) {
+			t.Fatalf("Flush: %v", err)
+		}
+		w := f.store.Warnings()
+		if len(w) != 1 || strings.Count(w[0], "archive of bus") != 1 || !strings.HasPrefix(w[0], `archive of bus "orders" in `) || !strings.HasSuffix(w[0], want) {
+			t.Errorf("when %s fails the warnings are %q, want one that ends with %q", kind, w, want)
+		}
+	}
+}
+
 func TestWhatIsNotArchivedStays(t *testing.T) {
 	f := newFixture(t)
 	f.publish(50)

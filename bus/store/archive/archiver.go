@@ -97,6 +97,9 @@ func (a *archive) pass(ctx context.Context, all bool) error {
 		return ctx.Err()
 	}
 	if err != nil {
+		if named := (*busError)(nil); errors.As(err, &named) {
+			err = named.err // said below
+		}
 		err = fmt.Errorf("archive of bus %q in %s: %w", a.name, a.storage, err)
 		a.doubt() // an answer may have been lost: what the storage has is looked up again
 	}
@@ -480,7 +483,11 @@ func (s *Store) Warnings() []string {
 	var out []string
 	for _, a := range s.all() {
 		if st := a.status(); st.Failing != nil {
-			out = append(out, fmt.Sprintf("%v (since %s; %d events wait in the local store)", st.Failing, st.FailingSince.UTC().Format(time.RFC3339), st.Lag))
+			wait := "events wait"
+			if st.Lag == 1 {
+				wait = "event waits"
+			}
+			out = append(out, fmt.Sprintf("%v (since %s; %d %s in the local store)", st.Failing, st.FailingSince.UTC().Format(time.RFC3339), st.Lag, wait))
 		}
 	}
 	return out

@@ -312,7 +312,7 @@ func (a *archive) each(ctx context.Context, from, to uint64, newest bool, f func
 	next := from
 	check := func(begins uint64) error {
 		if begins > next {
-			return fmt.Errorf("archive of bus %q in %s: no object has events %d to %d: %w", a.name, a.storage, next, begins-1, ErrMissing)
+			return fmt.Errorf("archive of bus %q in %s: no object has %s: %w", a.name, a.storage, EventsBetween(next, begins-1), ErrMissing)
 		}
 		return nil
 	}
@@ -446,5 +446,14 @@ func (a *archive) failure(ctx context.Context, err error) error {
 		err = fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	a.s.metrics.readFailed(a.name)
-	return fmt.Errorf("archive of bus %q: %w", a.name, err)
+	return &busError{a.name, err}
 }
+
+// busError is an error that names the bus whose archive it is of.
+type busError struct {
+	bus string
+	err error
+}
+
+func (e *busError) Error() string { return fmt.Sprintf("archive of bus %q: %v", e.bus, e.err) }
+func (e *busError) Unwrap() error { return e.err }

@@ -183,9 +183,17 @@ func (w *writer) finish(prefix string) (g Segment, data []byte, err error) {
 	return g, w.out.Bytes(), nil
 }
 
+// EventsBetween is a range of sequences in words.
+func EventsBetween(first, last uint64) string {
+	if first == last {
+		return fmt.Sprintf("event %d", first)
+	}
+	return fmt.Sprintf("events %d to %d", first, last)
+}
+
 // damaged is an error about an object.
 func damaged(from objects.Storage, g Segment, format string, args ...any) error {
-	return fmt.Errorf("object %q in %s, events %d to %d: %w: %w", g.Object, from, g.First, g.Last, ErrMissing, fmt.Errorf(format, args...))
+	return fmt.Errorf("object %q in %s, %s: %w: %w", g.Object, from, EventsBetween(g.First, g.Last), ErrMissing, fmt.Errorf(format, args...))
 }
 
 // fetch reads a range of an object, all of it.

@@ -413,11 +413,27 @@ func (c *checker) lose(b *checkedBus, from, to uint64, where string) {
 		return
 	}
 	c.damaged = true
+	is := "are"
 	if from == to {
-		c.problem(where, "bus %q: the sequence %d is missing", b.name, from)
-		return
+		is = "is"
 	}
-	c.problem(where, "bus %q: the sequences %d to %d are missing", b.name, from, to)
+	c.problem(where, "bus %q: the %s %s missing", b.name, span("sequence", "sequences", from, to), is)
+}
+
+// counted is a number of things in words.
+func counted(n int64, one, many string) string {
+	if n == 1 {
+		many = one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// span is the things from one number to another in words.
+func span(one, many string, from, to uint64) string {
+	if from == to {
+		return fmt.Sprintf("%s %d", one, from)
+	}
+	return fmt.Sprintf("%s %d to %d", many, from, to)
 }
 
 // misplaced reports the index rows that point between frames before pos. One

@@ -222,7 +222,7 @@ func TestACheckFindsDamage(t *testing.T) {
 		},
 		"a segment that is missing": {
 			func(t *testing.T, dir string) { remove(t, segments(t, dir)[1]) },
-			[]string{"log, segment 2: segments 2 to 2 are missing", "are missing", "owes is not there"},
+			[]string{"log, segment 2: segment 2 is missing", "are missing", "owes is not there"},
 		},
 		"the newest segment is missing": {
 			func(t *testing.T, dir string) { s := segments(t, dir); remove(t, s[len(s)-1]) },

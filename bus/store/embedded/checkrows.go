@@ -155,13 +155,13 @@ func (c *checker) checkState(ctx context.Context) error {
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.buses)) {
 		if b := c.buses[id]; b.rows > b.found {
-			c.problem(c.kind(prefixRow), "bus %q: the events of %d subjects are missing in the log", b.name, b.rows-b.found)
+			c.problem(c.kind(prefixRow), "bus %q: the events of %s are missing in the log", b.name, counted(b.rows-b.found, "subject", "subjects"))
 		}
 	}
 	for id, n := range left {
 		if n.records != 0 || n.dead != 0 {
 			c.recount = true
-			c.problem(c.kind(prefixCounts), "queue %d counts %d deliveries and %d dead letters more than it has", id, n.records, n.dead)
+			c.problem(c.kind(prefixCounts), "queue %d counts %s and %s more than it has", id, counted(n.records, "delivery", "deliveries"), counted(n.dead, "dead letter", "dead letters"))
 		}
 	}
 	if err := c.countScheduled(); err != nil {

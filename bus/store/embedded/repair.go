@@ -219,10 +219,10 @@ func (r *repair) look(ctx context.Context) (err error) {
 		return nil
 	}
 	if c.report.Log.Damaged > 0 {
-		r.step("give up what cannot be read in %d places of the log", c.report.Log.Damaged)
+		r.step("give up what cannot be read in %s of the log", counted(int64(c.report.Log.Damaged), "place", "places"))
 	}
 	if r.traces {
-		r.step("give up what cannot be read in %d places of the traces", c.report.Trace.Damaged)
+		r.step("give up what cannot be read in %s of the traces", counted(int64(c.report.Trace.Damaged), "place", "places"))
 	}
 	if r.rebuild, err = r.beyondCopying(); err != nil {
 		return err
@@ -248,13 +248,13 @@ func (r *repair) look(ctx context.Context) (err error) {
 			}
 		}
 		if c.nameless && b.name == "" && b.stats.Events > 0 {
-			r.step("give up bus number %d with events %d to %d: the state does not say its name, and whether it was dropped, any more", id, b.stats.First, b.stats.Last)
+			r.step("give up bus number %d with %s: the state does not say its name, and whether it was dropped, any more", id, span("event", "events", b.stats.First, b.stats.Last))
 			r.loss(id).add(gap{b.stats.First, b.stats.Last})
 		}
 	}
 	r.sumLosses()
 	if r.report.Rows > 0 {
-		r.step("drop %d rows of the state that are damaged or whose events are gone", r.report.Rows)
+		r.step("drop %s of the state, damaged or of events that are gone", counted(r.report.Rows, "row", "rows"))
 	}
 	if c.damaged && !r.rebuild {
 		r.step("build the index anew from the log")

@@ -102,11 +102,11 @@ func TestARepairedStoreKeepsAllThatCanBeRead(t *testing.T) {
 	}{
 		"a flipped bit in the first frame": {
 			func(t *testing.T, dir string) { flip(t, segments(t, dir)[0], 4096+40) }, true,
-			[]string{"1 places of the log", "build the index anew"},
+			[]string{" 1 place of the log", "build the index anew"},
 		},
 		"a flipped bit in the middle": {
 			func(t *testing.T, dir string) { flip(t, segments(t, dir)[2], 4096+600) }, true,
-			[]string{"1 places of the log", "build the index anew"},
+			[]string{" 1 place of the log", "build the index anew"},
 		},
 		"the oldest segment is missing": {
 			func(t *testing.T, dir string) { remove(t, segments(t, dir)[0]) }, true, []string{"build the index anew"},
@@ -140,7 +140,7 @@ func TestARepairedStoreKeepsAllThatCanBeRead(t *testing.T) {
 				names, _ := filepath.Glob(filepath.Join(dir, "trace", "*.seg"))
 				flip(t, names[0], 20)
 				write(t, filepath.Join(dir, "FORMAT"), "x")
-			}, false, []string{"places of the traces"},
+			}, false, []string{" 1 place of the traces"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

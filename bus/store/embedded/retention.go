@@ -300,7 +300,7 @@ func (s *Store) rewriteRun(ctx context.Context, run []segmentUse) error {
 		return nil // another time
 	}
 	if err != nil {
-		return fmt.Errorf("rewrite the segments %d to %d of the log: %w", run[0].info.First, run[len(run)-1].info.Last, err)
+		return fmt.Errorf("rewrite %s of the log: %w", span("segment", "segments", run[0].info.First, run[len(run)-1].info.Last), err)
 	}
 	return nil
 }

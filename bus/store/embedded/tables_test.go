@@ -359,7 +359,7 @@ func TestCheckFindsRowsWithoutEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	report, err := Check(ctx, CheckOptions{FS: mem, Dir: "data"})
-	if err != nil || report.Found != 1 || !strings.Contains(report.Problems[0].What, "the events of 1 subjects are missing") {
+	if err != nil || report.Found != 1 || !strings.Contains(report.Problems[0].What, "the events of 1 subject are missing") {
 		t.Errorf("the report says %+v, %v", report.Problems, err)
 	}
 }

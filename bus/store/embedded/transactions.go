@@ -186,7 +186,7 @@ func (s *Store) transaction(id uint64) (t store.Transaction, err error) {
 		return err
 	})
 	if err == nil && !ok {
-		err = fmt.Errorf("transaction %d: %w", id, store.ErrNotFound)
+		err = store.ErrNotFound
 	}
 	return t, err
 }
@@ -270,7 +270,7 @@ func (s *Store) CommitTransaction(ctx context.Context, id uint64) ([]store.Trans
 	defer done()
 	switch t.State {
 	case store.TransactionRolledBack:
-		return nil, fmt.Errorf("transaction %d: %w", id, store.ErrRolledBack)
+		return nil, store.ErrRolledBack
 	case store.TransactionCommitted:
 		return s.eventsOf(t)
 	}
@@ -284,7 +284,7 @@ func (s *Store) CommitTransaction(ctx context.Context, id uint64) ([]store.Trans
 		err = s.applyPending()
 	}
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, fmt.Errorf("transaction %d: %w", id, store.ErrBusGone)
+		return nil, store.ErrBusGone
 	}
 	if err != nil {
 		return nil, err
@@ -303,7 +303,7 @@ func (s *Store) RollbackTransaction(ctx context.Context, id uint64) error {
 	case store.TransactionRolledBack:
 		return s.state.flush()
 	case store.TransactionCommitted:
-		return fmt.Errorf("transaction %d: %w", id, store.ErrCommitted)
+		return store.ErrCommitted
 	}
 	t.State = store.TransactionRolledBack
 	s.applyMu.Lock()

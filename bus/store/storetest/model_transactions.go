@@ -3,7 +3,6 @@ package storetest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -24,7 +23,7 @@ func (m *Model) transaction(id uint64) (*modelTransaction, error) {
 			return t, nil
 		}
 	}
-	return nil, fmt.Errorf("transaction %d: %w", id, store.ErrNotFound)
+	return nil, store.ErrNotFound
 }
 
 // OpenTransaction implements store.Transactions.

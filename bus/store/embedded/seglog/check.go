@@ -125,7 +125,7 @@ type checker struct {
 func (c *checker) run(ctx context.Context) (Checked, error) {
 	for i, s := range c.segs {
 		if i > 0 && s.first != c.segs[i-1].ordinal+1 {
-			d := Damage{Segment: c.segs[i-1].ordinal + 1, Reason: fmt.Sprintf("segments %d to %d are missing", c.segs[i-1].ordinal+1, s.first-1)}
+			d := Damage{Segment: c.segs[i-1].ordinal + 1, Reason: missingBetween(c.segs[i-1].ordinal+1, s.first-1, "")}
 			if s.first > c.segs[i-1].ordinal+1 {
 				d.kind, d.lastMissing = missingSegments, s.first-1
 			}

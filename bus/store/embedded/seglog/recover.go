@@ -122,10 +122,19 @@ func (r *recovery) list() error {
 	slices.Reverse(r.segs)
 	for i := 1; i < len(r.segs) && !l.opts.NoSync; i++ {
 		if prev, s := r.segs[i-1], r.segs[i]; s.first != prev.ordinal+1 {
-			return s.corrupt(0, fmt.Sprintf("segments %d to %d before it are missing", prev.ordinal+1, s.first-1))
+			return s.corrupt(0, missingBetween(prev.ordinal+1, s.first-1, " before it"))
 		}
 	}
 	return nil
+}
+
+// missingBetween says that the segments from one to another are missing, and
+// where.
+func missingBetween(from, to uint64, where string) string {
+	if from == to {
+		return fmt.Sprintf("segment %d%s is missing", from, where)
+	}
+	return fmt.Sprintf("segments %d to %d%s are missing", from, to, where)
 }
 
 // load reads one header. errNoHeader means that the file was never finished: empty, or

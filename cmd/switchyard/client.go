@@ -188,6 +188,6 @@ func counted(n int, one, many string) string {
 func clientCommands() []*cobra.Command {
 	return []*cobra.Command{
 		newPublish(), newTail(), newTable(), newTrace(), newSearch(), newGet(), newArchive(), newAttempts(), newDeadLetters(), newReplay(), newSeek(),
-		newTransactions(), newValidate(), newRules(), newSchema(),
+		newScheduled(), newTransactions(), newValidate(), newRules(), newSchema(),
 	}
 }

@@ -404,6 +404,8 @@ func (m *markers) commands(t *testing.T, s *server, dir, config string) {
 		"replay show":         {{"1"}},
 		"replay cancel":       {{"1"}},
 		"rules test":          {{good, one}, {good}, {bad, one}},
+		"scheduled list":      {{"orders"}},
+		"scheduled cancel":    {{"orders", "--source", "/shop", "--id", "9"}},
 		"search":              {{"orders"}, {"--bus", "orders"}},
 		"seek":                {{sub, "end"}},
 		"restore":             {{backups, "--data", filepath.Join(dir, "restored")}, {m.bucket, "--data", filepath.Join(dir, "other")}},

@@ -159,7 +159,14 @@ type tableReader struct {
 // record reads the event of a row; ok is false if the subject was ended
 // meanwhile.
 func (t *tableReader) record(ctx context.Context, subject string, row tableRow) (r store.Record, ok bool, err error) {
-	for range 16 {
+	for try := range 16 {
+		if try >= 4 { // a rewrite takes a moment to say where it has moved an event
+			select {
+			case <-ctx.Done():
+				return r, false, ctx.Err()
+			case <-time.After(time.Duration(try) * 4 * time.Millisecond):
+			}
+		}
 		if row.ends {
 			return r, false, nil
 		}

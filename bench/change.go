@@ -22,32 +22,15 @@ func changeScenario() *scenario {
 			{measure: cpuAnEvent, limit: fewContends},
 		},
 		open: func(ctx context.Context, e *environment, c *closer) ([]contender, error) {
-			var all []contender
-			for _, n := range []struct {
-				name  string
-				rules int
-			}{{ours, e.settings.rules}, {fewContends, fewRules}} {
-				r, err := newReceiver(c)
-				if err != nil {
-					return nil, err
-				}
-				data, err := e.folder(c, "change")
-				if err != nil {
-					return nil, err
-				}
-				server, err := startSwitchyard(ctx, e, c, data, withRules(r.url, n.rules))
-				if err != nil {
-					return nil, err
-				}
-				all = append(all, withCPU(contender{n.name, changing("http://" + server.Addr + "/v1/rules/changing")}, server.cpu))
-			}
-			return all, nil
+			return besideFewRules(ctx, e, c, func(_ *receiver, server *process) (runner, error) {
+				return changing("http://" + server.Addr + "/v1/rules/changing"), nil
+			})
 		},
 	}
 }
 
 // changing puts a rule, puts another in its place and removes it, over and over.
-func changing(url string) func(context.Context, time.Duration) (measures, error) {
+func changing(url string) runner {
 	return func(ctx context.Context, d time.Duration) (measures, error) {
 		var took []time.Duration
 		for start := time.Now(); len(took) == 0 || time.Since(start) < d; {

@@ -243,30 +243,45 @@ func rulesScenario() *scenario {
 			{measure: cpuAnEvent, limit: fewContends},
 		},
 		open: func(ctx context.Context, e *environment, c *closer) ([]contender, error) {
-			var all []contender
-			for _, n := range []struct {
-				name  string
-				rules int
-			}{{ours, e.settings.rules}, {fewContends, fewRules}} {
-				r, err := newReceiver(c)
-				if err != nil {
-					return nil, err
-				}
-				data, err := e.folder(c, "rules")
-				if err != nil {
-					return nil, err
-				}
-				server, err := startSwitchyard(ctx, e, c, data, withRules(r.url, n.rules))
-				if err != nil {
-					return nil, err
-				}
+			return besideFewRules(ctx, e, c, func(r *receiver, server *process) (runner, error) {
 				clients, err := newClients(c, server.Addr, throughClients, 1)
 				if err != nil {
 					return nil, err
 				}
-				all = append(all, withCPU(contender{n.name, r.through(e, clients)}, server.cpu))
-			}
-			return all, nil
+				return r.through(e, clients), nil
+			})
 		},
 	}
+}
+
+// runner is what a contender does.
+type runner = func(context.Context, time.Duration) (measures, error)
+
+// besideFewRules starts a server with many rules and one with few, each with a
+// receiver, and makes a contender of each.
+func besideFewRules(ctx context.Context, e *environment, c *closer, make func(*receiver, *process) (runner, error)) ([]contender, error) {
+	var all []contender
+	for _, n := range []struct {
+		name  string
+		rules int
+	}{{ours, e.settings.rules}, {fewContends, fewRules}} {
+		r, err := newReceiver(c)
+		if err != nil {
+			return nil, err
+		}
+		data, err := e.folder(c, "rules")
+		if err != nil {
+			return nil, err
+		}
+		server, err := startSwitchyard(ctx, e, c, data, withRules(r.url, n.rules))
+		if err != nil {
+			return nil, err
+		}
+		run, err := make(r, server)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, withCPU(contender{n.name, run}, server.cpu))
+	}
+	return all, nil
 }

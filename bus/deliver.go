@@ -297,7 +297,7 @@ func (d *deliverer) take(s *subscription, t *target, asks *asked) (dl claimed, m
 		}
 		s.claimed, dl.probe, dl.asking = ds, probe, asking
 		switch {
-		case errors.Is(err, store.ErrNotFound): // it was removed with its rule
+		case errors.Is(err, store.ErrNotFound) && d.e.subscription(s.id) != s: // it was removed with its rule
 		case err != nil:
 			d.e.log.Error("claiming deliveries failed, trying again", "subscription", s.name, "error", err)
 			next = time.Now().Add(routePause)

@@ -78,17 +78,23 @@ func (r *router) route(ctx context.Context, id store.BusID, w *routeBuffers) (mo
 	}
 	position := r.position(id)
 	w.records, err = r.e.store.Read(ctx, id, position+1, routeEvents, routeBytes, w.records[:0])
-	if err != nil || len(w.records) == 0 {
+	if err != nil {
 		return false, err
 	}
-	matched := w.match(st, st.sets.At(b.id))
-	last := w.records[len(w.records)-1].Sequence
+	matched, last := w.match(st, st.sets.At(b.id)), position
+	if n := len(w.records); n > 0 {
+		last = w.records[n-1].Sequence
+	}
+	// Without events, too: the store may have gone back to before what was routed.
 	if err := r.e.store.Enqueue(ctx, id, last, w.events); err != nil {
 		if errors.Is(err, store.ErrRewound) {
 			r.forget(id)
 			return true, nil
 		}
 		return false, err
+	}
+	if len(w.records) == 0 {
+		return false, nil
 	}
 	r.setPosition(id, last)
 	r.e.metrics.routed(b.name, len(w.records), matched)

@@ -580,6 +580,10 @@ type Trace interface {
 	// Accepted, when they move what is owed beyond retention. ErrNotFound and
 	// ErrTrimmed as of Get.
 	ReceiptOf(ctx context.Context, bus BusID, sequence uint64) (Receipt, error)
+	// Receipts returns, by sequence, what ReceiptOf does for the events from one
+	// sequence to another, both included, that were scheduled or of a transaction
+	// and that retention has left; at most the first MaxTimelines are looked at.
+	Receipts(ctx context.Context, bus BusID, from, to uint64) (map[uint64]Receipt, error)
 }
 
 // Stats is a snapshot of an engine.

@@ -373,17 +373,26 @@ func eachBlock(ctx context.Context, from objects.Storage, g Segment, magic strin
 		return err
 	}
 	for _, b := range blocks {
-		packed, err := fetch(ctx, from, g, b.offset, int64(b.packed))
+		data, err := fetchBlock(ctx, from, g, b)
 		if err != nil {
 			return err
 		}
-		data, err := unpack(packed, b.sum, b.unpacked)
-		if err == nil {
-			err = f(data, b)
-		}
-		if err != nil {
+		if err := f(data, b); err != nil {
 			return damaged(from, g, "block at %d: %w", b.offset, err)
 		}
 	}
 	return nil
+}
+
+// fetchBlock reads one block of an object.
+func fetchBlock(ctx context.Context, from objects.Storage, g Segment, b blockInfo) ([]byte, error) {
+	packed, err := fetch(ctx, from, g, b.offset, int64(b.packed))
+	if err != nil {
+		return nil, err
+	}
+	data, err := unpack(packed, b.sum, b.unpacked)
+	if err != nil {
+		return nil, damaged(from, g, "block at %d: %w", b.offset, err)
+	}
+	return data, nil
 }

@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -117,16 +118,16 @@ func (a *archive) writeTimelines(ctx context.Context, g Segment) (int64, error) 
 		if err != nil {
 			return 0, err
 		}
+		receipts, err := a.s.Store.Receipts(ctx, a.id(), from, to)
+		if err != nil {
+			return 0, err
+		}
 		for ; from <= to; from++ {
 			var t Timeline
 			if len(found) > 0 && found[0].Sequence == from {
 				t.Deliveries, found = found[0].Deliveries, found[1:]
 			}
-			r, err := a.s.Store.ReceiptOf(ctx, a.id(), from)
-			if err != nil && !errors.Is(err, store.ErrTrimmed) {
-				return 0, err
-			}
-			if !r.Due.IsZero() || r.Transaction != 0 {
+			if r, ok := receipts[from]; ok {
 				t.Receipt = &r
 			}
 			if err := w.addTimeline(from, t); err != nil {
@@ -194,15 +195,11 @@ func (s *Store) timeline(ctx context.Context, bus store.BusID, seq uint64) (t Ti
 		return t, err
 	}
 	b := blocks[sort.Search(len(blocks)-1, func(i int) bool { return blocks[i].last() >= seq })]
-	packed, err := fetch(ctx, a.storage, g, b.offset, int64(b.packed))
+	data, err := fetchBlock(ctx, a.storage, g, b)
 	if err != nil {
 		return t, a.failure(ctx, err)
 	}
-	data, err := unpack(packed, b.sum, b.unpacked)
-	var all []json.RawMessage
-	if err == nil {
-		all, err = parseTimelines(data, b)
-	}
+	all, err := parseTimelines(data, b)
 	if err == nil && len(all[seq-b.first]) > 0 {
 		err = json.Unmarshal(all[seq-b.first], &t)
 	}
@@ -243,10 +240,7 @@ func (s *Store) TraceOf(ctx context.Context, bus store.BusID, seq uint64) ([]sto
 		all = append(all, d)
 	}
 	slices.SortStableFunc(all, func(x, y store.DeliveryTrace) int {
-		if x.ID.Subscription != y.ID.Subscription {
-			return int(x.ID.Subscription) - int(y.ID.Subscription)
-		}
-		return int(x.ID.Run) - int(y.ID.Run)
+		return cmp.Or(cmp.Compare(x.ID.Subscription, y.ID.Subscription), cmp.Compare(x.ID.Run, y.ID.Run))
 	})
 	return all, nil
 }

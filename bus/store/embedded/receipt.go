@@ -31,19 +31,7 @@ func (s *Store) ReceiptOf(ctx context.Context, id store.BusID, seq uint64) (stor
 	if seq < first {
 		return out, nil
 	}
-	err = s.scanBus(ctx, b, seq, func(e *entry, pos seglog.Position) (bool, error) {
-		if e.seq != seq {
-			return false, nil
-		}
-		if e.flags&flagFired != 0 {
-			out.Accepted, out.Due = fromNanos(e.accepted()), fromNanos(e.due())
-		}
-		payload, _, err := s.log.Read(pos, nil)
-		if err == nil {
-			out.Transaction = transactionOf(payload)
-		}
-		return false, err
-	})
+	err = s.receipts(ctx, b, seq, seq, func(_ uint64, r store.Receipt) { out = r })
 	if err == nil {
 		return out, nil
 	}
@@ -53,4 +41,62 @@ func (s *Store) ReceiptOf(ctx context.Context, id store.BusID, seq uint64) (stor
 		return out, nil
 	}
 	return store.Receipt{}, fmt.Errorf("bus %q: sequence %d: %w", b.name, seq, err)
+}
+
+// Receipts implements store.Trace.
+func (s *Store) Receipts(ctx context.Context, id store.BusID, from, to uint64) (map[uint64]store.Receipt, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	b, err := s.bus(id)
+	if err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	first, last := b.first, b.last
+	b.mu.Unlock()
+	to = min(to, last)
+	if from == 0 || from > to {
+		return nil, nil
+	}
+	low, high := max(from, first), min(to, from+store.MaxTimelines-1)
+	if low > high {
+		return nil, nil
+	}
+	found := map[uint64]store.Receipt{}
+	err = s.receipts(ctx, b, low, high, func(seq uint64, r store.Receipt) {
+		if !r.Due.IsZero() || r.Transaction != 0 {
+			found[seq] = r
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("bus %q: how events %d to %d came in: %w", b.name, low, high, err)
+	}
+	return found, nil
+}
+
+// receipts calls f for the events from low to high that the log has. Each frame is
+// read once for all of its events.
+func (s *Store) receipts(ctx context.Context, b *bus, low, high uint64, f func(seq uint64, r store.Receipt)) error {
+	var at seglog.Position
+	var transaction uint64
+	return s.scanBus(ctx, b, low, func(e *entry, pos seglog.Position) (bool, error) {
+		if e.seq > high {
+			return false, nil
+		}
+		if pos != at {
+			payload, _, err := s.log.Read(pos, nil)
+			if err != nil {
+				return false, err
+			}
+			at, transaction = pos, transactionOf(payload)
+		}
+		r := store.Receipt{Accepted: fromNanos(e.record), Transaction: transaction}
+		if e.flags&flagFired != 0 {
+			r.Accepted, r.Due = fromNanos(e.accepted()), fromNanos(e.due())
+		}
+		f(e.seq, r)
+		return e.seq < high, nil
+	})
 }

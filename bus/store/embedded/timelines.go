@@ -3,7 +3,6 @@ package embedded
 import (
 	"cmp"
 	"context"
-	"encoding/binary"
 	"errors"
 	"slices"
 	"time"
@@ -246,9 +245,7 @@ func (l *timelines) presentOf(sub *subscription, low, high uint64) error {
 // rows calls f for a subscription's rows of one kind whose events are among those
 // from low to high.
 func (l *timelines) rows(prefix byte, sub store.SubscriptionID, low, high uint64, f func(p place, value []byte) error) error {
-	from := be64(be32(idKey(nil, prefix, uint32(sub)), uint32(l.bus)), low)
-	to := slices.Clone(from)
-	binary.BigEndian.PutUint64(to[len(to)-8:], high+1)
+	from, to := queueKey(nil, prefix, sub, place{bus: l.bus, seq: low}), queueKey(nil, prefix, sub, place{bus: l.bus, seq: high + 1})
 	return l.s.state.scan(from, to, func(key, value []byte) (bool, error) {
 		p, ok := parsePlace(key[5:])
 		if !ok {

@@ -44,6 +44,7 @@ type broken struct {
 	traceOf    func(ctx context.Context, bus store.BusID, sequence uint64) ([]store.DeliveryTrace, error)
 	timelines  func(ctx context.Context, bus store.BusID, from, to uint64) ([]store.Timeline, error)
 	receiptOf  func(ctx context.Context, bus store.BusID, sequence uint64) (store.Receipt, error)
+	receipts   func(ctx context.Context, bus store.BusID, from, to uint64) (map[uint64]store.Receipt, error)
 	watch      func(w store.Watcher)
 	err        func() error
 	stats      func() store.Stats
@@ -220,6 +221,10 @@ func (b *broken) Timelines(ctx context.Context, bus store.BusID, from, to uint64
 
 func (b *broken) ReceiptOf(ctx context.Context, bus store.BusID, sequence uint64) (store.Receipt, error) {
 	return or(b.receiptOf != nil, b.receiptOf, b.Model.ReceiptOf)(ctx, bus, sequence)
+}
+
+func (b *broken) Receipts(ctx context.Context, bus store.BusID, from, to uint64) (map[uint64]store.Receipt, error) {
+	return or(b.receipts != nil, b.receipts, b.Model.Receipts)(ctx, bus, from, to)
 }
 
 func (b *broken) OpenReplay(ctx context.Context, opts store.ReplayOptions) (uint32, error) {

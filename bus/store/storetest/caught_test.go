@@ -546,6 +546,9 @@ func caughtBy() map[string][]string {
 		"loses objects in a crash": {
 			"objects survive a crash",
 		},
+		"ends receipts an event early": {
+			"a receipt says whether an event was scheduled or of a transaction",
+		},
 		"ends timelines an event early": {
 			"the timelines of many events are those of each",
 		},

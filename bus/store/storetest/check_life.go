@@ -69,6 +69,7 @@ func closedAnswers(f *fixture) {
 		"DeleteObject":       func() error { return s.DeleteObject(ctx, "bus", "a", store.AnyVersion) },
 		"RecentAttempts":     func() error { _, _, err := s.RecentAttempts(ctx, sub, store.AttemptQuery{}); return err },
 		"TraceOf":            func() error { _, err := s.TraceOf(ctx, a, 1); return err },
+		"Receipts":           func() error { _, err := s.Receipts(ctx, a, 1, 1); return err },
 		"Timelines":          func() error { _, err := s.Timelines(ctx, a, 1, 1); return err },
 	} {
 		f.wantErr(name, call(), store.ErrClosed)

@@ -199,15 +199,7 @@ func deliveriesListed(f *fixture) {
 				{store.DeliveriesQuery{Delivered: true, Expired: true}, nil},
 			} {
 				c.q.Max = most
-				for range 2 {
-					got, err := withDeliveriesAll(f.ctx, f.store, a, c.q)
-					f.must(err)
-					if !slices.Equal(got, c.want) {
-						f.Errorf("%+v lists %v, want %v", c.q, got, c.want)
-					}
-					c.q.Newest = true
-					slices.Reverse(c.want)
-				}
+				f.wantDeliveries(a, c.q, c.want...)
 			}
 		}
 	}
@@ -218,6 +210,19 @@ func deliveriesListed(f *fixture) {
 	check()
 	_, _, err := f.store.WithDeliveries(f.ctx, a+1000, store.DeliveriesQuery{Max: 1})
 	f.wantErr("a list of an unknown bus", err, store.ErrNotFound)
+}
+
+// wantDeliveries lists in both directions.
+func (f *fixture) wantDeliveries(bus store.BusID, q store.DeliveriesQuery, want ...uint64) {
+	f.Helper()
+	for _, q.Newest = range []bool{false, true} {
+		got, err := withDeliveriesAll(f.ctx, f.store, bus, q)
+		f.must(err)
+		if !slices.Equal(got, want) {
+			f.Errorf("%+v lists %v, want %v", q, got, want)
+		}
+		slices.Reverse(want)
+	}
 }
 
 // searchFindsOwed has 1 dead, 2 delivered, 3 queued, 4 delivered to one of two, 5
@@ -263,15 +268,7 @@ func searchFindsOwed(f *fixture) {
 				{store.DeliveriesQuery{Any: true, Delivered: true}, nil},
 			} {
 				c.q.Max = most
-				for range 2 {
-					got, err := withDeliveriesAll(f.ctx, f.store, a, c.q)
-					f.must(err)
-					if !slices.Equal(got, c.want) {
-						f.Errorf("%+v lists %v, want %v", c.q, got, c.want)
-					}
-					c.q.Newest = true
-					slices.Reverse(c.want)
-				}
+				f.wantDeliveries(a, c.q, c.want...)
 			}
 			for _, bytes := range []int{1, 1 << 20} {
 				q := store.ScanQuery{Max: most, MaxBytes: bytes}

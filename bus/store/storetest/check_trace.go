@@ -3,6 +3,8 @@ package storetest
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/switchyard-dev/switchyard/bus/store"
@@ -194,6 +196,23 @@ func receipts(f *fixture) {
 			f.must(err)
 			if !got.Accepted.Equal(want.Accepted) || !got.Due.Equal(want.Due) || got.Transaction != want.Transaction {
 				f.Errorf("sequence %d: the receipt is %+v, want %+v", seq, got, want)
+			}
+		}
+		for _, c := range []struct {
+			from, to uint64
+			want     []uint64
+		}{{1, 4, []uint64{2, 3, 4}}, {1, 1, nil}, {2, 3, []uint64{2, 3}}, {4, 100, []uint64{4}}, {5, 9, nil}, {0, 4, nil}, {3, 2, nil}} {
+			got, err := f.store.Receipts(f.ctx, a, c.from, c.to)
+			f.must(err)
+			if !slices.Equal(slices.Sorted(maps.Keys(got)), c.want) {
+				f.Errorf("the receipts of %d to %d are %+v, want those of %v", c.from, c.to, got, c.want)
+			}
+			for seq, r := range got {
+				want, err := f.store.ReceiptOf(f.ctx, a, seq)
+				f.must(err)
+				if show(r) != show(want) {
+					f.Errorf("sequence %d: the receipt is %+v among others, and %+v alone", seq, r, want)
+				}
 			}
 		}
 	}

@@ -70,6 +70,25 @@ func (m *Model) ReceiptOf(ctx context.Context, bus store.BusID, sequence uint64)
 	return m.state.receipts[place{bus, sequence}], nil
 }
 
+// Receipts implements store.Trace.
+func (m *Model) Receipts(ctx context.Context, bus store.BusID, from, to uint64) (map[uint64]store.Receipt, error) {
+	b, err := m.Bounds(bus)
+	if err != nil {
+		return nil, err
+	}
+	found := map[uint64]store.Receipt{}
+	for seq := max(from, b.First); from > 0 && seq <= min(to, b.Last) && seq-from < store.MaxTimelines; seq++ {
+		r, err := m.ReceiptOf(ctx, bus, seq)
+		if err != nil {
+			return nil, err
+		}
+		if !r.Due.IsZero() || r.Transaction != 0 {
+			found[seq] = r
+		}
+	}
+	return found, nil
+}
+
 func (d *modelDelivery) trace() store.DeliveryTrace {
 	t := store.DeliveryTrace{
 		ID: d.id, Queued: d.queued, Attempts: slices.Clone(d.attempts),

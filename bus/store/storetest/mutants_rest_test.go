@@ -412,6 +412,11 @@ func otherMutants() []mutant {
 			b.close = func() error { b.locked(func(s *modelState) { clear(s.objects) }); return b.Model.Close() }
 		}},
 		{"loses objects in a crash", func(b *broken) { b.lose = func() { b.locked(func(s *modelState) { clear(s.objects) }) } }},
+		{"ends receipts an event early", func(b *broken) {
+			b.receipts = func(ctx context.Context, bus store.BusID, from, to uint64) (map[uint64]store.Receipt, error) {
+				return b.Model.Receipts(ctx, bus, from, to-1)
+			}
+		}},
 		{"ends timelines an event early", func(b *broken) {
 			b.timelines = func(ctx context.Context, bus store.BusID, from, to uint64) ([]store.Timeline, error) {
 				return b.Model.Timelines(ctx, bus, from, to-1)

@@ -68,9 +68,10 @@ func beyond() []string {
 		"drops no bus", "uses the id of a dropped bus again", "drops what is owed with its bus",
 		"checks a version before it takes the lock", "cuts the values of objects", "refuses events",
 		"lists attempts of the oldest event first", "lists attempts without what is known of a failure",
-		"lists attempts of every subscription",                               // no operation lists attempts
-		"forgets many objects in a crash",                                    // no operation writes many
-		"traces a removed subscription without its name",                     // its traces are not compared
+		"lists attempts of every subscription",           // no operation lists attempts
+		"forgets many objects in a crash",                // no operation writes many
+		"traces a removed subscription without its name", // its traces are not compared
+		"ends receipts an event early",
 		"ends timelines an event early",                                      // nor for timelines of many events
 		"does not list what has expired",                                     // no operation asks for it
 		"takes a scheduled event for one that was published when it was due", // nor asks for receipts

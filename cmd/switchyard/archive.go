@@ -29,8 +29,8 @@ func newArchiveList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list BUS", Short: "List the objects of a bus's archive", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if most < 1 {
-				return &usageError{fmt.Errorf("--limit %d: ask for at least one", most)}
+			if err := checkLimit(most); err != nil {
+				return err
 			}
 			path := "/v1/buses/" + url.PathEscape(args[0]) + "/archive"
 			var state api.ArchiveList

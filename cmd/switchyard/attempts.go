@@ -25,8 +25,8 @@ func newAttempts() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if most < 1 {
-				return &usageError{fmt.Errorf("--limit %d: ask for at least one", most)}
+			if err := checkLimit(most); err != nil {
+				return err
 			}
 			path += "/attempts"
 			if status != "" {

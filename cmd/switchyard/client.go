@@ -125,6 +125,14 @@ func (r refusal) Error() string { return string(r) }
 // jsonBody is the header of a request with a JSON body.
 func jsonBody() http.Header { return http.Header{"Content-Type": {"application/json"}} }
 
+// checkLimit refuses a --limit that asks for nothing.
+func checkLimit(most int) error {
+	if most < 1 {
+		return &usageError{fmt.Errorf("--limit %d: ask for at least one", most)}
+	}
+	return nil
+}
+
 // collect reads the pages of a list, up to most items. The list is not nil.
 func collect[T any](ctx context.Context, c *client, path string, most int) ([]T, error) {
 	sep := "?"

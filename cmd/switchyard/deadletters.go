@@ -49,8 +49,8 @@ func newDeadList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if most < 1 {
-				return &usageError{fmt.Errorf("--limit %d: ask for at least one", most)}
+			if err := checkLimit(most); err != nil {
+				return err
 			}
 			items, err := collect[api.DeadLetter](cmd.Context(), &c, path, most)
 			if err != nil {

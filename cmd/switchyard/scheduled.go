@@ -66,8 +66,8 @@ func newScheduledList() *cobra.Command {
 			"  switchyard scheduled list orders --source /shop --id reminder-17 -o json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			which.Bus = args[0]
-			if most < 1 {
-				return &usageError{fmt.Errorf("--limit %d: ask for at least one", most)}
+			if err := checkLimit(most); err != nil {
+				return err
 			}
 			items, err := collect[api.ScheduledEvent](cmd.Context(), &c, which.path(), most)
 			if err != nil {

@@ -126,7 +126,7 @@ func lasting(text, work string) string {
 		{`\bdlv_\w+`, "DELIVERY"},
 		{`"Webhook-Timestamp": "\d+"`, `"Webhook-Timestamp": "SECONDS"`},
 		{`\b\d+(\.\d+)?(µs|ms)|\b\d+\.\d+s\b`, "TOOK"},
-		{`\(first, waited for concurrency\)`, "(first)"},            // the one before has its permit for a moment longer
+		{`\((first|redrive), waited for concurrency\)`, "($1)"},     // the one before has its permit for a moment longer
 		{`waited for (backoff|concurrency)`, "waited for its turn"}, // a retry may find all permits taken
 		{`"waited": "(backoff|concurrency)"`, `"waited": "its turn"`},
 		{`\b[A-Z2-7]{26}\b`, "RANDOM"},

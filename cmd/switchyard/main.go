@@ -36,7 +36,7 @@ func execute(root *cobra.Command, args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitDone
 	}
@@ -44,7 +44,11 @@ func execute(root *cobra.Command, args []string) int {
 	if !errors.Is(err, errReported) {
 		fmt.Fprintln(root.ErrOrStderr(), "switchyard: "+err.Error())
 	}
-	if errors.As(err, &usage) || errors.Is(err, errConfiguration) {
+	if errors.As(err, &usage) {
+		fmt.Fprintf(root.ErrOrStderr(), "Usage: %s\nRun %s --help for more.\n", cmd.UseLine(), cmd.CommandPath())
+		return exitUsage
+	}
+	if errors.Is(err, errConfiguration) {
 		return exitUsage
 	}
 	return exitFailed
@@ -53,7 +57,7 @@ func execute(root *cobra.Command, args []string) int {
 // usageError is a mistake on the command line.
 type usageError struct{ err error }
 
-func (e *usageError) Error() string { return e.err.Error() + "\nRun switchyard --help for usage." }
+func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
 
 // errReported ends a command whose errors were printed already.

@@ -75,8 +75,6 @@ func newRoot() *cobra.Command {
 			"rules say, with retries and dead letters.\n\nTo begin: switchyard serve -c configs/quickstart.yaml",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(newServe(), newBackup(), newRestore(), newStore(), newVersion())
@@ -85,8 +83,20 @@ func newRoot() *cobra.Command {
 	return root
 }
 
-// usage makes every mistake in flags and arguments a usageError.
+// noArgs are the arguments of a command that takes flags only; cobra.NoArgs calls what is too much an unknown command.
+func noArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("takes flags only, not %q", args[0])
+	}
+	return nil
+}
+
+// usage makes every mistake in flags and arguments a usageError. A command that has commands only shows what they are.
 func usage(cmd *cobra.Command) {
+	if !cmd.Runnable() {
+		cmd.Args = cobra.NoArgs
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(c *cobra.Command, args []string) error {

@@ -174,6 +174,8 @@ func objectProblem(err error, kind, name string) error {
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return problem(http.StatusNotFound, "not-found", "there is no %s %q", kind, name)
+	case errors.Is(err, ErrExists):
+		return problem(http.StatusPreconditionFailed, "precondition-failed", "%s %q exists already, and If-None-Match: * asks for a new one; nothing was changed", kind, name)
 	case errors.Is(err, ErrPrecondition):
 		return problem(http.StatusPreconditionFailed, "precondition-failed", "%s %q: %v", kind, name, ErrPrecondition)
 	case errors.As(err, &conflict):

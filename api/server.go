@@ -85,8 +85,11 @@ type Objects interface {
 	Delete(ctx context.Context, kind, name string, cond Condition) error
 }
 
-// ErrPrecondition means that a Condition does not hold.
-var ErrPrecondition = errors.New("the object is not in the state that the request asks for; read it again")
+// Errors of a Condition that does not hold.
+var (
+	ErrPrecondition = errors.New("it has changed since it was read, or is gone; read it again, and change what is there now")
+	ErrExists       = fmt.Errorf("it exists already: %w", ErrPrecondition) // Condition.Absent
+)
 
 // ConflictError says why an object cannot be changed: it belongs to a file, or
 // something still uses it.

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"fmt"
 	"net/url"
 	"reflect"
 	"strconv"
@@ -176,6 +177,10 @@ func (d *document) checkSchedule(n *yaml.Node, path keyPath, r *Retry) {
 		if delay < 0 {
 			d.reportBelow(n, path, "it cannot be negative", "retry", "delays", strconv.Itoa(i))
 		}
+	}
+	if most := len(r.Delays) + 1; list == "delays" && len(r.Delays) > 0 && given("attempts") && r.Attempts > most {
+		_, attempts := child(retry, "attempts")
+		d.add(attempts, path.down("retry").down("attempts"), fmt.Sprintf("there are %d pauses between attempts, so a delivery is given up after %d", most-1, most), true)
 	}
 	if !given("age") && r.Preset != PresetAWS {
 		r.Age = 0

@@ -185,6 +185,9 @@ func (a *app) run(ctx context.Context, reload <-chan os.Signal) error {
 	watch.Go(func() error { return a.config.watch(watchCtx, reload) })
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(a.listener) }()
+	if a.config.path == "" {
+		fmt.Fprintln(a.notice, "no configuration was given (-c): buses, rules and targets are those that were made over HTTP")
+	}
 	fmt.Fprintf(a.notice, "switchyard %s is ready on http://%s (data in %s)\n", release, a.listener.Addr(), a.dataDir())
 	var err error
 	select {

@@ -198,7 +198,7 @@ func counted(n int, one, many string) string {
 // clientCommands are the commands beside serve and version.
 func clientCommands() []*cobra.Command {
 	return []*cobra.Command{
-		newPublish(), newTail(), newTable(), newTrace(), newSearch(), newGet(), newArchive(), newAttempts(), newDeadLetters(), newReplay(), newSeek(),
+		newPublish(), newTail(), newTable(), newTrace(), newSearch(), newGet(), newArchive(), newAttempts(), newDeadLetters(), newReplay(), newSeek(), newPause(), newResume(),
 		newScheduled(), newTransactions(), newValidate(), newRules(), newSchema(),
 	}
 }

@@ -609,7 +609,9 @@ func (m *manager) swapRule(ctx context.Context, cfg *configs.Config, name string
 // check holds a condition against what is there.
 func (m *manager) check(o configs.Object, exists bool, cond api.Condition) error {
 	switch {
-	case cond.Absent && exists, cond.Exists && !exists:
+	case cond.Absent && exists:
+		return api.ErrExists
+	case cond.Exists && !exists:
 		return api.ErrPrecondition
 	case cond.ETag != "" && (!exists || m.etag(o) != cond.ETag):
 		return api.ErrPrecondition

@@ -69,8 +69,9 @@ var errConfiguration = errors.New("configuration")
 // newRoot makes the command tree.
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
-		Use:   "switchyard",
-		Short: "A self-hosted event bus for CloudEvents",
+		Use:     "switchyard",
+		Version: thisVersion().String(),
+		Short:   "A self-hosted event bus for CloudEvents",
 		Long: "Switchyard takes CloudEvents in over HTTP, keeps them safe, and delivers them where\n" +
 			"rules say, with retries and dead letters.\n\nTo begin: switchyard serve -c configs/quickstart.yaml",
 		SilenceUsage:  true,

@@ -36,6 +36,18 @@ func thisVersion() versionInfo {
 	return v
 }
 
+// String is the version in one line.
+func (v versionInfo) String() string {
+	words := []string{v.Version}
+	if v.Revision != "" {
+		words = append(words, v.Revision)
+	}
+	if v.Modified {
+		words = append(words, "(modified)")
+	}
+	return strings.Join(append(words, v.Go, v.Platform), " ")
+}
+
 func newVersion() *cobra.Command {
 	var out output
 	cmd := &cobra.Command{
@@ -45,14 +57,7 @@ func newVersion() *cobra.Command {
 			if out.json() {
 				return printJSON(cmd, v)
 			}
-			words := []string{"switchyard", v.Version}
-			if v.Revision != "" {
-				words = append(words, v.Revision)
-			}
-			if v.Modified {
-				words = append(words, "(modified)")
-			}
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), strings.Join(append(words, v.Go, v.Platform), " "))
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "switchyard", v)
 			return err
 		},
 	}

@@ -390,6 +390,9 @@ type Attempt struct {
 	Waited   Wait   // why it was made later than it was due
 	Phases   Phases
 	Failure  *Failure // nil after a success; never changed once it is handed over
+	// ReplyDropped is why an event that the receiver replied with was not
+	// published; "" if it was, or there was none. At most 1 KiB.
+	ReplyDropped string `json:",omitempty"`
 }
 
 // Settlement is the outcome of a claimed delivery.

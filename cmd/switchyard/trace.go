@@ -68,7 +68,7 @@ const clockTime = "2006-01-02 15:04:05.000"
 
 func showTrace(cmd *cobra.Command, t api.TraceResponse) {
 	w := cmd.OutOrStdout()
-	fmt.Fprintf(w, "%s #%d  %s  id %s  source %s\n", t.Bus, t.Sequence, t.Type, t.ID, t.Source)
+	fmt.Fprintf(w, "%s #%d  %s  id %s  source %s\n", t.Bus, t.Sequence, printable(t.Type), printable(t.ID), printable(t.Source))
 	fmt.Fprintf(w, "  %s  received %s\n", t.Received.Local().Format(clockTime), cameFrom(&t))
 	switch {
 	case !t.Routed:
@@ -201,10 +201,10 @@ func showAttempts(cmd *cobra.Command, indent string, attempts []api.AttemptTrace
 			fmt.Fprintf(cmd.OutOrStdout(), "%s    %s\n", indent, detail)
 		}
 		if a.ReplyDropped != "" {
-			fmt.Fprintf(cmd.OutOrStdout(), "%s    the reply was dropped: %s\n", indent, a.ReplyDropped)
+			fmt.Fprintf(cmd.OutOrStdout(), "%s    the reply was dropped: %s\n", indent, printable(a.ReplyDropped))
 		}
 		if a.Died != nil && (lives || i < len(attempts)-1) {
-			fmt.Fprintf(cmd.OutOrStdout(), "%s%s  became a dead letter, and was redriven: %s\n", indent, a.Died.Local().Format(clockTime), a.DiedOf)
+			fmt.Fprintf(cmd.OutOrStdout(), "%s%s  became a dead letter, and was redriven: %s\n", indent, a.Died.Local().Format(clockTime), printable(a.DiedOf))
 		}
 	}
 }

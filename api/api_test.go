@@ -413,6 +413,16 @@ func TestScheduledEventsAreListedAndCancelled(t *testing.T) {
 	s.problemOf(res, body, 400)
 }
 
+func TestListsRefuseWhatIsNoCursorOfTheirs(t *testing.T) {
+	s := newServer(t)
+	for _, path := range []string{"/v1/buses/orders/scheduled", "/v1/subscriptions/big/t/deadletters", "/v1/subscriptions/big/t/attempts"} {
+		res, body := s.call("GET", path+"?after=5x", "")
+		if s.problemOf(res, body, 400); !strings.Contains(body, "is not a cursor of this list") {
+			t.Errorf("%s: %s", path, body)
+		}
+	}
+}
+
 func TestRulesAreTriedOnAnEvent(t *testing.T) {
 	s := newServer(t)
 	for body, want := range map[string]string{

@@ -71,7 +71,7 @@ func (s *Server) listArchive(c *gin.Context) {
 	if text := c.Query("after"); text != "" {
 		var err error
 		if after, err = strconv.ParseUint(text, 10, 64); err != nil {
-			fail(c, problem(http.StatusBadRequest, "invalid-parameter", "after=%q is not a cursor of this list", text))
+			fail(c, cursorProblem(c, store.ErrNotFound))
 			return
 		}
 	}

@@ -158,7 +158,7 @@ func TestReplaysReadTheArchive(t *testing.T) {
 	s, _, _ := archived(t)
 	dead := func() int {
 		_, body := s.call("GET", "/v1/subscriptions/big/t/deadletters", "")
-		return strings.Count(body, `"died"`)
+		return strings.Count(body, `"reason"`)
 	}
 	s.eventually("that 4 to 8 are dead letters", func() bool { return dead() == 5 })
 	if res, body := s.call("POST", "/v1/buses/orders/replay", `{"from": 1, "to": 8}`, "Content-Type", "application/json"); res.StatusCode != 202 {

@@ -284,7 +284,7 @@ func (s *Server) listScheduled(c *gin.Context) {
 	}
 	items, next, err := s.opts.Engine.Store().ListScheduled(c.Request.Context(), id, c.Query("source"), c.Query("id"), c.Query("after"), limit)
 	if err != nil {
-		fail(c, err)
+		fail(c, cursorProblem(c, err))
 		return
 	}
 	out := List[ScheduledEvent]{Items: make([]ScheduledEvent, len(items)), Next: next}

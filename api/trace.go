@@ -166,6 +166,9 @@ type AttemptTrace struct {
 	RequestHeaders  map[string]string `json:"requestHeaders,omitempty" doc:"Of a failure: the headers that were sent, without secrets."`
 	ResponseHeaders map[string]string `json:"responseHeaders,omitempty" doc:"Of a failure: the headers of the answer."`
 	NextAt          *time.Time        `json:"nextAttempt,omitempty" doc:"Of a failure that is tried again: when."`
+	Died            *time.Time        `json:"died,omitempty" doc:"Of a failure after which the delivery was given up: when it became a dead letter. An attempt that follows is one of the redriven delivery."`
+	DiedOf          string            `json:"diedOf,omitempty" doc:"Why it became a dead letter then."`
+	ReplyDropped    string            `json:"replyDropped,omitempty" doc:"Why an event that the receiver replied with was not published to the target's replyTo."`
 
 	RuleVersion uint64 `json:"ruleVersion,omitempty" doc:"The version of the rule that transformed the event for it, if that is not the one that matched."`
 }
@@ -292,9 +295,10 @@ func attempts(in []store.Attempt) []AttemptTrace {
 func showAttempt(a *store.Attempt) AttemptTrace {
 	out := AttemptTrace{Number: a.Number, Trigger: a.Trigger.String(), Started: a.Started.UTC(),
 		Duration: a.Duration.Round(time.Microsecond).String(), Status: a.Status, Error: a.Error, Response: a.Response,
-		Address: a.Address, Waited: a.Waited.String(), Phases: phases(a.Phases)}
+		Address: a.Address, Waited: a.Waited.String(), Phases: phases(a.Phases), ReplyDropped: a.ReplyDropped}
 	if f := a.Failure; f != nil {
 		out.Class, out.NextAt = f.Class, timePointer(f.NextAt)
+		out.Died, out.DiedOf = timePointer(f.Died), f.Reason
 		out.RequestHeaders, out.ResponseHeaders = headerMap(f.Request), headerMap(f.Answer)
 	}
 	return out

@@ -29,6 +29,7 @@ func conceal(err error, hide func(string) string) error {
 func (t *target) conceal(err error, answer *targets.Answer) error {
 	if hide := t.plan.Hide; hide != nil {
 		answer.Body, answer.Headers, answer.Sent = hide(answer.Body), hide(answer.Headers), hide(answer.Sent)
+		answer.ReplyDropped = hide(answer.ReplyDropped)
 	}
 	return conceal(err, t.plan.Hide)
 }

@@ -474,6 +474,7 @@ func (d *deliverer) publishReply(s *subscription, spec *subscriptionSpec, dl *st
 	if targets.IsPermanent(err) {
 		d.e.log.Warn("a reply cannot be published and is dropped; the delivery is done",
 			append(logKeys(s, spec, dl), "reply_to", bus, "reply_id", td.Reply.ID(), "error", err)...)
+		td.Answer.ReplyDropped = fmt.Sprintf("bus %q does not take it: %v", bus, err)
 		return nil
 	}
 	if err != nil {

@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/switchyard-dev/switchyard/bus"
 	"github.com/switchyard-dev/switchyard/bus/event"
 	"github.com/switchyard-dev/switchyard/bus/store"
@@ -64,11 +66,12 @@ func (t *target) ids() string {
 
 // world is an engine on the model store, in virtual time.
 type world struct {
-	t      *testing.T
-	env    *rules.Env
-	store  *storetest.Model
-	engine *bus.Engine
-	stop   func()
+	t        *testing.T
+	env      *rules.Env
+	store    *storetest.Model
+	engine   *bus.Engine
+	registry *prometheus.Registry // nil: nothing is counted
+	stop     func()
 }
 
 func newWorld(t *testing.T) *world {
@@ -283,6 +286,19 @@ func TestAPermanentFailureBecomesADeadLetterThatCanBeRedriven(t *testing.T) {
 		if a := letters[0].Attempts; len(a) != 1 || a[0].Status != 400 || a[0].Response != "no such order" || !strings.Contains(letters[0].Reason, "no such order") {
 			t.Errorf("the dead letter does not say what happened: %+v", letters[0])
 		}
+		if f := letters[1].Attempts[0].Failure; f == nil || !f.Died.Equal(letters[1].Died) || f.Reason != letters[1].Reason {
+			t.Errorf("its attempt does not say that it died of it: %+v", f)
+		}
+		// It dies again: the letter says of which death it was redriven.
+		again := bus.Selection{IDs: []store.DeliveryID{letters[1].ID}}
+		if n, err := w.engine.Redrive(context.Background(), w.info("all/t").ID, again); err != nil || n != 1 {
+			t.Fatalf("redrive: %d, %v", n, err)
+		}
+		w.after(time.Minute)
+		if a := w.dead("all/t")[1].Attempts; len(a) != 2 || a[0].Failure == nil || !a[0].Failure.Died.Equal(letters[1].Died) || a[0].Failure.Reason != letters[1].Reason ||
+			a[1].Trigger != store.TriggerRedrive || !a[1].Failure.Died.After(a[0].Failure.Died) {
+			t.Errorf("after a second death the attempts are %+v", a)
+		}
 		broken = false
 		n, err := w.engine.Redrive(context.Background(), w.info("all/t").ID, bus.Selection{When: w.matcher(`event.id == "2"`)})
 		if err != nil || n != 1 {
@@ -291,7 +307,7 @@ func TestAPermanentFailureBecomesADeadLetterThatCanBeRedriven(t *testing.T) {
 		synctest.Wait()
 		got := tg.attempts()
 		second := slices.IndexFunc(got, func(d targets.Delivery) bool { return d.Event.ID() == "2" }) // without order, either may be first
-		if last := got[len(got)-1]; len(got) != 3 || !last.Redriven || last.Attempt != 1 || last.ID != got[second].ID {
+		if last := got[len(got)-1]; len(got) != 4 || !last.Redriven || last.Attempt != 1 || last.ID != got[second].ID {
 			t.Errorf("the redriven delivery is %+v", last)
 		}
 		if n, err := w.engine.PurgeDead(context.Background(), w.info("all/t").ID, bus.Selection{}); n != 1 || err != nil {

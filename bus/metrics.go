@@ -28,7 +28,7 @@ type metrics struct {
 	received, receivedBytes, duplicates, scheduled *prometheus.CounterVec // by bus
 	routedEvents, matchedTotal                     *prometheus.CounterVec // by bus
 	deliveredTotal, retriedTotal, deadTotal        *prometheus.CounterVec // by target
-	expiredTotal, openedTotal                      *prometheus.CounterVec // by target
+	expiredTotal, openedTotal, repliesDropped      *prometheus.CounterVec // by target
 	pullLeases                                     *prometheus.CounterVec // by target and event
 	attemptSeconds                                 *prometheus.HistogramVec
 	endToEnd                                       prometheus.Histogram
@@ -85,6 +85,7 @@ func newMetrics(e *Engine) *metrics {
 		retriedTotal:   vec("deliveries_retried_total", "Attempts that failed and are tried again.", "target"),
 		deadTotal:      vec("deliveries_dead_total", "Deliveries that became dead letters.", "target"),
 		expiredTotal:   vec("deliveries_expired_total", "Deliveries dropped because the event's expirytime had passed.", "target"),
+		repliesDropped: vec("replies_dropped_total", "Events that receivers replied with, for replyTo, and that could not be published.", "target"),
 		openedTotal:    vec("target_breaker_opened_total", "How often the target's circuit breaker has opened after it was closed.", "target"),
 		pullLeases: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "switchyard_pull_leases_total",
 			Help: "What became of leases of pull targets: received, acked, nacked, extended or expired."}, []string{"target", "event"}),
@@ -216,6 +217,10 @@ func (m *metrics) replayed(events, deliveries int) {
 
 func (m *metrics) retried(spec *subscriptionSpec) { m.target(spec.target.name).retried.Inc() }
 func (m *metrics) dead(spec *subscriptionSpec)    { m.target(spec.target.name).dead.Inc() }
+func (m *metrics) replyDropped(spec *subscriptionSpec) {
+	m.repliesDropped.WithLabelValues(m.shown("target", spec.target.name)).Inc()
+}
+
 func (m *metrics) expired(spec *subscriptionSpec) { m.target(spec.target.name).expired.Inc() }
 
 func (m *metrics) breakerOpened(whose *gateOwner) {
@@ -244,7 +249,7 @@ func (m *metrics) leases(spec *subscriptionSpec, event string, n int) {
 
 func (m *metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{m.received, m.receivedBytes, m.duplicates, m.scheduled, m.routedEvents, m.matchedTotal,
-		m.deliveredTotal, m.retriedTotal, m.deadTotal, m.expiredTotal, m.openedTotal, m.pullLeases, m.attemptSeconds, m.endToEnd,
+		m.deliveredTotal, m.retriedTotal, m.deadTotal, m.expiredTotal, m.openedTotal, m.repliesDropped, m.pullLeases, m.attemptSeconds, m.endToEnd,
 		m.publishFailed, m.refused, m.routeErrors, m.replayScanned, m.replayQueued,
 		m.enrich.calls, m.enrich.hits, m.enrich.failures, m.enrich.seconds, m.enrich.opened}
 }

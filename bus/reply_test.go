@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/switchyard-dev/switchyard/bus"
 	"github.com/switchyard-dev/switchyard/bus/store"
 	"github.com/switchyard-dev/switchyard/bus/store/storetest"
@@ -36,7 +38,8 @@ func (w *world) withReplies(tg *target, st store.Store) *bytes.Buffer {
 	if err := w.engine.Close(); err != nil {
 		w.t.Fatal(err)
 	}
-	e, err := bus.New(bus.Options{Store: st, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	w.registry = prometheus.NewRegistry()
+	e, err := bus.New(bus.Options{Store: st, Registry: w.registry, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -46,6 +49,37 @@ func (w *world) withReplies(tg *target, st store.Store) *bytes.Buffer {
 	w.apply(p)
 	w.run()
 	return &log
+}
+
+// traced are the deliveries of an event of the bus orders.
+func (w *world) traced(sequence uint64) []store.DeliveryTrace {
+	w.t.Helper()
+	id, err := w.engine.BusID("orders")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	all, err := w.store.TraceOf(context.Background(), id, sequence)
+	if err != nil || len(all) == 0 {
+		w.t.Fatalf("the trace of %d has %v, %v", sequence, all, err)
+	}
+	return all
+}
+
+// metric is the sum of a counter over its series, of an engine with a registry.
+func (w *world) metric(name string) (sum float64) {
+	w.t.Helper()
+	families, err := w.registry.Gather()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			for _, m := range f.GetMetric() {
+				sum += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return sum
 }
 
 // on are the events of a bus.
@@ -178,6 +212,12 @@ func TestAReplyThatCanNeverBeAcceptedEndsItsDelivery(t *testing.T) {
 				}
 				if n := len(w.on("replies")); (n == 1) != (c.want == "") {
 					t.Errorf("%d replies are on the bus", n)
+				}
+				if why := w.traced(1)[0].Attempts[0].ReplyDropped; (why != "") != (c.want != "") || !strings.Contains(why, c.want) {
+					t.Errorf("the trace says that the reply was dropped because %q, want %q", why, c.want)
+				}
+				if n := w.metric("switchyard_replies_dropped_total"); (n == 1) != (c.want != "") {
+					t.Errorf("%v replies are counted as dropped", n)
 				}
 				if got := log.String(); !strings.Contains(got, c.want) || strings.Contains(got, "level=WARN") != (c.want != "") {
 					t.Errorf("the log does not say %q:\n%s", c.want, got)

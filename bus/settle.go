@@ -100,6 +100,10 @@ func (w *settler) settle(s *subscription, spec *subscriptionSpec, c *claimed, r 
 	if r.err == nil {
 		s.settled(spec, dl.ID)
 		m.delivered(spec, r.took, time.Since(dl.Record.Recorded))
+		if why := r.answer.ReplyDropped; why != "" {
+			attempt.ReplyDropped = truncate(why, 1<<10)
+			m.replyDropped(spec)
+		}
 		if log.Enabled(w.d.ctx, -4) {
 			log.Debug("delivered", append(logKeys(s, spec, dl), "took", r.took)...)
 		}
@@ -120,11 +124,12 @@ func (w *settler) settle(s *subscription, spec *subscriptionSpec, c *claimed, r 
 		return
 	}
 	m.dead(spec)
+	attempt.Failure.Died, attempt.Failure.Reason = time.Now(), truncate(reason, 1<<10)
 	log.Warn("delivery given up, now a dead letter", append(logKeys(s, spec, dl), "error", attempt.Error, "reason", reason)...)
 	s.settled(spec, dl.ID)
 	w.copyToDeadLetterBus(s, spec, dl, reason)
 	w.pauseIfAsked(s, spec.target, r.err) // first: what it held back must not be claimed in between
-	w.add(store.Settlement{ID: dl.ID, Kind: store.Dead, Reason: truncate(reason, 1<<10)}, &attempt)
+	w.add(store.Settlement{ID: dl.ID, Kind: store.Dead, Reason: attempt.Failure.Reason}, &attempt)
 }
 
 // verdict is why a failed delivery is given up, or "" and how long to wait

@@ -97,6 +97,9 @@ type Answer struct {
 	// Sent and Headers are what was sent and answered beside bodies, "Name: value"
 	// on a line each, without secrets. They are filled in after a failure only.
 	Sent, Headers string
+	// ReplyDropped is why an event that the destination replied with cannot be
+	// used, "" if it can or there is none. The delivery is done all the same.
+	ReplyDropped string
 }
 
 // MaxAnswer is how many bytes of a destination's answer are kept.

@@ -17,4 +17,8 @@ type Failure struct {
 	Request string    // headers that were sent, "Name: value" on a line each, secrets redacted; at most 8 KiB
 	Answer  string    // headers of the answer, as in Request; at most 8 KiB
 	NextAt  time.Time // when it is tried again; zero if it is not
+	// Died is when the delivery became a dead letter of it, zero if it did not,
+	// and Reason why; at most 1 KiB.
+	Died   time.Time `json:",omitzero"`
+	Reason string    `json:",omitempty"`
 }

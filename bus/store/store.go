@@ -390,6 +390,9 @@ type Attempt struct {
 	Waited   Wait   // why it was made later than it was due
 	Phases   Phases
 	Failure  *Failure // nil after a success; never changed once it is handed over
+	// ReplyDropped is why an event that the receiver replied with was not
+	// published; "" if it was, or there was none. At most 1 KiB.
+	ReplyDropped string `json:",omitempty"`
 }
 
 // Settlement is the outcome of a claimed delivery.
@@ -494,9 +497,9 @@ type Scheduled struct {
 type Schedule interface {
 	// ListScheduled lists what waits on bus in order of due time, only events
 	// with source and id when they are not "", at most limit, after the cursor
-	// of a call before ("" to begin); next is "" at the end. One call does a
-	// bounded amount of work: with only one of source and id it may end early,
-	// even without an event.
+	// of a call before ("" to begin); next is "" at the end. A malformed cursor
+	// is ErrNotFound. One call does a bounded amount of work: with only one of
+	// source and id it may end early, even without an event.
 	ListScheduled(ctx context.Context, bus BusID, source, id, after string, limit int) (items []Scheduled, next string, err error)
 	// CancelScheduled drops all waiting events with this source and id,
 	// durably, and forgets them, so that they can be published again. What is

@@ -50,7 +50,7 @@ func newAttempts() *cobra.Command {
 				if i == 0 || items[i-1].Delivery != a.Delivery {
 					fmt.Fprintf(cmd.OutOrStdout(), "%s #%d  %s\n", a.Bus, a.Sequence, a.Delivery)
 				}
-				showAttempts(cmd, "    ", []api.AttemptTrace{a.AttemptTrace})
+				showAttempts(cmd, "    ", []api.AttemptTrace{a.AttemptTrace}, false)
 			}
 			return nil
 		},

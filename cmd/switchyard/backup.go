@@ -24,7 +24,7 @@ import (
 
 func newBackup() *cobra.Command {
 	var c client
-	var data, pace string
+	var data, pace, recheck string
 	cmd := &cobra.Command{
 		Use:   "backup DIR|URL",
 		Short: "Copy a server's data, while it runs, to a folder or a bucket",
@@ -33,7 +33,9 @@ func newBackup() *cobra.Command {
 			"again. The data passes through this command: the folder is one of this machine, and the keys of a bucket\n" +
 			"are those of this command's environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY). With --data the\n" +
 			"data folder of a stopped server is copied. A backup that is interrupted is not there, and the next one\n" +
-			"goes on from where it was. It copies at a pace that leaves a running server its disk (--rate).",
+			"goes on from where it was. It copies at a pace that leaves a running server its disk (--rate).\n" +
+			"Of what it takes over from earlier backups it reads a part again (--recheck); what is damaged there is named\n" +
+			"and copied anew, which mends the earlier backups too.",
 		Example: "  switchyard backup /mnt/backups/switchyard\n" +
 			"  switchyard backup s3://backups/switchyard?region=eu-west-1 --server http://127.0.0.1:8080\n" +
 			"  switchyard backup /mnt/backups/switchyard --data /var/lib/switchyard",
@@ -42,6 +44,10 @@ func newBackup() *cobra.Command {
 			perSecond, err := component.ParseSize(pace)
 			if err != nil {
 				return &usageError{fmt.Errorf("--rate: %w", err)}
+			}
+			again, err := recheckBytes(recheck)
+			if err != nil {
+				return &usageError{err}
 			}
 			if data != "" && !cmd.Flags().Changed("rate") {
 				perSecond = 0 // nobody else needs the disk
@@ -55,23 +61,39 @@ func newBackup() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			w, err := backup.Write(cmd.Context(), at, sn, backup.Options{Release: release, Progress: said(cmd, "copied"), Rate: int64(perSecond)})
+			w, err := backup.Write(cmd.Context(), at, sn, backup.Options{Release: release, Progress: said(cmd, "copied"), Rate: int64(perSecond), Recheck: again})
 			if err = errors.Join(err, closeSource()); err != nil {
 				return err
 			}
 			if c.out.json() {
 				return printJSON(cmd, w)
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "backup %s: %s, %s; copied %s, %s\n", w.ID, counted(w.Files, "file", "files"), size(w.Bytes),
-				counted(w.CopiedFiles, "file", "files"), size(w.CopiedBytes))
+			for _, b := range w.Mended {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s (object %s): %s; it was copied anew\n", b.Name, b.Object, b.Reason)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "backup %s: %s, %s; copied %s, %s; read again %s, %s\n", w.ID, counted(w.Files, "file", "files"), size(w.Bytes),
+				counted(w.CopiedFiles, "file", "files"), size(w.CopiedBytes), counted(w.CheckedFiles, "file", "files"), size(w.CheckedBytes))
 			return nil
 		},
 	}
 	c.flags(cmd)
 	cmd.Flags().StringVar(&data, "data", "", "copy this data folder, whose server is stopped, instead of asking a server")
 	cmd.Flags().StringVar(&pace, "rate", component.Size(backup.DefaultRate).String(), "bytes a second that are copied at most; 0, and without this flag a stopped server's folder, has no limit")
+	cmd.Flags().StringVar(&recheck, "recheck", component.Size(backup.DefaultRecheck).String(), "bytes of what earlier backups have that are read again and held against their checksums, in turn from backup to backup; 0 none, all everything")
 	cmd.AddCommand(newBackupList(), newBackupVerify(), newBackupPrune())
 	return cmd
+}
+
+// recheckBytes is the value of --recheck.
+func recheckBytes(text string) (int64, error) {
+	if text == "all" {
+		return backup.RecheckAll, nil
+	}
+	n, err := component.ParseSize(text)
+	if err != nil {
+		return 0, fmt.Errorf("--recheck: %w; or all", err)
+	}
+	return int64(n), nil
 }
 
 // openStorage opens the folder or bucket of an argument.

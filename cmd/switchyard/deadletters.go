@@ -71,7 +71,7 @@ func newDeadList() *cobra.Command {
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%s  %s #%d  %s  id %s  source %s\n    died %s: %s\n",
 					l.ID, l.Bus, l.Sequence, printable(e.Type), printable(e.ID), printable(e.Source), l.Died.Local().Format(clockTime), l.Reason)
-				showAttempts(cmd, "    ", l.Attempts)
+				showAttempts(cmd, "    ", l.Attempts, false)
 			}
 			return nil
 		},

@@ -103,7 +103,7 @@ func showTrace(cmd *cobra.Command, t api.TraceResponse) {
 		}
 		fmt.Fprintln(w)
 		showTransformed(w, d.Transformed)
-		showAttempts(cmd, "    ", d.Attempts)
+		showAttempts(cmd, "    ", d.Attempts, d.State != "dead" && d.State != "unknown")
 	}
 	for _, r := range t.Rules {
 		inForce := ""
@@ -178,9 +178,10 @@ func cameFrom(t *api.TraceResponse) string {
 	return text
 }
 
-// showAttempts prints attempt records, one a line.
-func showAttempts(cmd *cobra.Command, indent string, attempts []api.AttemptTrace) {
-	for _, a := range attempts {
+// showAttempts prints attempt records, one a line, and each death that the
+// delivery was redriven from; lives says that it was from the last one, too.
+func showAttempts(cmd *cobra.Command, indent string, attempts []api.AttemptTrace, lives bool) {
+	for i, a := range attempts {
 		result := "delivered"
 		if a.Error != "" {
 			result = a.Error
@@ -198,6 +199,12 @@ func showAttempts(cmd *cobra.Command, indent string, attempts []api.AttemptTrace
 		fmt.Fprintf(cmd.OutOrStdout(), "%s%s  attempt %d (%s)  %s  %s\n", indent, a.Started.Local().Format(clockTime), a.Number, trigger, a.Duration, result)
 		if detail := attemptDetail(&a); detail != "" {
 			fmt.Fprintf(cmd.OutOrStdout(), "%s    %s\n", indent, detail)
+		}
+		if a.ReplyDropped != "" {
+			fmt.Fprintf(cmd.OutOrStdout(), "%s    the reply was dropped: %s\n", indent, printable(a.ReplyDropped))
+		}
+		if a.Died != nil && (lives || i < len(attempts)-1) {
+			fmt.Fprintf(cmd.OutOrStdout(), "%s%s  became a dead letter, and was redriven: %s\n", indent, a.Died.Local().Format(clockTime), printable(a.DiedOf))
 		}
 	}
 }

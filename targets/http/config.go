@@ -92,7 +92,8 @@ const doc = "Each event is one `POST` with a `Content-Length`. It carries `webho
 	"as long as its `timeout`, else it is tried again later.\n\n" +
 	"For a target with `replyTo`, a 200 answer that is a CloudEvent in binary or structured mode, of up to 1 MiB, is " +
 	"published to that bus. Any other answer is no error; one that claims to be a CloudEvent and is none, or that the bus " +
-	"does not take, is dropped with a warning in the log."
+	"does not take, is dropped: the attempt has why in traces (`replyDropped`), the log a warning, and " +
+	"`switchyard_replies_dropped_total` counts it."
 
 // Validate implements component.Config.
 func (c *Config) Validate(p *component.Problems) {

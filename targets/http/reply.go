@@ -66,6 +66,7 @@ func announcesEvent(header nethttp.Header) bool {
 }
 
 func (t *target) dropped(d *targets.Delivery, why string) {
+	d.Answer.ReplyDropped = why
 	t.log.Warn("a reply claims to be a CloudEvent and cannot be used; the delivery is done",
 		"subscription", d.Subscription, "delivery_id", d.ID, "error", why)
 }

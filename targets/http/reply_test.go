@@ -64,6 +64,9 @@ func TestRepliesThatAreEvents(t *testing.T) {
 			if err := target.Deliver(t.Context(), d); err != nil {
 				t.Fatal(err)
 			}
+			if why := d.Answer.ReplyDropped; (why != "") != (c.log != "") || !strings.Contains(why, c.log) {
+				t.Errorf("the reply was dropped because %q, want %q", why, c.log)
+			}
 			if (d.Reply != nil) != (c.want != "") {
 				t.Fatalf("the reply is %v; the log:\n%s", d.Reply, log.String())
 			}

@@ -199,13 +199,18 @@ func TestTheFormOfATimeline(t *testing.T) {
 				Number: 1, Trigger: store.TriggerRetry, Started: at, Duration: time.Second, Status: 503, Error: "e", Response: "r", Address: "a", Waited: store.WaitRate,
 				Phases:  store.Phases{DNS: 1, Connect: 2, TLS: 3, FirstByte: 4},
 				Failure: &store.Failure{Class: "c", Request: "q", Answer: "s", NextAt: at},
+			}, {
+				Failure: &store.Failure{Died: at, Reason: "gone"}, ReplyDropped: "large",
 			}},
 		}},
 	})
 	want := `{"Receipt":{"Accepted":"2026-03-01T12:00:00Z","Due":"2026-03-01T12:00:00Z","Transaction":3},` +
 		`"Deliveries":[{"ID":{"Subscription":1,"Bus":2,"Sequence":3,"Run":4},"Subscription":"rule/target","Queued":"2026-03-01T12:00:00Z",` +
 		`"Attempts":[{"Number":1,"Trigger":1,"Started":"2026-03-01T12:00:00Z","Duration":1000000000,"Status":503,"Error":"e","Response":"r","Address":"a","Waited":4,` +
-		`"Phases":{"DNS":1,"Connect":2,"TLS":3,"FirstByte":4},"Failure":{"Class":"c","Request":"q","Answer":"s","NextAt":"2026-03-01T12:00:00Z"}}],` +
+		`"Phases":{"DNS":1,"Connect":2,"TLS":3,"FirstByte":4},"Failure":{"Class":"c","Request":"q","Answer":"s","NextAt":"2026-03-01T12:00:00Z"}},` +
+		`{"Number":0,"Trigger":0,"Started":"0001-01-01T00:00:00Z","Duration":0,"Status":0,"Error":"","Response":"","Address":"","Waited":0,` +
+		`"Phases":{"DNS":0,"Connect":0,"TLS":0,"FirstByte":0},` +
+		`"Failure":{"Class":"","Request":"","Answer":"","NextAt":"0001-01-01T00:00:00Z","Died":"2026-03-01T12:00:00Z","Reason":"gone"},"ReplyDropped":"large"}],` +
 		`"State":"dead","Settled":"2026-03-01T12:00:00Z","Reason":"why","NextAt":"2026-03-01T12:00:00Z"}]}`
 	if got != want {
 		t.Errorf("a timeline is archived as\n%s, not as\n%s", got, want)

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -38,6 +39,11 @@ type Options struct {
 	// can: a server that writes to the same disk meanwhile then all but stands
 	// still.
 	Rate int64
+	// Recheck is how many bytes of what Write takes over from earlier backups it
+	// reads again and holds against their checksums, those first whose last check
+	// is longest ago; a file is read whole, and one at least. 0 reads none,
+	// RecheckAll all. They count towards Rate.
+	Recheck int64
 }
 
 // DefaultRate leaves a running server most of a common disk, in bytes a second.
@@ -51,6 +57,12 @@ type Written struct {
 	Bytes       int64     `json:"bytes"`
 	CopiedFiles int       `json:"copiedFiles"`
 	CopiedBytes int64     `json:"copiedBytes"`
+	// What of the files that earlier backups had was read again and found well.
+	CheckedFiles int   `json:"checkedFiles"`
+	CheckedBytes int64 `json:"checkedBytes"`
+	// Mended are the files of earlier backups that were not what was written any
+	// more. They were copied anew, which mends those backups too.
+	Mended []Bad `json:"mended"`
 }
 
 const (
@@ -64,11 +76,12 @@ const (
 )
 
 // Write copies a snapshot into a storage as a new backup. What an earlier backup
-// has, or one that was interrupted, is not copied again. After an error no
+// has, or one that was interrupted, is not copied again unless its object is
+// missing, has another size, or was read again and is damaged. After an error no
 // backup is there, and earlier ones are as they were. ErrOtherStore.
 func Write(ctx context.Context, at objects.Storage, sn store.Snapshot, opts Options) (Written, error) {
 	info := sn.Info()
-	w := &writer{at: at, sn: sn, known: map[string]File{}, pace: rate.NewLimiter(rate.Inf, 0)}
+	w := &writer{at: at, sn: sn, known: map[string]File{}, rechecks: map[string]bool{}, mended: []Bad{}, pace: rate.NewLimiter(rate.Inf, 0)}
 	if opts.Rate > 0 {
 		w.pace = rate.NewLimiter(rate.Limit(opts.Rate), chunk)
 	}
@@ -77,6 +90,7 @@ func Write(ctx context.Context, at objects.Storage, sn store.Snapshot, opts Opti
 	if err := w.learn(ctx); err != nil {
 		return Written{}, err
 	}
+	w.chooseChecks(info.Files, opts.Recheck)
 	if err := w.copyAll(ctx, info.Files); err != nil {
 		w.note(context.WithoutCancel(ctx))
 		return Written{}, err
@@ -89,9 +103,11 @@ func Write(ctx context.Context, at objects.Storage, sn store.Snapshot, opts Opti
 		return Written{}, fmt.Errorf("write the manifest: %w", err)
 	}
 	w.forget(ctx)
+	slices.SortFunc(w.mended, func(a, b Bad) int { return strings.Compare(a.Name, b.Name) })
 	return Written{
 		ID: w.manifest.ID, Taken: info.Taken, Files: len(info.Files), Bytes: w.manifest.Bytes(),
 		CopiedFiles: w.copiedFiles, CopiedBytes: w.copiedBytes,
+		CheckedFiles: w.checkedFiles, CheckedBytes: w.checkedBytes, Mended: w.mended,
 	}, nil
 }
 
@@ -107,16 +123,20 @@ type writer struct {
 	at       objects.Storage
 	sn       store.Snapshot
 	known    map[string]File // objects that are there, by identity
+	rechecks map[string]bool // identities of those that are read again
 	olds     []string        // unfinished backups that are not needed any more afterwards
 	manifest Manifest
 	meter    *meter
 	pace     *rate.Limiter // of bytes
 
-	mu          sync.Mutex // guards what follows, and known
-	copiedFiles int
-	copiedBytes int64
-	unnoted     int64
-	noted       bool
+	mu           sync.Mutex // guards what follows, and known
+	copiedFiles  int
+	copiedBytes  int64
+	checkedFiles int
+	checkedBytes int64
+	mended       []Bad
+	unnoted      int64
+	noted        bool
 }
 
 // learn finds out which files need not be copied: those of the newest backups
@@ -161,6 +181,7 @@ const keptInMind = 3
 
 func (w *writer) know(m *Manifest) {
 	for _, f := range m.Files {
+		f.from = m.ID
 		w.known[f.Identity] = f
 	}
 }
@@ -195,15 +216,16 @@ func (w *writer) copy(ctx context.Context, f store.SnapshotFile) (File, error) {
 	w.mu.Lock()
 	old, known := w.known[f.Identity]
 	w.mu.Unlock()
-	if known && old.Size == f.Size {
-		info, err := w.at.Stat(ctx, file.object())
-		if err == nil && info.Size == f.Size {
-			file.SHA256 = old.SHA256
+	known = known && old.Size == f.Size
+	if known {
+		taken, ok, err := w.takeOver(ctx, old)
+		if err != nil {
+			return fail(err)
+		}
+		if ok {
+			file.SHA256, file.Checked = taken.SHA256, taken.Checked
 			w.meter.add(f.Size, true)
 			return file, nil
-		}
-		if err != nil && !errors.Is(err, objects.ErrNotFound) {
-			return fail(err)
 		}
 	}
 	r, err := w.sn.Open(ctx, f.Name)
@@ -215,7 +237,10 @@ func (w *writer) copy(ctx context.Context, f store.SnapshotFile) (File, error) {
 	if err = errors.Join(err, r.Close()); err != nil {
 		return fail(err)
 	}
-	file.SHA256 = hex.EncodeToString(h.Sum(nil))
+	file.SHA256, file.Checked = hex.EncodeToString(h.Sum(nil)), w.manifest.Taken
+	if known {
+		w.holds(old, file)
+	}
 	w.meter.add(0, true)
 	w.mu.Lock()
 	w.known[f.Identity] = file

@@ -392,6 +392,107 @@ func TestADamagedBackupIsNamedAndNotRestored(t *testing.T) {
 	}
 }
 
+// shared is a file that two backups have, and its object.
+func (w *site) shared(a, b string) backup.File {
+	w.t.Helper()
+	one, err := backup.Get(w.t.Context(), w.at, a)
+	w.must(err)
+	other, err := backup.Get(w.t.Context(), w.at, b)
+	w.must(err)
+	for _, f := range one.Files {
+		for _, g := range other.Files {
+			if f.Identity == g.Identity && f.Segment != nil {
+				return f
+			}
+		}
+	}
+	w.t.Fatal("the backups have nothing in common")
+	return backup.File{}
+}
+
+// change writes an object of a backup over with what f makes of it; nil deletes it.
+func (w *site) change(object string, f func([]byte) []byte) {
+	w.t.Helper()
+	r, err := w.at.Get(w.t.Context(), object, 0, -1)
+	w.must(err)
+	b, err := io.ReadAll(r)
+	w.must(errors.Join(err, r.Close()))
+	if b = f(b); b == nil {
+		w.must(w.at.Delete(w.t.Context(), object))
+		return
+	}
+	w.must(w.at.Put(w.t.Context(), object, bytes.NewReader(b), int64(len(b))))
+}
+
+func (w *site) bad(id string) []backup.Bad {
+	w.t.Helper()
+	m, err := backup.Get(w.t.Context(), w.at, id)
+	w.must(err)
+	bad, err := backup.Verify(w.t.Context(), w.at, m, backup.Options{})
+	w.must(err)
+	return bad
+}
+
+func TestAnIncrementalBackupMendsWhatIsDamaged(t *testing.T) {
+	for name, damage := range map[string]func([]byte) []byte{
+		"a changed byte": func(b []byte) []byte { b[len(b)/2] ^= 1; return b },
+		"a missing end":  func(b []byte) []byte { return b[:len(b)-1] },
+		"no object":      func([]byte) []byte { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newSite(t)
+			for i := range 400 {
+				w.publish(w.s, fmt.Sprint(i))
+			}
+			first := w.backup(backup.Options{})
+			w.publish(w.s, "400")
+			second := w.backup(backup.Options{Recheck: backup.RecheckAll})
+			if len(second.Mended) > 0 || second.CheckedBytes+second.CopiedBytes != second.Bytes {
+				t.Errorf("when all is well it says %+v", second)
+			}
+			f := w.shared(first.ID, second.ID)
+			w.change("objects/"+f.Identity, damage)
+			third := w.backup(backup.Options{Recheck: backup.RecheckAll})
+			if len(third.Mended) != 1 || third.Mended[0].Name != f.Name || third.Mended[0].Object != "objects/"+f.Identity || third.Mended[0].Reason == "" {
+				t.Errorf("it mended %+v, not %s", third.Mended, f.Name)
+			}
+			for _, id := range []string{first.ID, second.ID, third.ID} {
+				if bad := w.bad(id); len(bad) > 0 {
+					t.Errorf("backup %s is still damaged: %v", id, bad)
+				}
+			}
+			w.has(w.restore("", time.Time{}), 401)
+		})
+	}
+}
+
+// TestBackupsReadAllAgainInTurn has backups read one file again each: damage is
+// found after as many as there are files.
+func TestBackupsReadAllAgainInTurn(t *testing.T) {
+	w := newSite(t)
+	for i := range 400 {
+		w.publish(w.s, fmt.Sprint(i))
+	}
+	first := w.backup(backup.Options{})
+	f := w.shared(first.ID, w.backup(backup.Options{}).ID)
+	w.change("objects/"+f.Identity, func(b []byte) []byte { b[0] ^= 1; return b })
+	if b := w.backup(backup.Options{}); b.CheckedFiles > 0 || len(b.Mended) > 0 {
+		t.Errorf("one that reads nothing again says %+v", b)
+	}
+	for n := 0; ; n++ {
+		b := w.backup(backup.Options{Recheck: 1})
+		if len(b.Mended) == 1 {
+			break
+		}
+		if b.CheckedFiles != 1 || n > first.Files+10 { // a few files are new each time
+			t.Fatalf("after %d backups of %d files the damage is not found: %+v", n, first.Files, b)
+		}
+	}
+	if bad := w.bad(first.ID); len(bad) > 0 {
+		t.Errorf("the first is still damaged: %v", bad)
+	}
+}
+
 func TestARestoreNeedsAnEmptyFolder(t *testing.T) {
 	w := newSite(t)
 	w.publish(w.s, "0")

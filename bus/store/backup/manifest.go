@@ -7,7 +7,7 @@
 //
 //	backups/ID.json      manifests; ID begins with the time, so they are in order
 //	unfinished/ID.json   what a backup that was interrupted has copied
-//	objects/IDENTITY     files; none is ever written over with other bytes
+//	objects/IDENTITY     files; one is written over only when it is damaged
 //
 // Concurrency: several backups of one store may be made into one storage at
 // once; that of another store is refused. Prune must not run beside a backup.
@@ -68,6 +68,11 @@ type Manifest struct {
 type File struct {
 	store.SnapshotFile
 	SHA256 string `json:"sha256"` // of its bytes, in hex
+	// Checked is when the backup was taken that last wrote or read the object in
+	// full; zero in backups of earlier releases.
+	Checked time.Time `json:"checked,omitzero"`
+
+	from string // the backup that it was found in
 }
 
 // object is the name of a file's object.

@@ -39,7 +39,7 @@ func Verify(ctx context.Context, at objects.Storage, m *Manifest, opts Options) 
 			meter.add(0, true)
 			if errors.Is(err, ErrDamaged) {
 				mu.Lock()
-				bad = append(bad, Bad{f.Name, f.object(), strings.TrimSuffix(err.Error(), ": "+ErrDamaged.Error())})
+				bad = append(bad, badOf(f, err))
 				mu.Unlock()
 				return nil
 			}
@@ -49,6 +49,17 @@ func Verify(ctx context.Context, at objects.Storage, m *Manifest, opts Options) 
 	err := g.Wait()
 	slices.SortFunc(bad, func(a, b Bad) int { return strings.Compare(a.Name, b.Name) })
 	return bad, err
+}
+
+// badOf says what is wrong with a file of which err is an ErrDamaged.
+func badOf(f *File, err error) Bad {
+	return Bad{f.Name, f.object(), strings.TrimSuffix(err.Error(), ": "+ErrDamaged.Error())}
+}
+
+var errMissing = fmt.Errorf("it is missing: %w", ErrDamaged)
+
+func sizeError(f *File) error {
+	return fmt.Errorf("it has not the %d bytes that were written: %w", f.Size, ErrDamaged)
 }
 
 func plain(files []File) []store.SnapshotFile {
@@ -64,7 +75,7 @@ func plain(files []File) []store.SnapshotFile {
 func fetch(ctx context.Context, at objects.Storage, f *File, w io.Writer) error {
 	r, err := at.Get(ctx, f.object(), 0, -1)
 	if errors.Is(err, objects.ErrNotFound) {
-		return fmt.Errorf("it is missing: %w", ErrDamaged)
+		return errMissing
 	}
 	if err != nil {
 		return err
@@ -75,7 +86,7 @@ func fetch(ctx context.Context, at objects.Storage, f *File, w io.Writer) error 
 		return err
 	}
 	if n != f.Size {
-		return fmt.Errorf("it has not the %d bytes that were written: %w", f.Size, ErrDamaged)
+		return sizeError(f)
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); got != f.SHA256 {
 		return fmt.Errorf("its checksum does not match: %w", ErrDamaged)

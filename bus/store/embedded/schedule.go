@@ -77,6 +77,10 @@ const (
 	// fireBatch and fireBytes bound the events that are recorded together.
 	fireBatch = 1024
 	fireBytes = 1 << 20
+	// firePause is how long after one write of due events the next begins at
+	// the soonest. Each costs a sync, so that many events a second would
+	// otherwise keep the disk and a core busy with writes of a few each.
+	firePause = 2 * time.Millisecond
 	// schedulePoll is how long the scheduler trusts that the clock runs evenly.
 	schedulePoll = time.Second
 	// scheduleUrgent is how soon an event must be due for its row to be written
@@ -213,6 +217,7 @@ func (s *Store) scheduleApplied(notes []schedNote) {
 func (s *Store) scheduler() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var rested time.Time // when the pause after the last write is over
 	for {
 		select {
 		case <-s.halt:
@@ -220,12 +225,20 @@ func (s *Store) scheduler() {
 		case <-s.schedule.wake:
 		case <-timer.C:
 		}
+		if pause := time.Until(rested); pause > 0 {
+			timer.Reset(pause)
+			continue
+		}
 		var err error
 		if s.schedule.urgent.Swap(false) {
 			err = s.applyPending()
 		}
 		if err == nil {
-			err = s.fire()
+			began := time.Now()
+			var some bool
+			if some, err = s.fire(); some {
+				rested = began.Add(firePause)
+			}
 		}
 		wait := schedulePoll
 		if err != nil && !s.closing.Load() {
@@ -249,7 +262,7 @@ func (s *Store) fireDue() error {
 	if err := s.applyPending(); err != nil {
 		return err
 	}
-	if err := s.fire(); err != nil {
+	if _, err := s.fire(); err != nil {
 		return err
 	}
 	return s.applyPending()
@@ -257,16 +270,17 @@ func (s *Store) fireDue() error {
 
 // fire records the events whose time has come. A frame that records one names
 // its schedule id, so that after a crash the row goes with it: none is lost and
-// none is doubled.
-func (s *Store) fire() error {
+// none is doubled. some says whether there were any.
+func (s *Store) fire() (some bool, err error) {
 	s.fireMu.Lock()
 	defer s.fireMu.Unlock()
 	sc := &s.schedule
+	now := s.clock.now().wall // what falls due meanwhile goes together the next time
 	for {
-		now := s.clock.now().wall
 		if batch := sc.take(now, min(fireBytes, s.log.MaxPayload())); len(batch) > 0 {
+			some = true
 			if err := s.record(batch); err != nil {
-				return err
+				return some, err
 			}
 			continue
 		}
@@ -275,10 +289,10 @@ func (s *Store) fire() error {
 		sc.mu.Unlock()
 		if !missing {
 			poke(sc.load)
-			return nil
+			return some, nil
 		}
 		if err := s.loadNear(now+int64(nearAhead), true); err != nil {
-			return err
+			return some, err
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -222,4 +223,31 @@ func TestWhatIsBeingRecordedCannotBeCancelled(t *testing.T) {
 	if got := recorded(t, s, bus); len(got) != 1 {
 		t.Errorf("recorded %v", got)
 	}
+}
+
+// TestManyDueEventsShareTheirSyncs has events due every half millisecond, and
+// counts the syncs that recording them takes.
+func TestManyDueEventsShareTheirSyncs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n, every = 1000, firePause / 4
+		s, err := Open(Options{FS: vfs.NewMem(), Dir: "data", DiskReserve: -1})
+		must(t, err)
+		defer s.Close()
+		bus, err := s.OpenBus(t.Context(), "a", store.BusOptions{})
+		must(t, err)
+		batch := make([]store.Entry, n)
+		for i := range batch {
+			batch[i] = store.Entry{Bus: bus, Event: small(t, fmt.Sprint(i)), Due: time.Now().Add(time.Second + time.Duration(i)*every)}
+		}
+		_, err = s.Append(t.Context(), batch)
+		must(t, err)
+		before := s.Stats().Fsyncs
+		time.Sleep(time.Minute)
+		if got := len(recorded(t, s, bus)); got != n {
+			t.Fatalf("%d of %d events were recorded", got, n)
+		}
+		if got := s.Stats().Fsyncs - before; got > n/3 {
+			t.Errorf("recording %d events took %d syncs", n, got)
+		}
+	})
 }

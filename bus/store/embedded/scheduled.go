@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -108,8 +110,8 @@ func (s *Store) ListScheduled(ctx context.Context, bus store.BusID, source, id, 
 	var due int64
 	var number uint64
 	if after != "" {
-		if _, err := fmt.Sscanf(after, "%d.%d", &due, &number); err != nil {
-			return nil, "", fmt.Errorf("cursor %q: %w", after, store.ErrNotFound)
+		if due, number, err = parseScheduleCursor(after); err != nil {
+			return nil, "", err
 		}
 		number++
 	}
@@ -123,7 +125,7 @@ func (s *Store) ListScheduled(ctx context.Context, bus store.BusID, source, id, 
 			return false, nil
 		}
 		looked++
-		next = fmt.Sprintf("%d.%d", due, number)
+		next = scheduleCursor(due, number)
 		if (source == "" || e.Event.Source() == source) && (id == "" || e.Event.ID() == id) {
 			items = append(items, store.Scheduled{Due: e.Due, Bus: bus, Event: e.Event})
 		}
@@ -133,6 +135,21 @@ func (s *Store) ListScheduled(ctx context.Context, bus store.BusID, source, id, 
 		next = ""
 	}
 	return items, next, err
+}
+
+// scheduleCursor names an event in the list of what waits.
+func scheduleCursor(due int64, id uint64) string { return fmt.Sprintf("%d.%d", due, id) }
+
+func parseScheduleCursor(text string) (due int64, id uint64, err error) {
+	first, second, _ := strings.Cut(text, ".")
+	due, err = strconv.ParseInt(first, 10, 64)
+	if err == nil {
+		id, err = strconv.ParseUint(second, 10, 64)
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("cursor %q: %w", text, store.ErrNotFound)
+	}
+	return due, id, nil
 }
 
 // cancelBatch bounds the events that are cancelled together.

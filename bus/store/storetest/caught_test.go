@@ -464,6 +464,9 @@ func caughtBy() map[string][]string {
 		"begins anew at a malformed cursor": {
 			"a malformed cursor is not found",
 		},
+		"takes any cursor of the schedule": {
+			"a malformed cursor of the schedule is not found",
+		},
 		"pages dead letters by their number": {
 			"paging goes on when letters leave the list meanwhile",
 		},

@@ -20,6 +20,7 @@ func scheduleChecks() []check {
 		{"scheduled events survive reopening, and come when they fell due meanwhile", scheduledSurvive},
 		{"a batch may hold both scheduled and present events", scheduledInBatch},
 		{"a scheduled event survives a crash", scheduledSurvivesCrash},
+		{"a malformed cursor of the schedule is not found", scheduledCursorMalformed},
 	}
 }
 
@@ -54,6 +55,15 @@ func (f *fixture) scheduled(bus store.BusID, source, id string, page int) (all [
 	}
 	f.Fatal("the list of scheduled events does not end")
 	return nil
+}
+
+func scheduledCursorMalformed(f *fixture) {
+	a := f.bus("a")
+	f.schedule(a, "x", time.Minute)
+	for _, cursor := range []string{"x", "5", ".5", "5.", "5.x", "5.3x", "5.-3"} {
+		_, _, err := f.store.ListScheduled(f.ctx, a, "", "", cursor, 10)
+		f.wantErr(fmt.Sprintf("cursor %q", cursor), err, store.ErrNotFound)
+	}
 }
 
 func scheduledRecordedAfter(f *fixture) {

@@ -44,5 +44,6 @@ func sameFailure(a, b *store.Failure) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	return a.Class == b.Class && a.Request == b.Request && a.Answer == b.Answer && a.NextAt.Equal(b.NextAt)
+	return a.Class == b.Class && a.Request == b.Request && a.Answer == b.Answer && a.NextAt.Equal(b.NextAt) &&
+		a.Died.Equal(b.Died) && a.Reason == b.Reason
 }

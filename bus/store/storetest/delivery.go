@@ -123,6 +123,7 @@ func (f *fixture) attempt(d store.Delivery, err string) *store.Attempt {
 		a.Waited = store.Wait(d.Attempt % 7)
 	}
 	if d.ID.Sequence%2 == 1 {
+		a.ReplyDropped = "it is too large"
 		a.Phases = store.Phases{DNS: time.Millisecond, Connect: 2 * time.Millisecond, TLS: 4 * time.Millisecond, FirstByte: 9 * time.Millisecond}
 	}
 	if err != "" {
@@ -131,6 +132,7 @@ func (f *fixture) attempt(d store.Delivery, err string) *store.Attempt {
 		if d.Attempt%2 == 1 {
 			a.Failure.NextAt = f.now().Add(time.Second)
 		}
+		a.ReplyDropped = ""
 	}
 	return a
 }
@@ -144,7 +146,9 @@ func (f *fixture) retry(d store.Delivery, after time.Duration) store.Settlement 
 }
 
 func (f *fixture) die(d store.Delivery) store.Settlement {
-	return store.Settlement{ID: d.ID, Kind: store.Dead, Reason: "gave up on " + d.Record.Event.ID(), Attempt: f.attempt(d, "404")}
+	o := store.Settlement{ID: d.ID, Kind: store.Dead, Reason: "gave up on " + d.Record.Event.ID(), Attempt: f.attempt(d, "404")}
+	o.Attempt.Failure.Died, o.Attempt.Failure.Reason = f.now(), o.Reason
+	return o
 }
 
 func release(d store.Delivery) store.Settlement {

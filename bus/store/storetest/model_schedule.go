@@ -39,7 +39,7 @@ func (m *Model) ListScheduled(ctx context.Context, bus store.BusID, source, id, 
 	var due int64
 	var at uint64
 	if after != "" {
-		if _, err := fmt.Sscanf(after, "%d.%d", &due, &at); err != nil {
+		if _, err := fmt.Sscanf(after, "%d.%d", &due, &at); err != nil || fmt.Sprintf("%d.%d", due, at) != after {
 			return nil, "", fmt.Errorf("cursor %q: %w", after, store.ErrNotFound)
 		}
 	}

@@ -363,6 +363,15 @@ func scheduleMutants() []mutant {
 				return items, "", err
 			}
 		}},
+		{"takes any cursor of the schedule", func(b *broken) {
+			b.listSched = func(ctx context.Context, bus store.BusID, source, id, after string, limit int) ([]store.Scheduled, string, error) {
+				items, next, err := b.Model.ListScheduled(ctx, bus, source, id, after, limit)
+				if errors.Is(err, store.ErrNotFound) {
+					err = nil
+				}
+				return items, next, err
+			}
+		}},
 		{"lists scheduled events of any id", func(b *broken) {
 			b.listSched = func(ctx context.Context, bus store.BusID, source, _, after string, limit int) ([]store.Scheduled, string, error) {
 				return b.Model.ListScheduled(ctx, bus, source, "", after, limit)

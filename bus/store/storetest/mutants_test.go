@@ -62,7 +62,7 @@ func beyond() []string {
 		"does not count duplicates", "does not count events", "fails on a match of a subscription that is gone",
 		"claims over what it is given", "forgets the end of a long queue", "hands out a long queue from the front again",
 		"keeps the order of its first opening", "lists subscriptions in another order",
-		"purges a subscription that moves", "begins anew at a malformed cursor", "pages dead letters by their number",
+		"purges a subscription that moves", "begins anew at a malformed cursor", "takes any cursor of the schedule", "pages dead letters by their number",
 		"keeps nothing for longer than a year", "keeps the options of its first opening",
 		"holds nothing", // no operation holds
 		"drops no bus", "uses the id of a dropped bus again", "drops what is owed with its bus",

@@ -30,7 +30,8 @@ const (
 
 // Rewrite copies the records of the adjacent sealed segments with ordinals from first to
 // last that keep wants into one new segment, in order. keep may return other bytes to be
-// stored in place of payload, or payload itself; payload is valid during the call. moved, if
+// stored in place of payload, or payload itself; payload is valid during the call. Without keep
+// nothing is kept, and the sources are not read. moved, if
 // not nil, is told the new position of each kept record; new positions are worth nothing
 // unless Rewrite succeeds and can be read only once Commit has started. Nothing changes for
 // readers before Commit. Rewrite may run beside appends and reads; rewrites of disjoint
@@ -101,7 +102,11 @@ func (rw *Rewrite) copy(ctx context.Context, nextGen uint64, keep func(Position,
 	limit := l.opts.SegmentSize - tailReserve
 	buf := out.block()
 	var at int64 // file offset of buf[0]
-	for _, s := range rw.sources {
+	sources := rw.sources
+	if keep == nil {
+		sources = nil
+	}
+	for _, s := range sources {
 		fr := &frameReader{ahead: l.opts.ReadAhead}
 		_, err := l.scanSegment(ctx, s, headerBlock, s.end.Load(), fr, func(pos Position, payload []byte) error {
 			stored, ok := keep(pos, payload)

@@ -144,6 +144,19 @@ func TestRemoveInTheMiddleLeavesASmallFileAndRemoveOfTheOldestNone(t *testing.T)
 	}
 }
 
+// TestRemoveDoesNotReadWhatItRemoves removes a segment whose records are damaged.
+func TestRemoveDoesNotReadWhatItRemoves(t *testing.T) {
+	fs, at := filled(t, 150)
+	l := mustOpen(t, testOptions(fs))
+	poke(t, fs, l.table.Load().segs[1].name, headerBlock+64, []byte("damaged"))
+	if err := l.Remove(2); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Scan(t.Context(), at[0], Position{}, func(Position, []byte) error { return nil }); err != nil {
+		t.Errorf("reading past it: %v", err)
+	}
+}
+
 func TestRewriteThatDoesNotFitChangesNothing(t *testing.T) {
 	fs, _ := filled(t, 150)
 	l := mustOpen(t, testOptions(fs))

@@ -95,8 +95,7 @@ func (l *Log) Remove(ordinal uint64) error {
 }
 
 func (l *Log) empty(s *segment) error {
-	rw, err := l.Rewrite(context.Background(), s.first, s.ordinal,
-		func(Position, []byte) ([]byte, bool) { return nil, false }, nil)
+	rw, err := l.Rewrite(context.Background(), s.first, s.ordinal, nil, nil)
 	if err != nil {
 		return err
 	}

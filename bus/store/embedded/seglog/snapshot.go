@@ -25,8 +25,11 @@ type SnapshotFile struct {
 func (l *Log) Snapshot() []SnapshotFile {
 	t := l.table.Load()
 	files := make([]SnapshotFile, 0, len(t.segs))
-	for _, s := range t.segs {
+	for i, s := range t.segs {
 		sealed, size := s.sealed.Load(), s.end.Load() // in this order: the end of a sealed one is final
+		if i == len(t.segs)-1 {
+			sealed = false // if it was sealed meanwhile, the seal says that there is a next one, which t does not have
+		}
 		if sealed {
 			size = min(size+endFrameSize, s.fileSize.Load())
 		}

@@ -59,6 +59,34 @@ func TestASnapshotIsALogThatEndsWhereItWasTaken(t *testing.T) {
 	}
 }
 
+// TestASnapshotDoesNotEndInASealedSegment takes snapshots while segments are
+// sealed all the time. The seal of the last one would name a next one that the
+// snapshot lacks.
+func TestASnapshotDoesNotEndInASealedSegment(t *testing.T) {
+	l := mustOpen(t, testOptions(vfs.NewMem()))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 4000 {
+			if _, err := l.AppendBytes(t.Context(), make([]byte, 4000)); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	for {
+		files := l.Snapshot()
+		if last := files[len(files)-1]; last.Sealed {
+			t.Fatalf("segment %d is the last of a snapshot and is sealed", last.Last)
+		}
+		select {
+		case <-done:
+			return
+		default:
+		}
+	}
+}
+
 // TestFilesOfASnapshotDoNotDependOnWhenTheyAreRead reads one before and after
 // its segment was sealed.
 func TestFilesOfASnapshotDoNotDependOnWhenTheyAreRead(t *testing.T) {

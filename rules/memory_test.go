@@ -119,7 +119,7 @@ func FuzzRecall(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		written, _ := m.filter.root.append(nil, source)
+		written, _ := m.filter.tree().append(nil, source)
 		f.Add(source, written)
 	}
 	ev := mustEvent(f, order)

@@ -47,7 +47,7 @@ func (v *view) begin(ev *event.Event, of *block) {
 // event.
 func (v *view) first(id int32) bool {
 	if v.met == nil {
-		v.met = make([]uint32, len(v.block.groups)+v.block.postings)
+		v.met = make([]uint32, len(v.block.entries)+v.block.postings)
 	}
 	if v.met[id] == v.seen.mark {
 		return false

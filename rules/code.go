@@ -17,7 +17,8 @@ import (
 //
 // A part begins with its kind, or for a test with testCode and the kind of the
 // test. What follows is, of a constant, its outcome; of several parts, their
-// length and themselves, of a pattern after their number; of a test, its outcomes and the type of its literal, the
+// length and themselves, of a pattern their number before and a length before
+// each; of a test, its outcomes and the type of its literal, the
 // id of its place, and the literal, of isIn their number and literals with a type
 // each.
 type code string
@@ -72,27 +73,40 @@ func (f *codeFrame) append(dst []byte, n *node) (_ []byte, ok bool) {
 	case constNode:
 		return append(dst, byte(n.kind), byte(n.value)), true
 	case andNode, orNode, andThenNode, orElseNode, notNode, ifNode:
-		return f.appendParts(append(dst, byte(n.kind)), n.kids(), nil)
+		var parts []byte
+		for i := range n.kids() {
+			if parts, ok = f.append(parts, &n.kids()[i]); !ok {
+				return nil, false
+			}
+		}
+		return appendBytes(append(dst, byte(n.kind)), parts), true
 	case patternNode:
 		p := n.more.(*pattern)
 		if p.rare != nil || p.testing > patternTests || f.steps != nil {
 			return nil, false
 		}
 		f.steps = p.steps()
-		return f.appendParts(append(dst, byte(n.kind)), p.tests(), []byte{byte(p.testing)})
+		return f.appendPattern(append(dst, byte(n.kind)), p)
 	case testNode:
 		return f.appendTest(dst, n)
 	}
 	return nil, false
 }
 
-func (f *codeFrame) appendParts(dst []byte, parts []node, within []byte) (_ []byte, ok bool) {
-	for i := range parts {
-		if within, ok = f.append(within, &parts[i]); !ok {
+func (f *codeFrame) appendPattern(dst []byte, p *pattern) (_ []byte, ok bool) {
+	parts := []byte{byte(p.testing)}
+	for i := range p.tests() {
+		var test []byte
+		if test, ok = f.append(nil, &p.tests()[i]); !ok {
 			return nil, false
 		}
+		parts = appendBytes(parts, test)
 	}
-	return append(binary.AppendUvarint(dst, uint64(len(within))), within...), true
+	return appendBytes(dst, parts), true
+}
+
+func appendBytes(dst, b []byte) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(b))), b...)
 }
 
 func (f *codeFrame) appendTest(dst []byte, n *node) (_ []byte, ok bool) {
@@ -215,21 +229,19 @@ func (c code) skip(i int) int {
 }
 
 // weight is that of the test of a pattern at i, as that of a node is.
-func (c code) weight(i, length int) (steps, end int) {
+func (c code) weight(i, length int) (steps int) {
 	switch {
 	case c[i] == testCode+byte(contains):
-		return 4 + length/16, c.skip(i)
+		return 4 + length/16
 	case c[i] >= testCode || nodeKind(c[i]) == constNode:
-		return 4, c.skip(i)
+		return 4
 	}
 	size, i := c.number(i + 1)
-	end, steps = i+int(size), 1
-	for i < end {
-		var part int
-		part, i = c.weight(i, length)
-		steps += part
+	steps = 1
+	for end := i + int(size); i < end; i = c.skip(i) {
+		steps += c.weight(i, length)
 	}
-	return steps, end
+	return steps
 }
 
 // evalCode evaluates the part at i, and says where it ends. With x its tests are
@@ -249,7 +261,9 @@ func (v *view) evalCode(c code, i int, f *codeFrame, x *value) (o outcome, end i
 		w := patternWalk{steps: f.steps, code: c, frame: f, testing: int32(c[i])}
 		i++
 		for j := range w.testing {
-			w.at[j], i = uint16(i), c.skip(i)
+			size, i = c.number(i)
+			w.at[j] = uint16(i)
+			i += int(size)
 		}
 		return w.eval(v), end
 	case notNode:
@@ -350,6 +364,9 @@ func (f *codeFrame) part(c code, i int) (n node, end int) {
 	}
 	var k kids
 	for i < end {
+		if kind == patternNode {
+			_, i = c.number(i)
+		}
 		var kid node
 		kid, i = f.part(c, i)
 		k = append(k, kid)

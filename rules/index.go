@@ -16,37 +16,45 @@ type index struct {
 
 type slotTable struct {
 	slot int32
-	*slotIndex
+	slotIndex
 }
 
 // leafSize is how many filters are evaluated one by one rather than split.
 const leafSize = 16
 
 // candidates are the groups that may match the view's event, each once.
-func (b *block) candidates(v *view) []int32 {
+func (b *block) candidates(v *view) []candidate {
 	v.candidates = v.candidates[:0]
 	b.index.find(v)
 	return v.candidates
 }
 
+// candidate is a group that may match, with the record of its first entry.
+type candidate struct {
+	group  int32
+	record *record
+}
+
 // add takes up a group that may match, unless it was met before. Of the first few
 // each is compared; others have marks.
-func (v *view) add(group int32) {
-	if v.block.entries[group].multi {
+func (v *view) add(c candidate) {
+	if v.block.entries[c.group].multi {
 		few := min(len(v.candidates), fewCandidates)
-		if slices.Contains(v.candidates[:few], group) || few == fewCandidates && !v.first(group) {
+		if slices.Contains(v.candidates[:few], c) || few == fewCandidates && !v.first(c.group) {
 			return
 		}
 	}
-	v.candidates = append(v.candidates, group)
+	v.candidates = append(v.candidates, c)
 }
+
+func (v *view) addGroup(group int32) { v.add(candidate{group, v.block.entries[group].record}) }
 
 // fewCandidates is how many groups are compared rather than marked.
 const fewCandidates = 8
 
 func (v *view) addAll(groups []int32) {
 	for _, g := range groups {
-		v.add(g)
+		v.addGroup(g)
 	}
 }
 
@@ -56,10 +64,8 @@ func (v *view) expand(p *posting) {
 	case p.once && !v.first(p.id):
 	case p.sub != nil:
 		p.sub.find(v)
-	case p.once:
-		v.addAll(p.groups)
 	default:
-		v.candidates = append(v.candidates, p.groups...)
+		v.addAll(p.groups)
 	}
 }
 

@@ -147,8 +147,7 @@ func (w *patternWalk) scalar(at int32, x *value) {
 // then they do not hold.
 func (w *patternWalk) affords(i int32, x *value) bool {
 	if w.tests == nil {
-		steps, _ := w.code.weight(int(w.at[i]), len(x.text))
-		w.worked += steps
+		w.worked += w.code.weight(int(w.at[i]), len(x.text))
 	} else {
 		w.worked += w.tests[i].weight(len(x.text))
 	}
@@ -163,7 +162,12 @@ func (w *patternWalk) on(i int32, x *value) outcome {
 	if w.tests != nil {
 		return w.tests[i].on(x)
 	}
-	o, _ := (*view)(nil).evalCode(w.code, int(w.at[i]), w.frame, x)
+	var v *view // which tests of a given value do not look at
+	if w.code[w.at[i]] >= testCode {
+		o, _ := v.testCode(w.code, int(w.at[i]), w.frame, x)
+		return o
+	}
+	o, _ := v.evalCode(w.code, int(w.at[i]), w.frame, x)
 	return o
 }
 

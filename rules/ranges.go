@@ -77,7 +77,7 @@ func (x *ranges) visit(v *view, num float64, level, i int) {
 				return
 			}
 			if leaf.high[j] >= num {
-				v.add(leaf.group[j])
+				v.addGroup(leaf.group[j])
 			}
 		}
 		return

@@ -255,10 +255,10 @@ func (b *block) match(ev *event.Event, dst []ID, dead []uint64) []ID {
 	if b.all > 0 {
 		dst, keep = b.settle(0, yes, v, dst, dead)
 	}
-	for _, g := range b.candidates(v) {
+	for _, c := range b.candidates(v) {
 		var kept bool
 		v.failed = nil
-		dst, kept = b.settle(int(g), v.evalIn(b.entries[g].record, b.entries[g].root), v, dst, dead)
+		dst, kept = b.settle(int(c.group), v.evalIn(c.record, b.entries[c.group].root), v, dst, dead)
 		keep = keep || kept
 		v.arena.rewind()
 	}

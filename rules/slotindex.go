@@ -12,14 +12,14 @@ import (
 // slotIndex finds the groups that have an anchor at one place. What no anchor
 // needs is nil.
 type slotIndex struct {
-	exact    *table
+	present  *posting
+	exact    table // of no rows when there are none
+	ranges   *ranges
 	folded   *table
 	members  *table // of elements and keys
 	prefixes []affixes
 	suffixes []affixes
 	needles  []needles
-	ranges   *ranges
-	present  *posting
 }
 
 // affixes find prefixes or suffixes of one length.
@@ -73,12 +73,15 @@ func addAffix(m *map[int][]pair, text string, group int32) {
 }
 
 // build makes the index.
-func (t *anchors) build() *slotIndex {
-	x := &slotIndex{ranges: newRanges(t.ranges)}
+func (t *anchors) build() slotIndex {
+	x := slotIndex{ranges: newRanges(t.ranges)}
+	if len(t.exact) > 0 {
+		x.exact = t.newTable(t.exact)
+	}
 	for _, l := range [...]struct {
 		pairs []pair
 		to    **table
-	}{{t.exact, &x.exact}, {t.folded, &x.folded}, {t.members, &x.members}} {
+	}{{t.folded, &x.folded}, {t.members, &x.members}} {
 		if len(l.pairs) > 0 {
 			built := t.newTable(l.pairs)
 			*l.to = &built
@@ -114,14 +117,14 @@ func (x *slotIndex) find(v *view, val *value) {
 	case textValue:
 		x.findText(v, val.text)
 	case numberValue:
-		if x.exact != nil {
+		if len(x.exact.rows) > 0 {
 			x.exact.find(v, numberKey(val.num))
 		}
 		if x.ranges != nil {
 			x.ranges.find(v, val.num)
 		}
 	case boolValue, nullValue:
-		if x.exact != nil {
+		if len(x.exact.rows) > 0 {
 			s := scalar{kind: val.kind, num: val.num}
 			x.exact.find(v, s.key())
 		}
@@ -146,7 +149,7 @@ func (x *slotIndex) find(v *view, val *value) {
 }
 
 func (x *slotIndex) findText(v *view, text string) {
-	if x.exact != nil {
+	if len(x.exact.rows) > 0 {
 		x.exact.find(v, textKey(text))
 	}
 	if x.folded != nil {

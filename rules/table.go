@@ -14,17 +14,19 @@ type table struct {
 	more []posting
 }
 
-// row is small, so that a key and those after it are in one line of memory.
+// row leads to the entry and to the record of a filter at once, so that neither is
+// waited for to go to the other.
 type row struct {
-	key   key   // 0: empty
-	group int32 // ^ of a place in more when it has several
+	key    key   // 0: empty
+	group  int32 // ^ of a place in more when it has several
+	record *record
 }
 
 // key is a hash of a value.
 type key uint32
 
 // lineRows is how many rows fill a line of memory. They are used in turn.
-const lineRows = 8
+const lineRows = 4
 
 // line is where the line of a key begins.
 func (t *table) line(k key) key { return k & key(len(t.rows)-1) &^ (lineRows - 1) }
@@ -65,20 +67,20 @@ func (t *anchors) newTable(pairs []pair) table {
 		for j < len(pairs) && pairs[j].key == pairs[i].key {
 			j++
 		}
-		g := pairs[i].group
+		g, record := pairs[i].group, t.block.entries[pairs[i].group].record
 		if j-i > 1 {
 			groups := make([]int32, 0, j-i)
 			for _, p := range pairs[i:j] {
 				groups = append(groups, p.group)
 			}
-			g = ^int32(len(out.more))
+			g, record = ^int32(len(out.more)), nil
 			out.more = append(out.more, t.block.posting(groups, t.of))
 		}
 		at := out.line(pairs[i].key)
 		for out.rows[at].key != 0 {
 			at = (at + 1) & key(size-1)
 		}
-		out.rows[at] = row{pairs[i].key, g}
+		out.rows[at] = row{pairs[i].key, g, record}
 		i = j
 	}
 	return out
@@ -94,7 +96,7 @@ func (t *table) find(v *view, k key) {
 			return
 		case k:
 			if r.group >= 0 {
-				v.add(r.group)
+				v.add(candidate{r.group, r.record})
 			} else {
 				v.expand(&t.more[^r.group])
 			}

@@ -29,7 +29,7 @@ type view struct {
 	parsed     bool
 	failed     any // the last residual or pattern that failed
 	failure    error
-	candidates []int32
+	candidates []candidate
 	met        []uint32 // the mark of the event for which a group or posting was met last
 	block      *block
 	fold       []byte

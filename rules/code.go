@@ -359,10 +359,17 @@ func (f *codeFrame) part(c code, i int) (n node, end int) {
 	}
 	size, i := c.number(i + 1)
 	end = i + int(size)
-	if kind == patternNode {
-		i++
-	}
 	var k kids
+	if kind == patternNode {
+		k = make(kids, 0, c[i])
+		i++
+	} else {
+		parts := 0
+		for at := i; at < end; at = c.skip(at) {
+			parts++
+		}
+		k = make(kids, 0, parts)
+	}
 	for i < end {
 		if kind == patternNode {
 			_, i = c.number(i)

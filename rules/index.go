@@ -130,14 +130,15 @@ func (b *block) newIndex(groups []int32) *index {
 		return &index{loose: groups}
 	}
 	b.work -= len(groups)
-	by := newCensus()
-	for _, g := range groups {
-		by.add(b.tree(g))
+	by, trees := newCensus(), make([]*node, len(groups))
+	for i, g := range groups {
+		trees[i] = b.entries[g].matcher.filter.tree()
+		by.add(trees[i])
 	}
 	x := &index{}
 	tables := map[*place]*anchors{}
-	for _, g := range groups {
-		c := b.tree(g).cover(by)
+	for at, g := range groups {
+		c := trees[at].cover(by)
 		if c.cost(by) > float64(len(groups))/2 {
 			x.loose = append(x.loose, g)
 			continue

@@ -208,15 +208,12 @@ func newBlock(entries []setEntry) *block {
 	known := map[*place]struct{}{}
 	for g, from := range b.groups {
 		together(b.entries[from:next[g]])
-		b.slots.addAll(b.tree(from), known)
+		b.slots.addAll(b.entries[from].root, known)
 	}
 	b.slots.number()
 	b.build()
 	return b
 }
-
-// tree is the condition of the group that begins at an entry.
-func (b *block) tree(group int32) *node { return b.entries[group].matcher.filter.tree() }
 
 // together makes entries a group. It moves those of one matcher next to each
 // other, for an event is counted once.

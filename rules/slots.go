@@ -45,6 +45,10 @@ func (s *slots) addAll(n *node, known map[*place]struct{}) {
 		case patternNode:
 			shadow := n.more.(*pattern).shadow()
 			s.addAll(&shadow, known)
+		case codeNode:
+			for _, p := range n.more.(*codeFrame).places {
+				s.add(p, known)
+			}
 		}
 	})
 }

@@ -263,7 +263,7 @@ func BenchmarkSQL(b *testing.B) {
 			v := &view{ev: ev}
 			b.ReportAllocs()
 			for b.Loop() {
-				if m.filter.root.eval(v) != yes {
+				if m.filter.eval(v) != yes {
 					b.Fatal("no match")
 				}
 			}

@@ -50,7 +50,7 @@ func (m *Matcher) IndexClass() Class {
 
 // partText is the first part of the filter that is evaluated as an expression.
 func (m *Matcher) partText() string {
-	text := m.filter.root.residuals(nil)[0].text()
+	text := m.filter.tree().residuals(nil)[0].text()
 	if redact := m.redaction(); redact != nil {
 		text = redact(text)
 	}

@@ -11,20 +11,21 @@ import (
 // clauses takes the filter apart as its author wrote it.
 func (f *filter) clauses(env *Env, redact func(string) string) clause {
 	w := &writer{dialect: f.dialect, source: f.source, redact: redact}
+	root := f.tree()
 	switch f.dialect {
 	case inCEL:
 	case inSQL:
 		return f.sqlClauses(env, w)
 	default:
-		return w.clause(f.root, false)
+		return w.clause(root, false)
 	}
 	checked, err := env.check(f.source, "the filter")
 	if err != nil { // it was compiled before
-		return w.clause(f.root, false)
+		return w.clause(root, false)
 	}
 	e := checked.NativeRep().Expr()
 	c := celClauses{writer: w, info: checked.NativeRep().SourceInfo(), lower: lowering{env: env, source: f.source, known: map[int32]*residue{}}}
-	f.root.walk(func(n *node) {
+	root.walk(func(n *node) {
 		var r *residue
 		switch more := n.more.(type) {
 		case *residue:
@@ -37,7 +38,7 @@ func (f *filter) clauses(env *Env, redact func(string) string) clause {
 		}
 	})
 	if c.lower.known[wholeFilter] != nil {
-		return c.leaf(e, *f.root, false)
+		return c.leaf(e, *root, false)
 	}
 	return c.clause(e, false)
 }
@@ -93,10 +94,11 @@ func (c *celClauses) leaf(e ast.Expr, test node, negated bool) clause {
 // sqlClauses takes a filter in SQL apart.
 func (f *filter) sqlClauses(env *Env, w *writer) clause {
 	e, problems := parseSQL(f.source)
-	r, whole := f.root.more.(*sqlResidual)
+	root := f.tree()
+	r, whole := root.more.(*sqlResidual)
 	whole = whole && r.source == f.source[e.start:e.end]
 	if len(problems) > 0 || e.op == sqlAttribute || whole && e.op != sqlAnd && e.op != sqlOr && e.op != sqlNot {
-		return w.clause(f.root, false)
+		return w.clause(root, false)
 	}
 	e.fold()
 	c := sqlClauses{writer: w, lower: sqlLowering{env: env, source: f.source}}
@@ -154,7 +156,8 @@ func (w *writer) clause(n *node, negated bool) clause {
 		}
 		return out
 	case kind == patternNode && !negated:
-		return clause{kind: kind, text: "detail as a whole", test: *n, write: w, kids: []clause{w.clause(&n.more.(*pattern).shadow, false)}}
+		shadow := n.more.(*pattern).shadow()
+		return clause{kind: kind, text: "detail as a whole", test: *n, write: w, kids: []clause{w.clause(&shadow, false)}}
 	}
 	out := clause{kind: testNode, test: *n, write: w, text: shortened(w.text(shown, negated), textMost)}
 	switch r := shown.more.(type) {

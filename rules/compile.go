@@ -61,13 +61,22 @@ func (env *Env) Compile(f Filter) (*Matcher, error) {
 		return nil, err
 	}
 	if source == "" {
-		return &Matcher{counts: env.counts.next()}, nil
+		return &Matcher{record: env.records.next("")}, nil
 	}
 	shared, err := env.cache.get(cacheKey{d, source}, func() (*filter, error) { return env.compile(d, source) })
 	if err != nil {
 		return nil, err
 	}
-	return &Matcher{filter: shared, env: env, counts: env.counts.next()}, nil
+	m := &Matcher{filter: shared, env: env}
+	switch {
+	case shared.record == nil:
+		m.record = env.records.next("")
+	case shared.taken.Swap(true):
+		m.record = env.records.next(shared.record.code())
+	default:
+		m.record = shared.record
+	}
+	return m, nil
 }
 
 func (env *Env) compile(d dialect, source string) (f *filter, err error) {
@@ -77,7 +86,7 @@ func (env *Env) compile(d dialect, source string) (f *filter, err error) {
 	case inCEL:
 		var ok bool
 		if root, f.class, ok = env.recall(d, source); ok {
-			f.root = root.together(&env.nodes)
+			env.keep(f, &root)
 			return f, nil
 		}
 		env.compiled.Add(1)
@@ -92,9 +101,18 @@ func (env *Env) compile(d dialect, source string) (f *filter, err error) {
 	if err != nil {
 		return nil, err
 	}
-	f.root = root.together(&env.nodes)
-	f.class = classOf(f.root)
+	f.class = classOf(&root)
+	env.keep(f, &root)
 	return f, nil
+}
+
+// keep makes root the filter's condition: as code, if it has any.
+func (env *Env) keep(f *filter, root *node) {
+	if c, frame, ok := root.encode(); ok {
+		f.record, f.root = env.records.next(c), &env.frames.of(&frame).node
+		return
+	}
+	f.root = root.together(&env.nodes)
 }
 
 // compileCEL makes the condition of a CEL expression.

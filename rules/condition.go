@@ -47,6 +47,7 @@ const (
 	testNode                     // compares the value at a place
 	patternNode                  // more is a *pattern, on the event's data
 	residualNode                 // more is a residual
+	codeNode                     // more is a *codeFrame; the condition is in the code of the filter's record
 )
 
 // node is a condition, or a part of one: what filters of every dialect are
@@ -195,23 +196,22 @@ func (n *node) eval(v *view) outcome {
 		}
 		return failure
 	case testNode:
-		x := v.at(n.place)
-		switch {
-		case n.test == exists && x.kind == missingValue:
-			return n.absent(v)
-		case n.test == isMatch && x.kind == textValue && n.more.(*expression).takesLong(x.text):
-			return n.matchLong(v)
-		}
-		return n.check(x)
+		return n.evalOn(v, v.at(n.place))
 	case patternNode:
-		ok, err := n.more.(*pattern).matches(v)
-		if err != nil {
-			v.failed, v.failure = n.more.(*pattern), err
-			return failure
-		}
-		return outcomeOf(ok)
+		return n.more.(*pattern).eval(v)
 	}
 	return v.ask(n.more.(residual))
+}
+
+// evalOn evaluates a test on the value at its place.
+func (n *node) evalOn(v *view, x *value) outcome {
+	switch {
+	case n.test == exists && x.kind == missingValue:
+		return n.place.absent(v, n.missing)
+	case n.test == isMatch && x.kind == textValue && n.more.(*expression).takesLong(x.text):
+		return n.matchLong(v)
+	}
+	return n.check(x)
 }
 
 // ask evaluates a residual and remembers how it failed, for to ask it again

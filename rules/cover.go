@@ -59,6 +59,19 @@ func (c cover) cost(by costs) float64 {
 	return sum
 }
 
+// mayRepeat reports whether several of the anchors may hold for one event, or one
+// of them for several of its values.
+func (c cover) mayRepeat() bool {
+	for i := range c.anchors {
+		a := &c.anchors[i]
+		if a.kind == anchorMember || a.kind == anchorContains || a.place.reach == reachAll ||
+			len(c.anchors) > 1 && (a.kind != anchorValue || a.place != c.anchors[0].place) {
+			return true
+		}
+	}
+	return false
+}
+
 func cheaper(a, b cover, by costs) cover {
 	if a.cost(by) <= b.cost(by) {
 		return a
@@ -96,7 +109,8 @@ func (n *node) covers(by costs, wantYes, wantNo bool) (onYes, onNo cover) {
 		}
 		return onYes, onNo
 	case patternNode:
-		return n.more.(*pattern).shadow.cover(by), cover{}
+		shadow := n.more.(*pattern).shadow()
+		return shadow.cover(by), cover{}
 	case residualNode:
 		return cover{}, cover{}
 	case notNode:
@@ -355,7 +369,8 @@ func newCensus() *census {
 func (c *census) add(n *node) {
 	n.walk(func(n *node) {
 		if n.kind == patternNode {
-			c.add(&n.more.(*pattern).shadow)
+			shadow := n.more.(*pattern).shadow()
+			c.add(&shadow)
 		}
 		if n.kind != testNode {
 			return

@@ -60,9 +60,11 @@ type Env struct {
 	cache  *filterCache
 	places *places
 	shelf  *shelf
-	counts countsSlab
 	nodes  nodeSlab
 	texts  sharedTexts
+
+	records recordSlab
+	frames  codeFrames
 
 	memory   atomic.Pointer[memory]
 	compiled atomic.Uint64

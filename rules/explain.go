@@ -68,7 +68,7 @@ func (m *Matcher) Explainer() *Explainer {
 	x.root = m.filter.clauses(m.env, x.redact)
 	x.leaves = x.root.all(nil)
 	known := map[*place]struct{}{}
-	x.block.slots.addAll(m.filter.root, known)
+	x.block.slots.addAll(m.filter.tree(), known)
 	for _, c := range x.leaves {
 		x.block.slots.addAll(&c.test, known)
 		for _, r := range c.reads {
@@ -94,7 +94,7 @@ func (x *Explainer) Evaluate(ev *event.Event) Result {
 		return Result{Matched: true}
 	}
 	defer x.begin(ev)()
-	return x.filter.root.result(&x.view)
+	return x.filter.result(&x.view)
 }
 
 // Misses is how many conditions would have to say something else for the event

@@ -16,29 +16,45 @@ type index struct {
 
 type slotTable struct {
 	slot int32
-	*slotIndex
+	slotIndex
 }
 
 // leafSize is how many filters are evaluated one by one rather than split.
 const leafSize = 16
 
 // candidates are the groups that may match the view's event, each once.
-func (b *block) candidates(v *view) []int32 {
+func (b *block) candidates(v *view) []candidate {
 	v.candidates = v.candidates[:0]
 	b.index.find(v)
 	return v.candidates
 }
 
-// add takes up a group that may match; once says that it may be met again.
-func (v *view) add(group int32, once bool) {
-	if !once || v.first(group) {
-		v.candidates = append(v.candidates, group)
-	}
+// candidate is a group that may match, with the record of its first entry.
+type candidate struct {
+	group  int32
+	record *record
 }
+
+// add takes up a group that may match, unless it was met before. Of the first few
+// each is compared; others have marks.
+func (v *view) add(c candidate) {
+	if v.block.entries[c.group].multi {
+		few := min(len(v.candidates), fewCandidates)
+		if slices.Contains(v.candidates[:few], c) || few == fewCandidates && !v.first(c.group) {
+			return
+		}
+	}
+	v.candidates = append(v.candidates, c)
+}
+
+func (v *view) addGroup(group int32) { v.add(candidate{group, v.block.entries[group].record}) }
+
+// fewCandidates is how many groups are compared rather than marked.
+const fewCandidates = 8
 
 func (v *view) addAll(groups []int32) {
 	for _, g := range groups {
-		v.add(g, v.block.groups[g].multi)
+		v.addGroup(g)
 	}
 }
 
@@ -48,10 +64,8 @@ func (v *view) expand(p *posting) {
 	case p.once && !v.first(p.id):
 	case p.sub != nil:
 		p.sub.find(v)
-	case p.once:
-		v.addAll(p.groups)
 	default:
-		v.candidates = append(v.candidates, p.groups...)
+		v.addAll(p.groups)
 	}
 }
 
@@ -101,12 +115,9 @@ func (v *view) findAt(t *slotTable, slot int32) {
 
 // build makes the index of the block's groups.
 func (b *block) build() {
-	all := make([]int32, len(b.groups))
-	for i := range all {
-		all[i] = int32(i)
-	}
-	b.work = indexWork * (len(all) + leafSize)
-	b.index = *b.newIndex(all)
+	b.work = indexWork * (len(b.groups) + leafSize)
+	b.index = *b.newIndex(b.groups)
+	b.groups = nil
 }
 
 // indexWork bounds the groups that indexes within indexes take up again, for
@@ -119,26 +130,24 @@ func (b *block) newIndex(groups []int32) *index {
 		return &index{loose: groups}
 	}
 	b.work -= len(groups)
-	by := newCensus()
-	for _, g := range groups {
-		by.add(b.groups[g].root)
+	by, trees := newCensus(), make([]*node, len(groups))
+	for i, g := range groups {
+		trees[i] = b.entries[g].matcher.filter.tree()
+		by.add(trees[i])
 	}
 	x := &index{}
 	tables := map[*place]*anchors{}
-	for _, g := range groups {
-		c := b.groups[g].root.cover(by)
+	for at, g := range groups {
+		c := trees[at].cover(by)
 		if c.cost(by) > float64(len(groups))/2 {
 			x.loose = append(x.loose, g)
 			continue
 		}
-		if len(c.anchors) > 1 {
-			b.groups[g].multi = true
+		if c.mayRepeat() {
+			b.entries[g].multi = true
 		}
 		for i := range c.anchors {
 			a := &c.anchors[i]
-			if a.kind == anchorMember || a.kind == anchorContains || a.place.reach == reachAll {
-				b.groups[g].multi = true
-			}
 			t := tables[a.place]
 			if t == nil {
 				t = &anchors{block: b, of: len(groups)}
@@ -169,10 +178,10 @@ func (b *block) newIndex(groups []int32) *index {
 func (b *block) posting(groups []int32, of int) posting {
 	p := posting{groups: groups}
 	for _, g := range groups {
-		p.once = p.once || b.groups[g].multi
+		p.once = p.once || b.entries[g].multi
 	}
 	if p.once {
-		p.id = int32(len(b.groups) + b.postings)
+		p.id = int32(len(b.entries) + b.postings)
 		b.postings++
 	}
 	if len(groups) > leafSize && len(groups) <= of/2 && b.work >= len(groups) {

@@ -216,7 +216,7 @@ func TestIndexLooksAtFewFilters(t *testing.T) {
 				v.begin(ev, s.base)
 				distinct := map[int32]bool{}
 				for _, g := range s.base.candidates(v) {
-					distinct[g] = true
+					distinct[g.group] = true
 				}
 				most = max(most, len(distinct)-len(got))
 				v.release()

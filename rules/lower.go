@@ -319,7 +319,7 @@ type sharedTexts struct {
 // within is text as one that was seen before, or as a part of source, if it is
 // one.
 func (s *sharedTexts) within(source, text string) string {
-	at := textKey(text) % uint64(len(s.seen))
+	at := textKey(text) % key(len(s.seen))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.seen[at] == text {

@@ -2,7 +2,6 @@ package rules
 
 import (
 	"fmt"
-	"sync"
 	"sync/atomic"
 
 	"cel.dev/cel-go/common/types"
@@ -16,29 +15,8 @@ type Matcher struct {
 	filter *filter // nil matches everything
 	env    *Env
 
-	counts *counts
+	record *record
 	more   atomic.Pointer[matcherMore]
-}
-
-// counts are of one matcher.
-type counts struct{ evaluated, matched, failed atomic.Uint64 }
-
-// countsSlab makes counts of matchers that are compiled one after the other
-// stand one after the other, for a set that matches many goes through them.
-type countsSlab struct {
-	mu   sync.Mutex
-	rest []counts
-}
-
-func (s *countsSlab) next() *counts {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.rest) == 0 {
-		s.rest = make([]counts, 64)
-	}
-	c := &s.rest[0]
-	s.rest = s.rest[1:]
-	return c
 }
 
 // matcherMore is what few matchers have.
@@ -51,8 +29,38 @@ type matcherMore struct {
 type filter struct {
 	dialect dialect
 	class   Class
+	taken   atomic.Bool // a matcher has the record
 	source  string
-	root    *node // with all that is below it behind it
+	root    *node   // with all that is below it behind it, or a codeNode
+	record  *record // of the first matcher, with a codeNode for its code; else nil
+}
+
+// tree is the condition. What has code is decoded, which takes time.
+func (f *filter) tree() *node {
+	if f.record == nil {
+		return f.root
+	}
+	return f.root.more.(*codeFrame).nodes(f.record.code())
+}
+
+// eval evaluates the condition.
+func (f *filter) eval(v *view) outcome {
+	return v.evalIn(f.record, f.root)
+}
+
+// evalIn evaluates the condition of a filter, which is root or code in the record.
+func (v *view) evalIn(r *record, root *node) outcome {
+	if root.kind != codeNode {
+		return root.eval(v)
+	}
+	c, f := r.code(), root.more.(*codeFrame)
+	var o outcome
+	if c[0] >= testCode {
+		o, _ = v.testCode(c, 0, f, nil)
+	} else {
+		o, _ = v.evalCode(c, 0, f, nil)
+	}
+	return o
 }
 
 // Result is what a filter says about one event.
@@ -81,18 +89,18 @@ func (m *Matcher) Evaluate(ev *event.Event) Result {
 	if m.filter == nil {
 		return Result{Matched: true}
 	}
-	return m.filter.root.result(&view{ev: ev})
+	return m.filter.result(&view{ev: ev})
 }
 
 // result evaluates the condition and says why it failed.
-func (n *node) result(v *view) Result {
-	switch n.eval(v) {
+func (f *filter) result(v *view) Result {
+	switch f.eval(v) {
 	case yes:
 		return Result{Matched: true}
 	case no:
 		return Result{}
 	}
-	return Result{Error: n.failed(v).Error()}
+	return Result{Error: f.tree().failed(v).Error()}
 }
 
 // Stats says how many events the Matcher was applied to in a Set, how many of
@@ -107,7 +115,8 @@ func (m *Matcher) Stats() (evaluated, matched, failed uint64, lastError string, 
 	if m.filter != nil {
 		suspended = m.filter.suspended()
 	}
-	return m.counts.evaluated.Load(), m.counts.matched.Load(), m.counts.failed.Load(), lastError, suspended
+	matched, failed = m.record.matched.Load(), m.record.failed.Load()
+	return matched + failed + m.record.rejected.Load(), matched, failed, lastError, suspended
 }
 
 func (f *filter) suspended() bool {
@@ -119,19 +128,12 @@ func (f *filter) suspended() bool {
 	return false
 }
 
-// count takes note of one evaluation of the condition root, which is that of an
-// equal filter.
-func (e *setEntry) count(root *node, o outcome, v *view) {
-	e.counts.evaluated.Add(1)
-	switch o {
-	case yes:
-		e.counts.matched.Add(1)
-	case failure:
-		// To format each error would cost more than the evaluation.
-		if n := e.counts.failed.Add(1); n <= 16 || n%64 == 0 {
-			m := e.matcher
-			m.more.Store(&matcherMore{redact: m.redaction(), lastError: root.failed(v).Error()})
-		}
+// count takes note of one evaluation of the filter f, which is an equal one.
+func (e *setEntry) count(o outcome, f *setEntry, v *view) {
+	// To format each error would cost more than the evaluation.
+	if n := e.record.count(o); o == failure && (n <= 16 || n%64 == 0) {
+		m := e.matcher
+		m.more.Store(&matcherMore{redact: m.redaction(), lastError: f.matcher.filter.tree().failed(v).Error()})
 	}
 }
 

@@ -45,7 +45,7 @@ func AppendCompiled(dst []byte, build string, matchers []*Matcher) []byte {
 		}
 		seen[f] = true
 		var ok bool
-		if body, ok = f.root.append(append(body[:0], byte(f.class)), f.source); !ok {
+		if body, ok = f.tree().append(append(body[:0], byte(f.class)), f.source); !ok {
 			continue
 		}
 		key := f.memoryKey()

@@ -36,10 +36,24 @@ type pattern struct {
 	testing int32        // how many tests there are
 	leading int32        // how many steps
 	rare    *patternRare // nil when all fields hold together, need a value and are quick to test
-	// shadow is a condition that holds for every event that the pattern matches.
-	// It is about the values of its places (reachAll), of which one has to do; it
-	// says nothing of which element of an array they come from.
-	shadow node
+}
+
+// shadow is a condition that holds for every event that the pattern matches. It
+// is about the values of its places (reachAll), of which one has to do; it says
+// nothing of which element of an array they come from.
+func (p *pattern) shadow() node {
+	switch {
+	case p.rare != nil:
+		return p.rare.shadow
+	case p.testing == 1:
+		return *p.test
+	}
+	return node{kind: andNode, count: uint16(p.testing), more: p.test}
+}
+
+// newPattern makes one of fields that all hold.
+func newPattern(tests []node, steps []patternStep) *pattern {
+	return &pattern{test: &tests[0], testing: int32(len(tests)), step: &steps[0], leading: int32(len(steps))}
 }
 
 // tests are of fields, on one value, in the order of their paths.
@@ -53,6 +67,8 @@ func (p *pattern) steps() []patternStep { return unsafe.Slice(p.step, p.leading)
 type patternRare struct {
 	ways  []way   // nil for all fields, which need a value
 	costs []int32 // of tests that take long, by number; nil when none does
+	// shadow is the pattern's.
+	shadow node
 }
 
 // way is one of the combinations that an $or makes: fields that hold together.

@@ -31,7 +31,7 @@ func BenchmarkPattern(b *testing.B) {
 	v := &view{ev: ev}
 	b.ReportAllocs()
 	for b.Loop() {
-		if m.filter.root.eval(v) != yes {
+		if m.filter.eval(v) != yes {
 			b.Fatal("does not match")
 		}
 	}
@@ -50,7 +50,7 @@ func TestPatternsDoNotAllocate(t *testing.T) {
 		}
 		v := &view{ev: ev}
 		if n := testing.AllocsPerRun(100, func() {
-			if m.filter.root.eval(v) != yes {
+			if m.filter.eval(v) != yes {
 				t.Errorf("%s does not match", source)
 			}
 		}); n != 0 {

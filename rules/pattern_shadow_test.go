@@ -12,7 +12,7 @@ func replaceAll(s, from, to string) string { return strings.ReplaceAll(s, from, 
 
 // dataPattern is a pattern in the filter's condition, if there is one.
 func dataPattern(m *Matcher) (p *pattern) {
-	m.filter.root.walk(func(n *node) {
+	m.filter.tree().walk(func(n *node) {
 		if n.kind == patternNode {
 			p = n.more.(*pattern)
 		}
@@ -26,7 +26,8 @@ func (p *pattern) shadowHolds(ev *event.Event) bool {
 	v := &view{ev: ev}
 	values := map[string][]value{}
 	spread(v.dataValue(), nil, values)
-	return holds(&p.shadow, values) == yes
+	shadow := p.shadow()
+	return holds(&shadow, values) == yes
 }
 
 func spread(x value, path []string, into map[string][]value) {
@@ -125,10 +126,10 @@ func FuzzPattern(f *testing.F) {
 		if r.Error != "" && !strings.Contains(r.Error, "too long") {
 			t.Errorf("%s on %s: %s", source, data, r.Error)
 		}
-		m.filter.root.walk(func(n *node) {
+		m.filter.tree().walk(func(n *node) {
 			if n.kind == patternNode {
 				p := n.more.(*pattern)
-				if ok, err := p.matches(&view{ev: ev}); err == nil && ok && !p.shadowHolds(ev) {
+				if p.eval(&view{ev: ev}) == yes && !p.shadowHolds(ev) {
 					t.Errorf("%s matches %s, but not in the shadow", source, data)
 				}
 			}

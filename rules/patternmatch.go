@@ -13,13 +13,20 @@ import (
 // and in what is asked of one value; a pattern takes one walk, and one more for
 // each of its ways that the first cannot rule out.
 type patternWalk struct {
-	pattern *pattern
-	way     way
-	found   foundFields
+	steps   []patternStep
+	testing int32        // how many tests there are
+	tests   []node       // nil when they are code
+	rare    *patternRare // nil as in a pattern
+	code    code
+	frame   *codeFrame
+	at      [patternTests]uint16 // where the tests in the code begin
+
+	way   way
+	found foundFields
 	// any: elements of an array need not be chosen. What is found then is an upper
 	// bound, which chose says is not exact.
 	any, chose bool
-	steps      int // of the tests that take long
+	worked     int // steps of the tests that take long
 }
 
 // foundFields is what was seen of the event so far.
@@ -31,48 +38,52 @@ type foundFields struct {
 // errPatternSteps says that a pattern did not come to an end on an event.
 var errPatternSteps = errors.New("the event has too many values for this pattern, which would take too long")
 
-// matches reports whether the data of the view's event matches. The error is
+// eval reports whether the data of the view's event matches. It fails with
 // errPatternSteps.
-func (p *pattern) matches(v *view) (bool, error) {
+func (p *pattern) eval(v *view) outcome {
+	w := patternWalk{steps: p.steps(), testing: p.testing, tests: p.tests(), rare: p.rare}
+	return w.eval(v)
+}
+
+func (w *patternWalk) eval(v *view) outcome {
 	x := v.dataValue()
-	if x.kind == listValue {
-		return false, nil
+	switch {
+	case x.kind == listValue:
+		return no
+	case w.matches(&x):
+		return yes
+	case w.worked > maxPatternSteps:
+		v.failed, v.failure = &w.steps[0], errPatternSteps
+		return failure
 	}
-	w := patternWalk{pattern: p}
-	if w.matches(&x) {
-		return true, nil
-	}
-	if w.steps > maxPatternSteps {
-		return false, errPatternSteps
-	}
-	return false, nil
+	return no
 }
 
 // matches walks as often as the pattern's ways want it. A walk that has taken
 // too long finds nothing more.
 func (w *patternWalk) matches(x *value) bool {
-	p := w.pattern
-	all := p.testing
+	all := w.testing
 	var ways []way
-	if p.rare != nil {
-		ways = p.rare.ways
+	if w.rare != nil {
+		ways = w.rare.ways
 	}
 	if len(ways) <= 1 {
 		if len(ways) == 1 {
 			w.way = ways[0]
 		} else {
-			w.way.fields = upTo(int(p.testing))
+			w.way.fields = upTo(int(all))
 			w.way.needs = w.way.fields
 		}
 		w.visit(0, x)
 		return w.way.done(&w.found, 0, all)
 	}
-	first := patternWalk{pattern: p, any: true}
+	first := *w
+	first.any = true
 	for i := range ways {
 		first.way.fields.union(&ways[i].fields)
 	}
 	first.visit(0, x)
-	w.steps = first.steps
+	w.worked = first.worked
 	for i := range ways {
 		w.way, w.found = ways[i], foundFields{}
 		switch {
@@ -104,7 +115,7 @@ func (w *way) done(f *foundFields, first, last int32) bool {
 
 // visit looks at a value that stands at a step.
 func (w *patternWalk) visit(at int32, x *value) {
-	if w.steps += 4; w.steps > maxPatternSteps {
+	if w.worked += 4; w.worked > maxPatternSteps {
 		return
 	}
 	switch x.kind {
@@ -119,13 +130,13 @@ func (w *patternWalk) visit(at int32, x *value) {
 }
 
 func (w *patternWalk) scalar(at int32, x *value) {
-	s := &w.pattern.steps()[at]
+	s := &w.steps[at]
 	for i := s.first; i < s.own; i++ {
 		if !w.way.fields.has(i) {
 			continue
 		}
 		w.found.seen.add(i)
-		if !w.found.holds.has(i) && w.affords(i, x) && w.pattern.tests()[i].on(x) == yes {
+		if !w.found.holds.has(i) && w.affords(i, x) && w.on(i, x) == yes {
 			w.found.holds.add(i)
 		}
 	}
@@ -135,11 +146,29 @@ func (w *patternWalk) scalar(at int32, x *value) {
 // long are made until a pattern has taken as long as one regular expression may;
 // then they do not hold.
 func (w *patternWalk) affords(i int32, x *value) bool {
-	w.steps += w.pattern.tests()[i].weight(len(x.text))
-	if rare := w.pattern.rare; rare != nil && rare.costs != nil {
-		w.steps += len(x.text) * int(rare.costs[i])
+	if w.tests == nil {
+		w.worked += w.code.weight(int(w.at[i]), len(x.text))
+	} else {
+		w.worked += w.tests[i].weight(len(x.text))
 	}
-	return w.steps <= maxPatternSteps
+	if w.rare != nil && w.rare.costs != nil {
+		w.worked += len(x.text) * int(w.rare.costs[i])
+	}
+	return w.worked <= maxPatternSteps
+}
+
+// on is what a test says of a value.
+func (w *patternWalk) on(i int32, x *value) outcome {
+	if w.tests != nil {
+		return w.tests[i].on(x)
+	}
+	var v *view // which tests of a given value do not look at
+	if w.code[w.at[i]] >= testCode {
+		o, _ := v.testCode(w.code, int(w.at[i]), w.frame, x)
+		return o
+	}
+	o, _ := v.evalCode(w.code, int(w.at[i]), w.frame, x)
+	return o
 }
 
 // weight is what a test takes of a text of that length, beside what costs have of
@@ -167,7 +196,7 @@ func (n *node) weight(length int) int {
 // object goes on to the members. Those whose keys are paths come first, so that
 // an array knows what it need not have.
 func (w *patternWalk) object(at int32, n event.Node) {
-	s := &w.pattern.steps()[at]
+	s := &w.steps[at]
 	if len(s.names) == 0 {
 		return
 	}
@@ -192,7 +221,7 @@ func (w *patternWalk) object(at int32, n event.Node) {
 }
 
 func (w *patternWalk) member(at int32, n event.Node) {
-	if s := &w.pattern.steps()[at]; w.way.fields.count(s.first, s.last) > 0 {
+	if s := &w.steps[at]; w.way.fields.count(s.first, s.last) > 0 {
 		x := nodeValue(n)
 		w.visit(at, &x)
 	}
@@ -203,7 +232,7 @@ func (w *patternWalk) dotted(at int32, key string, n event.Node) {
 	for more := true; more; {
 		var name string
 		name, key, more = strings.Cut(key, ".")
-		next, ok := w.pattern.steps()[at].kid(name)
+		next, ok := w.steps[at].kid(name)
 		if !ok {
 			return
 		}
@@ -225,10 +254,10 @@ func (s *patternStep) kid(name string) (int32, bool) {
 // for which they hold, if there is one, else the one for which most do. When
 // none has anything that is asked for, none is chosen.
 func (w *patternWalk) array(at int32, n event.Node) {
-	s := &w.pattern.steps()[at]
+	s := &w.steps[at]
 	containers := 0
 	for e := range n.Elements() {
-		if w.steps++; w.steps > maxPatternSteps {
+		if w.worked++; w.worked > maxPatternSteps {
 			return
 		}
 		if k := e.Kind(); k == event.Array || k == event.Object {
@@ -259,11 +288,11 @@ func (w *patternWalk) array(at int32, n event.Node) {
 }
 
 func (w *patternWalk) choose(at int32, n event.Node) {
-	s := &w.pattern.steps()[at]
+	s := &w.steps[at]
 	before := w.found
 	best, most, none := before, 0, before.seen
 	for e := range n.Elements() {
-		if w.steps++; w.steps > maxPatternSteps {
+		if w.worked++; w.worked > maxPatternSteps {
 			break
 		}
 		if k := e.Kind(); k != event.Array && k != event.Object {

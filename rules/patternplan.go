@@ -146,7 +146,7 @@ func (s *patternSource) dataTest(ways []combination) node {
 	used = slices.Compact(used)
 	// In the order of their paths those below a step are next to each other.
 	slices.SortStableFunc(used, func(a, b int32) int { return slices.Compare(s.fields[a].path, s.fields[b].path) })
-	p, tests := &pattern{}, make([]node, len(used))
+	tests := make([]node, len(used))
 	var rare patternRare
 	number := map[int32]int32{}
 	plain := len(ways) == 1
@@ -162,9 +162,7 @@ func (s *patternSource) dataTest(ways []combination) node {
 			rare.costs[i] = cost
 		}
 	}
-	p.test, p.testing = &tests[0], int32(len(tests))
-	steps := s.env.places.stepsTo(s.fields, used)
-	p.step, p.leading = &steps[0], int32(len(steps))
+	p := newPattern(tests, s.env.places.stepsTo(s.fields, used))
 	if !plain {
 		rare.ways = make([]way, len(ways))
 		for i, w := range ways {
@@ -176,14 +174,15 @@ func (s *patternSource) dataTest(ways []combination) node {
 			}
 		}
 	}
-	if rare.ways != nil || rare.costs != nil {
-		p.rare = &rare
+	switch {
+	case rare.ways == nil && rare.costs == nil:
+		return node{kind: patternNode, more: p}
+	case plain:
+		rare.shadow = p.shadow()
+	default:
+		rare.shadow = s.shared(ways, s.shadowTest)
 	}
-	if plain && len(tests) > 1 {
-		p.shadow = parent(andNode, tests...)
-	} else {
-		p.shadow = s.shared(ways, s.shadowTest)
-	}
+	p.rare = &rare
 	return node{kind: patternNode, more: p}
 }
 

@@ -26,7 +26,7 @@ func (n *node) reason(v *view) error {
 		}
 		return n.testReason(v)
 	case patternNode:
-		if v.failed == n.more {
+		if v.failed == any(n.more.(*pattern).step) {
 			return v.failure
 		}
 		return nil

@@ -34,9 +34,9 @@ type Set struct {
 
 // block is entries with an index of their filters.
 type block struct {
-	entries []setEntry // those of one filter stand together
+	entries []setEntry // those of one filter, a group, stand together
 	all     int        // so many entries, the first, match everything
-	groups  []group
+	groups  []int32    // the first entries of filters, while the block is made
 	slots   slots
 	index   index
 	views   sync.Pool
@@ -45,22 +45,32 @@ type block struct {
 	work     int // how many groups may still be indexed
 }
 
-// group is the entries of one filter, which is evaluated once for an event. They
-// end where those of the next group begin.
-type group struct {
-	root  *node
-	from  int32
-	multi bool // the index may bring it up more than once for an event
-}
-
+// setEntry is small, and has all that is needed to go on to the record, so that
+// to match a rule that no cache holds does not wait for memory more often than it
+// has to.
 type setEntry struct {
+	record    *record // the matcher's
+	root      *node   // the filter's; nil without a filter
 	matcher   *Matcher
-	counts    *counts // the matcher's, close to those of its neighbours
 	id        ID
 	readsData bool
+	more      bool // the next entry is of the same group
+	multi     bool // of the first of a group: the index may bring it up more than once for an event
 }
 
-func (e Entry) inSet() setEntry { return setEntry{e.Matcher, e.Matcher.counts, e.ID, e.ReadsData} }
+func (e Entry) inSet() setEntry {
+	out := setEntry{record: e.Matcher.record, matcher: e.Matcher, id: e.ID, readsData: e.ReadsData}
+	if f := e.Matcher.filter; f != nil {
+		out.root = f.root
+	}
+	return out
+}
+
+// bare is the entry without what a block knows of it.
+func (e setEntry) bare() setEntry {
+	e.more, e.multi = false, false
+	return e
+}
 
 // NewSet makes a Set. It keeps nothing of the slice.
 func NewSet(entries []Entry) *Set { return newSet(inSet(entries)) }
@@ -89,8 +99,8 @@ func (s *Set) Update(entries []Entry) *Set {
 	}
 	dead := make([]uint64, (len(s.base.entries)+63)/64)
 	for i, e := range s.base.entries {
-		if _, ok := now[e]; ok {
-			delete(now, e)
+		if _, ok := now[e.bare()]; ok {
+			delete(now, e.bare())
 		} else {
 			dead[i/64] |= 1 << (i % 64)
 		}
@@ -159,6 +169,7 @@ func newBlock(entries []setEntry) *block {
 	b.views.New = func() any { return new(view) }
 	places := make(map[cacheKey]int, len(entries))
 	order := make([]int32, 0, len(entries)) // of each entry, its group
+	var next []int32                        // of each group, how many, and then where its next entry goes
 	for _, e := range entries {
 		f := e.matcher.filter
 		if f == nil {
@@ -167,60 +178,58 @@ func newBlock(entries []setEntry) *block {
 		}
 		g, ok := places[f.key()]
 		if !ok {
-			g = len(b.groups)
+			g = len(next)
 			places[f.key()] = g
-			b.groups = append(b.groups, group{root: f.root})
+			next = append(next, 0)
 		}
-		b.groups[g].from++ // how many, for now
+		next[g]++
 		order = append(order, int32(g))
 	}
 	for i, e := range entries {
 		if order[i] < 0 {
-			b.entries = append(b.entries, e)
+			b.entries = append(b.entries, e.bare())
 		}
 	}
 	b.all = len(b.entries)
-	b.groups = append(make([]group, 0, len(b.groups)), b.groups...)
 	at := int32(b.all)
-	next := make([]int32, len(b.groups))
-	for g := range b.groups {
-		n := b.groups[g].from
-		b.groups[g].from, next[g] = at, at
+	b.groups = make([]int32, len(next))
+	for g, n := range next {
+		b.groups[g], next[g] = at, at
 		at += n
 	}
 	b.entries = b.entries[:at]
 	for i, e := range entries {
 		if g := order[i]; g >= 0 {
-			b.entries[next[g]] = e
+			b.entries[next[g]] = e.bare()
 			next[g]++
 		}
 	}
-	for g := range b.groups {
-		together(b.entries[b.groups[g].from:next[g]])
-	}
 	together(b.entries[:b.all])
 	known := map[*place]struct{}{}
-	for g := range b.groups {
-		b.slots.addAll(b.groups[g].root, known)
+	for g, from := range b.groups {
+		together(b.entries[from:next[g]])
+		b.slots.addAll(b.entries[from].root, known)
 	}
 	b.slots.number()
 	b.build()
 	return b
 }
 
-// together moves the entries of one matcher next to each other, for an event is
-// counted once.
+// together makes entries a group. It moves those of one matcher next to each
+// other, for an event is counted once.
 func together(entries []setEntry) {
-	if len(entries) < 3 {
-		return
-	}
-	first := make(map[*Matcher]int, len(entries))
-	for i, e := range entries {
-		if _, ok := first[e.matcher]; !ok {
-			first[e.matcher] = i
+	if len(entries) > 2 {
+		first := make(map[*Matcher]int, len(entries))
+		for i, e := range entries {
+			if _, ok := first[e.matcher]; !ok {
+				first[e.matcher] = i
+			}
 		}
+		slices.SortStableFunc(entries, func(a, b setEntry) int { return first[a.matcher] - first[b.matcher] })
 	}
-	slices.SortStableFunc(entries, func(a, b setEntry) int { return first[a.matcher] - first[b.matcher] })
+	for i := range entries {
+		entries[i].more = i+1 < len(entries)
+	}
 }
 
 // Match appends the subscriptions that get the event to dst, in no particular
@@ -239,16 +248,14 @@ func (s *Set) Len() int { return s.size }
 func (b *block) match(ev *event.Event, dst []ID, dead []uint64) []ID {
 	v := b.views.Get().(*view)
 	v.begin(ev, b)
-	dst, keep := b.settle(0, b.all, nil, yes, v, dst, dead)
-	for _, i := range b.candidates(v) {
-		g := &b.groups[i]
-		to := len(b.entries)
-		if int(i)+1 < len(b.groups) {
-			to = int(b.groups[i+1].from)
-		}
+	keep := false
+	if b.all > 0 {
+		dst, keep = b.settle(0, yes, v, dst, dead)
+	}
+	for _, c := range b.candidates(v) {
 		var kept bool
 		v.failed = nil
-		dst, kept = b.settle(int(g.from), to, g.root, g.root.eval(v), v, dst, dead)
+		dst, kept = b.settle(int(c.group), v.evalIn(c.record, b.entries[c.group].root), v, dst, dead)
 		keep = keep || kept
 		v.arena.rewind()
 	}
@@ -260,24 +267,25 @@ func (b *block) match(ev *event.Event, dst []ID, dead []uint64) []ID {
 	return dst
 }
 
-// settle counts the outcome of a filter for its entries, those from from to to,
-// and takes them up when it is yes; readsData says that one of these will read
-// the data.
-func (b *block) settle(from, to int, root *node, o outcome, v *view, dst []ID, dead []uint64) (_ []ID, readsData bool) {
+// settle counts the outcome of a filter for its entries, a group that begins at
+// first, and takes them up when it is yes; readsData says that one of these will
+// read the data.
+func (b *block) settle(first int, o outcome, v *view, dst []ID, dead []uint64) (_ []ID, readsData bool) {
 	var last *Matcher
-	for i := from; i < to; i++ {
+	for i := first; ; i++ {
 		e := &b.entries[i]
-		if dead != nil && dead[i/64]&(1<<(i%64)) != 0 {
-			continue
+		if dead == nil || dead[i/64]&(1<<(i%64)) == 0 {
+			if e.matcher != last {
+				e.count(o, &b.entries[first], v)
+				last = e.matcher
+			}
+			if o == yes {
+				dst = append(dst, e.id)
+				readsData = readsData || e.readsData
+			}
 		}
-		if e.matcher != last {
-			e.count(root, o, v)
-			last = e.matcher
-		}
-		if o == yes {
-			dst = append(dst, e.id)
-			readsData = readsData || e.readsData
+		if !e.more {
+			return dst, readsData
 		}
 	}
-	return dst, readsData
 }

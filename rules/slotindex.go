@@ -3,7 +3,6 @@ package rules
 import (
 	"cmp"
 	"encoding/binary"
-	"math"
 	"math/bits"
 	"slices"
 	"unicode"
@@ -13,14 +12,14 @@ import (
 // slotIndex finds the groups that have an anchor at one place. What no anchor
 // needs is nil.
 type slotIndex struct {
-	exact    *table
+	present  *posting
+	exact    table // of no rows when there are none
+	ranges   *ranges
 	folded   *table
 	members  *table // of elements and keys
 	prefixes []affixes
 	suffixes []affixes
 	needles  []needles
-	ranges   ranges
-	present  *posting
 }
 
 // affixes find prefixes or suffixes of one length.
@@ -36,7 +35,7 @@ type anchors struct {
 	exact, folded, members []pair
 	prefixes, suffixes     map[int][]pair
 	needles                []needle
-	ranges                 ranges
+	ranges                 []interval
 	present                []int32
 }
 
@@ -60,7 +59,7 @@ func (t *anchors) add(a *anchor, group int32) {
 	case anchorContains:
 		t.needles = append(t.needles, needle{a.value.text, group})
 	case anchorRange:
-		t.ranges = append(t.ranges, interval{low: a.low, high: a.high, group: group})
+		t.ranges = append(t.ranges, interval{a.low, a.high, group})
 	case anchorPresent:
 		t.present = append(t.present, group)
 	}
@@ -74,15 +73,15 @@ func addAffix(m *map[int][]pair, text string, group int32) {
 }
 
 // build makes the index.
-func (t *anchors) build() *slotIndex {
-	x := &slotIndex{ranges: append(make(ranges, 0, len(t.ranges)), t.ranges...)}
-	for i := range x.ranges {
-		x.ranges[i].once = t.block.groups[x.ranges[i].group].multi
+func (t *anchors) build() slotIndex {
+	x := slotIndex{ranges: newRanges(t.ranges)}
+	if len(t.exact) > 0 {
+		x.exact = t.newTable(t.exact)
 	}
 	for _, l := range [...]struct {
 		pairs []pair
 		to    **table
-	}{{t.exact, &x.exact}, {t.folded, &x.folded}, {t.members, &x.members}} {
+	}{{t.folded, &x.folded}, {t.members, &x.members}} {
 		if len(l.pairs) > 0 {
 			built := t.newTable(l.pairs)
 			*l.to = &built
@@ -90,7 +89,6 @@ func (t *anchors) build() *slotIndex {
 	}
 	x.prefixes, x.suffixes = t.buildAffixes(t.prefixes), t.buildAffixes(t.suffixes)
 	x.needles = t.buildNeedles()
-	x.ranges.build()
 	if len(t.present) > 0 {
 		p := t.block.posting(t.present, t.of)
 		x.present = &p
@@ -119,12 +117,14 @@ func (x *slotIndex) find(v *view, val *value) {
 	case textValue:
 		x.findText(v, val.text)
 	case numberValue:
-		if x.exact != nil {
+		if len(x.exact.rows) > 0 {
 			x.exact.find(v, numberKey(val.num))
 		}
-		x.ranges.find(v, val.num)
+		if x.ranges != nil {
+			x.ranges.find(v, val.num)
+		}
 	case boolValue, nullValue:
-		if x.exact != nil {
+		if len(x.exact.rows) > 0 {
 			s := scalar{kind: val.kind, num: val.num}
 			x.exact.find(v, s.key())
 		}
@@ -149,7 +149,7 @@ func (x *slotIndex) find(v *view, val *value) {
 }
 
 func (x *slotIndex) findText(v *view, text string) {
-	if x.exact != nil {
+	if len(x.exact.rows) > 0 {
 		x.exact.find(v, textKey(text))
 	}
 	if x.folded != nil {
@@ -192,7 +192,7 @@ func foldKey(dst []byte, s string) []byte {
 // all that is looked for.
 type needles struct {
 	width int      // how many bytes: 1, 2, 3, 4 or 8
-	bloom []uint64 // bits of keys that there are
+	bloom []uint64 // a word for each key that there is, with bitsOf it
 	shift int
 	table
 }
@@ -208,8 +208,11 @@ func load(s string) uint64 {
 func gram(s string, i, width int) uint64 {
 	var b [8]byte
 	copy(b[:width], s[i:i+width])
-	return mix(binary.LittleEndian.Uint64(b[:])+uint64(width)) | 1<<63
+	return mix(binary.LittleEndian.Uint64(b[:]) + uint64(width))
 }
+
+// bitsOf is the bits of a gram in its word of a bloom filter.
+func bitsOf(g uint64) uint64 { return 1<<(g>>30&63) | 1<<(g>>36&63) | 1<<(g>>42&63) }
 
 // gramWidth is how many bytes of a needle are looked up.
 func gramWidth(text string) int {
@@ -231,6 +234,7 @@ func (t *anchors) buildNeedles() []needles {
 			counts[gram(n.text, i, w)]++
 		}
 	}
+	grams := map[int][]uint64{}
 	pairs := map[int][]pair{}
 	for _, n := range t.needles {
 		w := gramWidth(n.text)
@@ -240,18 +244,16 @@ func (t *anchors) buildNeedles() []needles {
 				best = g
 			}
 		}
-		pairs[w] = append(pairs[w], pair{best, n.group})
+		grams[w] = append(grams[w], best)
+		pairs[w] = append(pairs[w], pair{keyOfHash(best), n.group})
 	}
 	var out []needles
 	for w, p := range pairs {
 		x := needles{width: w, table: t.newTable(p)}
 		size := max(10, min(bits.Len(uint(len(p)))+4, 22)) // 16 bits a needle, 512 KiB at the most
-		x.bloom, x.shift = make([]uint64, 1<<(size-6)), 63-size
-		for _, r := range x.rows {
-			if r.key != 0 {
-				bit := r.key << 1 >> 1 >> x.shift
-				x.bloom[bit/64] |= 1 << (bit % 64)
-			}
+		x.bloom, x.shift = make([]uint64, 1<<(size-6)), 64-(size-6)
+		for _, g := range grams[w] {
+			x.bloom[g>>x.shift] |= bitsOf(g)
 		}
 		out = append(out, x)
 	}
@@ -265,56 +267,12 @@ func (x *needles) find(v *view, text string) {
 		if x.width == 8 || i+8 <= len(text) {
 			// One load, of which the bytes beyond the width are dropped.
 			g = load(text[i:i+8]) & (1<<(8*x.width) - 1)
-			g = mix(g+uint64(x.width)) | 1<<63
+			g = mix(g + uint64(x.width))
 		} else {
 			g = gram(text, i, x.width)
 		}
-		bit := g << 1 >> 1 >> x.shift
-		if x.bloom[bit/64]&(1<<(bit%64)) != 0 {
-			x.table.find(v, g)
+		if b := bitsOf(g); x.bloom[g>>x.shift]&b == b {
+			x.table.find(v, keyOfHash(g))
 		}
-	}
-}
-
-// ranges find the intervals that a number is in: a binary tree in the order of
-// their lower ends, in which each part knows its highest upper end.
-type ranges []interval
-
-type interval struct {
-	low, high float64
-	highest   float64
-	group     int32
-	once      bool
-}
-
-func (x ranges) build() {
-	slices.SortFunc(x, func(a, b interval) int { return cmp.Compare(a.low, b.low) })
-	x.buildPart()
-}
-
-func (x ranges) buildPart() float64 {
-	if len(x) == 0 {
-		return math.Inf(-1)
-	}
-	mid := len(x) / 2
-	x[mid].highest = max(x[mid].high, x[:mid].buildPart(), x[mid+1:].buildPart())
-	return x[mid].highest
-}
-
-func (x ranges) find(v *view, num float64) {
-	for len(x) > 0 {
-		mid := len(x) / 2
-		m := &x[mid]
-		if m.highest < num {
-			return
-		}
-		x[:mid].find(v, num)
-		if m.low > num {
-			return
-		}
-		if m.high >= num {
-			v.add(m.group, m.once)
-		}
-		x = x[mid+1:]
 	}
 }

@@ -43,7 +43,12 @@ func (s *slots) addAll(n *node, known map[*place]struct{}) {
 		case testNode:
 			s.add(n.place, known)
 		case patternNode:
-			s.addAll(&n.more.(*pattern).shadow, known)
+			shadow := n.more.(*pattern).shadow()
+			s.addAll(&shadow, known)
+		case codeNode:
+			for _, p := range n.more.(*codeFrame).places {
+				s.add(p, known)
+			}
 		}
 	})
 }
@@ -131,14 +136,16 @@ func (t *trieNode) kid(key string) (int32, bool) {
 }
 
 // of is the slot of a place, -1 when it has none.
-func (s *slots) of(p *place) int32 {
+func (s *slots) of(p *place) int32 { return s.ofID(p.id) }
+
+func (s *slots) ofID(id int32) int32 {
 	if s.dense != nil {
-		if i := p.id - s.first; i >= 0 && int(i) < len(s.dense) {
+		if i := id - s.first; i >= 0 && int(i) < len(s.dense) {
 			return s.dense[i]
 		}
 		return -1
 	}
-	if i, ok := s.sparse[p.id]; ok {
+	if i, ok := s.sparse[id]; ok {
 		return i
 	}
 	return -1

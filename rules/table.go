@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"hash/maphash"
 	"math"
 	"slices"
@@ -9,15 +10,26 @@ import (
 // table finds filters by a key. It never changes once it is made. Different
 // values may have one key: what is found is evaluated anyway.
 type table struct {
-	rows []row // a power of two of them; a key stands at or after its place
+	rows []row // a power of two of them; a key stands in its line, or in the next that has room
 	more []posting
 }
 
+// row leads to the entry and to the record of a filter at once, so that neither is
+// waited for to go to the other.
 type row struct {
-	key   uint64 // 0: empty
-	group int32  // ^ of a place in more when it has several
-	once  bool   // the group may be met more than once for an event
+	key    key   // 0: empty
+	group  int32 // ^ of a place in more when it has several
+	record *record
 }
+
+// key is a hash of a value.
+type key uint32
+
+// lineRows is how many rows fill a line of memory. They are used in turn.
+const lineRows = 4
+
+// line is where the line of a key begins.
+func (t *table) line(k key) key { return k & key(len(t.rows)-1) &^ (lineRows - 1) }
 
 // posting is the groups of one key. Many have an index of their own.
 type posting struct {
@@ -29,20 +41,14 @@ type posting struct {
 
 // pair is one group of a table to be.
 type pair struct {
-	key   uint64
+	key   key
 	group int32
 }
 
 // newTable makes the table of pairs, which it sorts.
 func (t *anchors) newTable(pairs []pair) table {
 	slices.SortFunc(pairs, func(a, b pair) int {
-		switch {
-		case a.key < b.key:
-			return -1
-		case a.key > b.key:
-			return 1
-		}
-		return int(a.group - b.group)
+		return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.group, b.group))
 	})
 	pairs = slices.Compact(pairs)
 	keys := 0
@@ -61,37 +67,36 @@ func (t *anchors) newTable(pairs []pair) table {
 		for j < len(pairs) && pairs[j].key == pairs[i].key {
 			j++
 		}
-		g := pairs[i].group
-		once := t.block.groups[g].multi
+		g, record := pairs[i].group, t.block.entries[pairs[i].group].record
 		if j-i > 1 {
 			groups := make([]int32, 0, j-i)
 			for _, p := range pairs[i:j] {
 				groups = append(groups, p.group)
 			}
-			g = ^int32(len(out.more))
+			g, record = ^int32(len(out.more)), nil
 			out.more = append(out.more, t.block.posting(groups, t.of))
 		}
-		at := pairs[i].key & uint64(size-1)
+		at := out.line(pairs[i].key)
 		for out.rows[at].key != 0 {
-			at = (at + 1) & uint64(size-1)
+			at = (at + 1) & key(size-1)
 		}
-		out.rows[at] = row{pairs[i].key, g, once}
+		out.rows[at] = row{pairs[i].key, g, record}
 		i = j
 	}
 	return out
 }
 
 // find takes up the groups of a key.
-func (t *table) find(v *view, key uint64) {
-	mask := uint64(len(t.rows) - 1)
-	for at := key & mask; ; at = (at + 1) & mask {
+func (t *table) find(v *view, k key) {
+	at := t.line(k)
+	for mask := key(len(t.rows) - 1); ; at = (at + 1) & mask {
 		r := &t.rows[at]
 		switch r.key {
 		case 0:
 			return
-		case key:
+		case k:
 			if r.group >= 0 {
-				v.add(r.group, r.once)
+				v.add(candidate{r.group, r.record})
 			} else {
 				v.expand(&t.more[^r.group])
 			}
@@ -104,18 +109,20 @@ func (t *table) find(v *view, key uint64) {
 var hashSeed = maphash.MakeSeed()
 
 // The keys of values. None is 0.
-func textKey(s string) uint64    { return maphash.String(hashSeed, s) | 1<<63 }
-func bytesKey(b []byte) uint64   { return maphash.Bytes(hashSeed, b) | 1<<63 }
-func numberKey(f float64) uint64 { return mix(math.Float64bits(f+0)) | 1<<63 }
+func textKey(s string) key    { return keyOfHash(maphash.String(hashSeed, s)) }
+func bytesKey(b []byte) key   { return keyOfHash(maphash.Bytes(hashSeed, b)) }
+func numberKey(f float64) key { return keyOfHash(mix(math.Float64bits(f + 0))) }
+
+func keyOfHash(h uint64) key { return max(key(h), 1) }
 
 const (
-	nullKey  = 1 << 32
-	falseKey = 2 << 32
-	trueKey  = 3 << 32
+	nullKey  = key(2)
+	falseKey = key(3)
+	trueKey  = key(4)
 )
 
 // key is that of a value as an anchor has it.
-func (s *scalar) key() uint64 {
+func (s *scalar) key() key {
 	switch s.kind {
 	case textValue:
 		return textKey(s.text)

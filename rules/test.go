@@ -57,48 +57,29 @@ type expression struct {
 	long *residue // evaluates it with a budget, on texts that take long; nil: that fails
 }
 
-// check is the test on a value. Values of different types are not equal.
+// check is the test on a value.
 func (n *node) check(x *value) outcome {
-	if x.kind == missingValue {
-		return n.missing
-	}
 	switch n.test {
-	case exists:
-		return yes
-	case isTrue:
-		if x.kind == boolValue {
-			return outcomeOf(x.num != 0)
+	case isIn:
+		if x.kind == missingValue {
+			return n.missing
+		}
+		return outcomeOf(n.more.(operands).have(x))
+	case isLike, isMatch, inNetwork:
+		switch x.kind {
+		case missingValue:
+			return n.missing
+		case textValue:
+			return n.checkText(x.text)
 		}
 		return n.wrong
-	case equals:
-		return outcomeOf(x.kind == n.operand && x.num == n.num() && x.text == n.text())
-	case isIn:
-		return outcomeOf(n.more.(operands).have(x))
-	case less, atMost, greater, atLeast:
-		return n.order(x)
-	case hasMember:
-		return n.member(x)
 	}
-	if x.kind != textValue {
-		return n.wrong
-	}
-	return n.checkText(x.text)
+	t := literalTest{n.test, n.missing, n.wrong, n.operand, n.num(), n.text()}
+	return t.check(x)
 }
 
 func (n *node) checkText(s string) outcome {
 	switch n.test {
-	case hasPrefix:
-		return outcomeOf(strings.HasPrefix(s, n.text()))
-	case hasSuffix:
-		return outcomeOf(strings.HasSuffix(s, n.text()))
-	case contains:
-		return outcomeOf(strings.Contains(s, n.text()))
-	case equalsFold:
-		return outcomeOf(strings.EqualFold(s, n.text()))
-	case prefixFold:
-		return outcomeOf(prefixFoldLen(s, n.text()) >= 0)
-	case suffixFold:
-		return outcomeOf(hasSuffixFold(s, n.text()))
 	case isLike:
 		return outcomeOf(n.more.(*glob).match(s))
 	case isMatch:
@@ -111,14 +92,61 @@ func (n *node) checkText(s string) outcome {
 	return outcomeOf(n.more.(netip.Prefix).Contains(addr))
 }
 
+// literalTest is a test with one literal, or none.
+type literalTest struct {
+	test           testKind
+	missing, wrong outcome
+	operand        valueKind
+	num            float64
+	text           string
+}
+
+// check is the test on a value. Values of different types are not equal.
+func (t *literalTest) check(x *value) outcome {
+	if x.kind == missingValue {
+		return t.missing
+	}
+	switch t.test {
+	case exists:
+		return yes
+	case isTrue:
+		if x.kind == boolValue {
+			return outcomeOf(x.num != 0)
+		}
+		return t.wrong
+	case equals:
+		return outcomeOf(x.kind == t.operand && x.num == t.num && x.text == t.text)
+	case less, atMost, greater, atLeast:
+		return t.order(x)
+	case hasMember:
+		return t.member(x)
+	}
+	if x.kind != textValue {
+		return t.wrong
+	}
+	switch t.test {
+	case hasPrefix:
+		return outcomeOf(strings.HasPrefix(x.text, t.text))
+	case hasSuffix:
+		return outcomeOf(strings.HasSuffix(x.text, t.text))
+	case contains:
+		return outcomeOf(strings.Contains(x.text, t.text))
+	case equalsFold:
+		return outcomeOf(strings.EqualFold(x.text, t.text))
+	case prefixFold:
+		return outcomeOf(prefixFoldLen(x.text, t.text) >= 0)
+	}
+	return outcomeOf(hasSuffixFold(x.text, t.text)) // suffixFold
+}
+
 // absent is what has() says of a place without a value: in CEL it fails below
 // what is missing and below a list; below what else has no members there is
 // nothing.
-func (n *node) absent(v *view) outcome {
-	if n.missing != failure || n.place.parent == nil {
+func (p *place) absent(v *view, without outcome) outcome {
+	if without != failure || p.parent == nil {
 		return no
 	}
-	if k := v.at(n.place.parent).kind; k == missingValue || k == listValue {
+	if k := v.at(p.parent).kind; k == missingValue || k == listValue {
 		return failure
 	}
 	return no
@@ -137,25 +165,25 @@ func (list operands) have(x *value) bool {
 	return false
 }
 
-func (n *node) order(x *value) outcome {
-	if x.kind != n.operand {
-		return n.wrong
+func (t *literalTest) order(x *value) outcome {
+	if x.kind != t.operand {
+		return t.wrong
 	}
 	var c int
 	switch x.kind {
 	case boolValue, numberValue:
 		switch {
-		case x.num < n.num():
+		case x.num < t.num:
 			c = -1
-		case x.num > n.num():
+		case x.num > t.num:
 			c = 1
 		}
 	case textValue:
-		c = strings.Compare(x.text, n.text())
+		c = strings.Compare(x.text, t.text)
 	default:
-		return n.wrong
+		return t.wrong
 	}
-	switch n.test {
+	switch t.test {
 	case less:
 		return outcomeOf(c < 0)
 	case atMost:
@@ -167,23 +195,23 @@ func (n *node) order(x *value) outcome {
 }
 
 // member is whether a list has an element, or a map a key.
-func (n *node) member(x *value) outcome {
+func (t *literalTest) member(x *value) outcome {
 	switch x.kind {
 	case listValue:
 		for e := range x.node.Elements() {
-			if y := nodeValue(e); y.kind == n.operand && y.num == n.num() && y.text == n.text() {
+			if y := nodeValue(e); y.kind == t.operand && y.num == t.num && y.text == t.text {
 				return yes
 			}
 		}
 		return no
 	case mapValue:
-		if n.operand != textValue {
+		if t.operand != textValue {
 			return no
 		}
-		_, ok := x.node.Get(n.text())
+		_, ok := x.node.Get(t.text)
 		return outcomeOf(ok)
 	}
-	return n.wrong
+	return t.wrong
 }
 
 // takesLong reports whether the expression is to run on s with a budget.

@@ -29,7 +29,7 @@ type view struct {
 	parsed     bool
 	failed     any // the last residual or pattern that failed
 	failure    error
-	candidates []int32
+	candidates []candidate
 	met        []uint32 // the mark of the event for which a group or posting was met last
 	block      *block
 	fold       []byte
@@ -47,7 +47,7 @@ func (v *view) begin(ev *event.Event, of *block) {
 // event.
 func (v *view) first(id int32) bool {
 	if v.met == nil {
-		v.met = make([]uint32, len(v.block.groups)+v.block.postings)
+		v.met = make([]uint32, len(v.block.entries)+v.block.postings)
 	}
 	if v.met[id] == v.seen.mark {
 		return false

@@ -4,14 +4,18 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+
+	"github.com/switchyard-dev/switchyard/rules"
 )
 
 // family is a shape of rules, and events that meet them.
 type family struct {
 	name  string
 	about string
-	// rule is the filter of rule i of n.
+	// rule is the filter of rule i of n, in CEL.
 	rule func(i, n int) string
+	// pattern says that it is an event pattern instead.
+	pattern bool
 	// fields are the attributes and the members of data that let an event match
 	// rule i of n.
 	fields func(i, n int) (attributes, data string)
@@ -61,6 +65,15 @@ func families() []family {
 				return fmt.Sprintf(`event.data.sku in ["a-%d", "b-%d", "c-%d", "d-%d"]`, i, i, i, i)
 			},
 			fields: func(i, _ int) (string, string) { return `"type":"com.example.order"`, fmt.Sprintf(`"sku":"c-%d"`, i) },
+		},
+		{
+			name: "patterns", about: "event patterns of a type and two fields of the data, one of them with a value of its own", indexable: true, pattern: true,
+			rule: func(i, _ int) string {
+				return fmt.Sprintf(`{"detail-type":["com.example.order"],"detail":{"customer":["C-%06d"],"total":[{"numeric":[">=",%d]}]}}`, i, i)
+			},
+			fields: func(i, _ int) (string, string) {
+				return `"type":"com.example.order"`, fmt.Sprintf(`"customer":"C-%06d","total":1000000`, i)
+			},
 		},
 		{
 			name: "nested", about: "each asks for two values deep in the data", indexable: true, naive: 10_000,
@@ -117,6 +130,14 @@ func families() []family {
 			},
 		},
 	}
+}
+
+// filter is rule i of n as it is compiled.
+func (f *family) filter(i, n int) rules.Filter {
+	if f.pattern {
+		return rules.Filter{Pattern: f.rule(i, n)}
+	}
+	return rules.Filter{When: f.rule(i, n)}
 }
 
 func side(n int) int {

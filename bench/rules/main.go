@@ -120,7 +120,7 @@ func (f *family) measure(s *settings, size int) ([]result, error) {
 			continue
 		}
 		most := f.naive
-		if s.naive > 0 {
+		if s.naive > 0 && !f.pattern {
 			most = s.naive
 		}
 		c, err := f.contender(n, size, most)
@@ -209,7 +209,7 @@ func (c *contender) compile(f *family, env *rules.Env) (written []byte, err erro
 	entries := make([]rules.Entry, c.Rules)
 	matchers := make([]*rules.Matcher, c.Rules)
 	for i := range entries {
-		if matchers[i], err = env.Compile(rules.Filter{When: f.rule(i, c.Rules)}); err != nil {
+		if matchers[i], err = env.Compile(f.filter(i, c.Rules)); err != nil {
 			return nil, err
 		}
 		entries[i] = rules.Entry{ID: rules.ID(i), Rule: "rule", Matcher: matchers[i]}
@@ -225,9 +225,9 @@ func (f *family) restart(n int, written []byte) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	sources := make([]string, n)
+	filters := make([]rules.Filter, n)
 	for i := range n {
-		sources[i] = f.rule(i, n)
+		filters[i] = f.filter(i, n)
 	}
 	started := time.Now()
 	if _, err := env.Remember("bench", written); err != nil {
@@ -235,7 +235,7 @@ func (f *family) restart(n int, written []byte) (float64, error) {
 	}
 	entries := make([]rules.Entry, n)
 	for i := range n {
-		m, err := env.Compile(rules.Filter{When: sources[i]})
+		m, err := env.Compile(filters[i])
 		if err != nil {
 			return 0, err
 		}

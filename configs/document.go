@@ -22,6 +22,7 @@ type document struct {
 	diags    Diagnostics
 	linted   int  // how many filters were looked at by lint
 	unlinted bool // they are not to be
+	scratch  []byte
 	// objectStart is where the diagnostics of the object begin that is decoded.
 	objectStart int
 
@@ -76,7 +77,7 @@ func (d *document) parse(text []byte, jsonToo bool) bool {
 		return false
 	}
 	e := expander{doc: d}
-	d.root = e.expand(raw, d.prefix, 0)
+	d.root = e.expand(raw)
 	return !e.stopped
 }
 

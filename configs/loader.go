@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -57,6 +58,8 @@ type Loader struct {
 	// Prepare is called by LoadPath and LoadBytes once the server's settings are
 	// known, before any filter is compiled; nil does nothing.
 	Prepare func(Server)
+
+	fields sync.Map // []field by reflect.Type
 }
 
 func (l *Loader) lookupEnv(name string) (string, bool) {

@@ -108,8 +108,11 @@ func (d *document) object(kind string, key, n *yaml.Node) *object {
 		o.value = d.target(o, n, path)
 	}
 	o.bad = d.diags[d.objectStart:].HasErrors()
-	o.raw = d.appendJSON(nil, n, func(n *yaml.Node) string { return d.asWritten(n) })
-	o.view = d.appendJSON(nil, n, d.redactor(o, n))
+	o.raw = d.json(n, d.asWritten)
+	o.view = o.raw
+	if shown := d.redactor(o, n); shown != nil {
+		o.view = d.json(n, shown)
+	}
 	return o
 }
 

@@ -23,6 +23,8 @@ type document struct {
 	linted   int  // how many filters were looked at by lint
 	unlinted bool // they are not to be
 	scratch  []byte
+	recorder *recorder // writes its rules down; nil does not
+	recalled *recalled // the rules that the tree is without; nil is none
 	// objectStart is where the diagnostics of the object begin that is decoded.
 	objectStart int
 
@@ -70,6 +72,9 @@ func (d *document) parse(text []byte, jsonToo bool) bool {
 	if len(text) > maxFile {
 		d.addAt(0, 0, d.prefix, fmt.Sprintf("it has %d bytes; at most %d are read", len(text), maxFile), false)
 		return false
+	}
+	if d.recalled != nil {
+		text = d.without(d.recalled.taken)
 	}
 	raw, err := parseText(text, jsonToo)
 	if err != nil {

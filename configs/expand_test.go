@@ -54,17 +54,3 @@ func TestATreeIsExpandedInPlaceAsACopyIs(t *testing.T) {
 		})
 	}
 }
-
-// sameTree reports whether two trees say the same at the same places.
-func sameTree(a, b *yaml.Node, places bool) bool {
-	if a.Kind != b.Kind || a.ShortTag() != b.ShortTag() || a.Value != b.Value || len(a.Content) != len(b.Content) ||
-		places && (a.Line != b.Line || a.Column != b.Column || a.Style != b.Style) {
-		return false
-	}
-	for i := range a.Content {
-		if !sameTree(a.Content[i], b.Content[i], places) {
-			return false
-		}
-	}
-	return true
-}

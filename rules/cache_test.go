@@ -15,7 +15,8 @@ func TestEqualExpressionsAreCompiledOnce(t *testing.T) {
 		}
 		return x
 	}
-	if compile("event.data.id") != compile("event.data.id") {
+	first := compile("event.data.id")
+	if compile("event.data.id") != first {
 		t.Error("an expression was compiled twice")
 	}
 	a := compile("string(enriched.a) + event.id", "a")

@@ -119,7 +119,7 @@ func (b *block) newIndex(groups []int32) *index {
 		return &index{loose: groups}
 	}
 	b.work -= len(groups)
-	by := newCensus()
+	by := newCensus(len(groups))
 	for _, g := range groups {
 		by.add(b.groups[g].root)
 	}

@@ -74,9 +74,8 @@ func (s *jsonSource) read(what string) bool {
 		s.refuse(0, 0, what+" is empty", "")
 		return false
 	}
-	var whole json.RawMessage
 	var wrong *json.SyntaxError
-	if err := json.Unmarshal([]byte(s.source), &whole); errors.As(err, &wrong) {
+	if text := []byte(s.source); !json.Valid(text) && errors.As(json.Unmarshal(text, new(json.RawMessage)), &wrong) {
 		at := max(int(wrong.Offset)-1, 0)
 		if strings.HasPrefix(wrong.Error(), "unexpected end") {
 			at = len(s.source)

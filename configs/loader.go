@@ -56,10 +56,10 @@ type Loader struct {
 	Serving bool
 	// Now is the time that certificates are held against; nil is time.Now.
 	Now func() time.Time
-	// Prepare is called by LoadPath and LoadBytes once the server's settings are
-	// known, before any filter is compiled, and may let Memory remember; nil does
-	// nothing. They are known before the files are parsed, if the section can be
-	// found without; if that was an error, Prepare is called again.
+	// Prepare is called by LoadPath and LoadBytes with the server's settings before
+	// any filter is compiled, and may let Memory remember; nil does nothing. It is
+	// called before the files are parsed, with what the settings most likely are,
+	// and again when a file says that they are others.
 	Prepare func(Server)
 	// Memory has the rules that an earlier load found in the same files, and takes
 	// up what this one finds; nil reads all of them anew. A rule out of it has no
@@ -171,7 +171,6 @@ func newConfig() *Config {
 type merger struct {
 	loader *Loader
 	config *Config
-	docs   []*document
 	found  map[objectKey]*object
 	diags  Diagnostics
 
@@ -193,7 +192,12 @@ func (m *merger) load(files []source) (*Config, Diagnostics) {
 		m.loader.Prepare(m.prepared)
 	}
 	for _, f := range files {
-		m.read(f.name, f.data)
+		d := m.read(f.name, f.data)
+		if m.loader.Prepare != nil && m.config.Server != m.prepared {
+			m.prepared = m.config.Server
+			m.loader.Prepare(m.prepared)
+		}
+		m.objects(d) // now, so that the trees of no two files are there at once
 	}
 	return m.finish()
 }
@@ -246,23 +250,22 @@ type fileSettings struct {
 // targetSettings is a Target; the name keeps the table of fileSettings plain.
 type targetSettings = Target
 
-// read takes up one file: its settings at once, its objects at the end.
-func (m *merger) read(name string, data []byte) {
+// read takes up the settings of one file; objects takes up the rest.
+func (m *merger) read(name string, data []byte) *document {
 	d := &document{loader: m.loader, file: name, source: data}
-	m.docs = append(m.docs, d)
 	d.recalled = d.recall(data)
 	if !d.parse(data, false) {
 		d.root = nil
-		return
+		return d
 	}
 	if d.root.Kind != yaml.MappingNode {
 		d.report(d.root, nil, `it must begin with "version: 1", followed by sections such as buses: and rules:`)
 		d.root = nil
-		return
+		return d
 	}
 	if !d.checkVersion() {
 		d.root = nil
-		return
+		return d
 	}
 	known := []string{"version", "server", "network", Buses, Sources, Rules, Targets}
 	for i := 0; i+1 < len(d.root.Content); i += 2 {
@@ -281,6 +284,7 @@ func (m *merger) read(name string, data []byte) {
 			d.unknownKey(key, nil, known)
 		}
 	}
+	return d
 }
 
 // objects takes up those of a file that was read.
@@ -365,15 +369,8 @@ func (m *merger) add(d *document, o *object) {
 	m.found[key] = o
 }
 
-// finish takes up the objects and checks them against each other.
+// finish checks the objects against each other.
 func (m *merger) finish() (*Config, Diagnostics) {
-	if m.loader.Prepare != nil && m.config.Server != m.prepared {
-		m.loader.Prepare(m.config.Server)
-	}
-	for _, d := range m.docs {
-		m.objects(d)
-	}
-	m.docs = nil
 	m.config.take(m.found)
 	c := m.loader.checker(m.config, func(*object) bool { return true })
 	c.check()

@@ -3,7 +3,10 @@ package configs
 import (
 	"bytes"
 	"reflect"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"gopkg.in/yaml.v3"
 
@@ -164,6 +167,7 @@ func (d *document) recall(text []byte) *recalled {
 func (c *recalled) objects(d *document) (all []*object, ok bool) {
 	r, raws := c.rules, c.raws
 	objects := make([]object, r.count())
+	values := make([]Rule, len(objects))
 	names := make([]mention, 0, r.count())
 	targets := make([]string, 0, cap(names))
 	found := len(d.diags)
@@ -189,7 +193,8 @@ func (c *recalled) objects(d *document) (all []*object, ok bool) {
 		if !r.bad {
 			o.raw, raws = raws[:length:length], raws[length:]
 			o.view = o.raw
-			r.rule(d, o, targets[first:len(targets):len(targets)])
+			values[i].Targets = targets[first:len(targets):len(targets)]
+			r.rule(d, o, &values[i])
 		}
 		if r.bad {
 			d.diags = d.diags[:found]
@@ -197,12 +202,39 @@ func (c *recalled) objects(d *document) (all []*object, ok bool) {
 		}
 		all = append(all, o)
 	}
-	return all, r.rest == ""
+	if r.rest != "" || !d.compileAll(objects, values) {
+		d.diags = d.diags[:found]
+		return nil, false
+	}
+	return all, true
+}
+
+// compileAll compiles the filters of rules that were remembered, on all
+// processors, and gives each its value; false says that one does not compile
+// after all.
+func (d *document) compileAll(objects []object, values []Rule) bool {
+	var workers sync.WaitGroup
+	var failed atomic.Bool
+	share := len(objects)/runtime.GOMAXPROCS(0) + 1
+	for from := 0; from < len(objects); from += share {
+		workers.Go(func() {
+			for i := from; i < min(from+share, len(objects)); i++ {
+				var err error
+				if values[i].Matcher, err = d.loader.Rules.Compile(values[i].Filter); err != nil {
+					failed.Store(true)
+					return
+				}
+				objects[i].value = values[i]
+			}
+		})
+	}
+	workers.Wait()
+	return !failed.Load()
 }
 
 // rule reads the value of a rule, and its warnings.
-func (r *memoryReader) rule(d *document, o *object, targets []string) {
-	rule := Rule{Targets: targets, Origin: o.origin(), Filter: r.filter()}
+func (r *memoryReader) rule(d *document, o *object, rule *Rule) {
+	rule.Origin, rule.Filter = o.origin(), r.filter()
 	at, length, retry := r.number(), r.number(), r.number()
 	d.linted += r.number()
 	for range r.count() {
@@ -222,11 +254,6 @@ func (r *memoryReader) rule(d *document, o *object, targets []string) {
 		return
 	}
 	rule.Bus = o.names[0].name
-	var err error
-	if rule.Matcher, err = d.loader.Rules.Compile(rule.Filter); err != nil {
-		r.bad = true
-		return
-	}
 	if length > 0 {
 		rule.Transform = transform.Later(d.loader.Rules, func() *yaml.Node { return fromJSON(o.raw[at : at+length]) })
 	}
@@ -238,7 +265,6 @@ func (r *memoryReader) rule(d *document, o *object, targets []string) {
 		d.checkRetry(n, nil, &read)
 		rule.Retry = &read
 	}
-	o.value = rule
 }
 
 // fromJSON reads JSON that this package wrote; nil if it is not.

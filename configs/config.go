@@ -72,10 +72,11 @@ type Server struct {
 
 // Limits bound what the whole server takes.
 type Limits struct {
-	Waiting component.Size `yaml:"waiting" doc:"The most bytes of events that wait for the disk to sync (429). It takes effect at a start."`
-	Memory  component.Size `yaml:"memory" doc:"The most memory that the process may need, garbage left out (503); absent, it is 90% of GOMEMLIMIT if that is set, else there is no limit."`
-	Disk    component.Size `yaml:"disk" doc:"The most disk that the store may use (503); absent, only the reserve of free space counts."`
-	Owed    component.Size `yaml:"owed" doc:"The most bytes of events that are kept beyond the retention of their bus because they are owed or dead letters (503); absent, there is no limit."`
+	Waiting     component.Size `yaml:"waiting" doc:"The most bytes of events that wait for the disk to sync (429). It takes effect at a start."`
+	Memory      component.Size `yaml:"memory" doc:"The most memory that the process may need, garbage left out (503); absent, it is 90% of GOMEMLIMIT if that is set, else there is no limit."`
+	Disk        component.Size `yaml:"disk" doc:"The most disk that the store may use (503); absent, only the reserve of free space counts."`
+	DiskReserve component.Size `yaml:"diskReserve" doc:"Free space on the disk that is left alone (503); 0 leaves none. It takes effect at a start."`
+	Owed        component.Size `yaml:"owed" doc:"The most bytes of events that are kept beyond the retention of their bus because they are owed or dead letters (503); absent, there is no limit."`
 }
 
 // BusLimits bound what waits to be delivered from a bus.
@@ -306,7 +307,7 @@ const (
 )
 
 func defaultServer() Server {
-	return Server{Listen: "127.0.0.1:8080", Data: "./data", Limits: Limits{Waiting: 64 << 20}}
+	return Server{Listen: "127.0.0.1:8080", Data: "./data", Limits: Limits{Waiting: 64 << 20, DiskReserve: 256 << 20}}
 }
 
 func defaultBus() Bus {

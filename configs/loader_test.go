@@ -84,7 +84,7 @@ targets:
 		full.Rate.PerSecond() != 0.5 || full.Order != OrderKey || full.DeadLetterBus() != "small" {
 		t.Errorf("target full = %+v", full)
 	}
-	if cfg.Server != (Server{Listen: "127.0.0.1:8080", Data: "./data", Limits: Limits{Waiting: 64 << 20}}) {
+	if cfg.Server != (Server{Listen: "127.0.0.1:8080", Data: "./data", Limits: Limits{Waiting: 64 << 20, DiskReserve: 256 << 20}}) {
 		t.Errorf("server = %+v", cfg.Server)
 	}
 }

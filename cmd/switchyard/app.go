@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -100,7 +101,11 @@ func newApp(ctx context.Context, f serveFlags, log *slog.Logger, out, errOut io.
 		return nil, fmt.Errorf("listen on %s: %w; choose another address with --listen", listen, err)
 	}
 	a.listener = quietListener{boundConnections(a.listener, connectionsFor(fileLimit()), log)}
-	local, err := embedded.Open(embedded.Options{Dir: data, Logger: log, MaxWaiting: int64(file.Server.Limits.Waiting), OnFsync: func(d time.Duration) { fsync.Observe(d.Seconds()) }})
+	limits := file.Server.Limits
+	local, err := embedded.Open(embedded.Options{
+		Dir: data, Logger: log, MaxWaiting: int64(limits.Waiting), DiskReserve: cmp.Or(int64(limits.DiskReserve), -1),
+		OnFsync: func(d time.Duration) { fsync.Observe(d.Seconds()) },
+	})
 	if embedded.Damaged(err) {
 		return nil, fmt.Errorf("open the store: %w\nThe data folder is damaged: switchyard store check --data %[2]s says what is wrong, "+
 			"switchyard store repair --data %[2]s what can be kept, and switchyard restore brings a backup back", err, data)

@@ -17,7 +17,6 @@ import (
 func newArchive() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "archive", Short: "List or verify what is archived of a bus",
-		Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newArchiveList(), newArchiveVerify())
 	return cmd

@@ -243,7 +243,7 @@ func (m *manager) rulePlan(cfg *configs.Config, name string, r configs.Rule) bus
 
 // atStart is what of the server's settings only a start takes over.
 func atStart(s configs.Server) configs.Server {
-	s.Limits = configs.Limits{Waiting: s.Limits.Waiting}
+	s.Limits = configs.Limits{Waiting: s.Limits.Waiting, DiskReserve: s.Limits.DiskReserve}
 	return s
 }
 

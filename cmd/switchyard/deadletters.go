@@ -16,7 +16,6 @@ import (
 func newDeadLetters() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "deadletters", Short: "List, redrive or purge deliveries that were given up",
-		Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newDeadList(),
 		newDeadSelect("redrive", "redriven", "Put dead letters back into the queue, with fresh budgets; all without a selection", false),

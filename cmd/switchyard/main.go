@@ -36,7 +36,7 @@ func execute(root *cobra.Command, args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitDone
 	}
@@ -44,7 +44,11 @@ func execute(root *cobra.Command, args []string) int {
 	if !errors.Is(err, errReported) {
 		fmt.Fprintln(root.ErrOrStderr(), "switchyard: "+err.Error())
 	}
-	if errors.As(err, &usage) || errors.Is(err, errConfiguration) {
+	if errors.As(err, &usage) {
+		fmt.Fprintf(root.ErrOrStderr(), "Usage: %s\nRun %s --help for more.\n", cmd.UseLine(), cmd.CommandPath())
+		return exitUsage
+	}
+	if errors.Is(err, errConfiguration) {
 		return exitUsage
 	}
 	return exitFailed
@@ -53,7 +57,7 @@ func execute(root *cobra.Command, args []string) int {
 // usageError is a mistake on the command line.
 type usageError struct{ err error }
 
-func (e *usageError) Error() string { return e.err.Error() + "\nRun switchyard --help for usage." }
+func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
 
 // errReported ends a command whose errors were printed already.
@@ -71,8 +75,6 @@ func newRoot() *cobra.Command {
 			"rules say, with retries and dead letters.\n\nTo begin: switchyard serve -c configs/quickstart.yaml",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(newServe(), newBackup(), newRestore(), newStore(), newVersion())
@@ -81,8 +83,20 @@ func newRoot() *cobra.Command {
 	return root
 }
 
-// usage makes every mistake in flags and arguments a usageError.
+// noArgs are the arguments of a command that takes flags only; cobra.NoArgs calls what is too much an unknown command.
+func noArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("takes flags only, not %q", args[0])
+	}
+	return nil
+}
+
+// usage makes every mistake in flags and arguments a usageError. A command that has commands only shows what they are.
 func usage(cmd *cobra.Command) {
+	if !cmd.Runnable() {
+		cmd.Args = cobra.NoArgs
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(c *cobra.Command, args []string) error {

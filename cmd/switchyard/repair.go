@@ -27,7 +27,7 @@ func newStoreRepair() *cobra.Command {
 		Example: "  switchyard store repair --data /var/lib/switchyard\n" +
 			"  switchyard store repair --data /var/lib/switchyard --yes\n" +
 			"  switchyard store repair --data /var/lib/switchyard --bus 1=orders --bus 2=audit --yes",
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			byNumber, err := busNames(names)
 			if err != nil {

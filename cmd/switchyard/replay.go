@@ -161,7 +161,7 @@ func newReplayOne(method, use, short string) *cobra.Command {
 func newReplayList() *cobra.Command {
 	var c client
 	cmd := &cobra.Command{
-		Use: "list", Short: "List replays, and seeks that queue events again", Args: cobra.NoArgs,
+		Use: "list", Short: "List replays, and seeks that queue events again", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			items, err := collect[api.Replay](cmd.Context(), &c, "/v1/replays", everything)
 			if err != nil {

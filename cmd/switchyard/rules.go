@@ -20,7 +20,6 @@ import (
 func newRules() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "rules", Short: "Try rules out",
-		Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newRulesTest())
 	return cmd

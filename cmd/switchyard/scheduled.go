@@ -14,7 +14,6 @@ import (
 func newScheduled() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "scheduled", Short: "List or cancel events that wait for their time",
-		Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newScheduledList(), newScheduledCancel())
 	return cmd

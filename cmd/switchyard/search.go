@@ -27,7 +27,7 @@ func newSearch() *cobra.Command {
 		Example: "  switchyard search --id order-17\n" +
 			"  switchyard search --bus orders --type 'com.example.*' --ext tenant=acme --from 2026-11-01T00:00:00Z\n" +
 			"  switchyard search --bus orders --status dead --when 'event.data.total > 100' -o json",
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v := url.Values{}
 			for name, text := range texts {

@@ -27,7 +27,7 @@ func newServe() *cobra.Command {
 		Short: "Run the server",
 		Long: "Run the server until SIGTERM or Ctrl-C, which drain it. SIGHUP, or a change of the\n" +
 			"configuration files, reloads the configuration: all of it, or nothing if it is invalid.",
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log, err := newLogger(cmd, f.logFormat, f.logLevel)
 			if err != nil {

@@ -14,8 +14,6 @@ func newStore() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "store",
 		Short: "Look at and repair a data folder that no server has open",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newStoreCheck(), newStoreRename(), newStoreRepair(), newStoreStats())
 	return cmd
@@ -68,7 +66,7 @@ func newStoreCheck() *cobra.Command {
 		Long: "Read every frame of the log and every row of the state, hold them against each other,\n" +
 			"and say what is wrong and where. Nothing is changed. Ends with 1 if anything is wrong.",
 		Example: "  switchyard store check --data /var/lib/switchyard",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r, err := o.read(cmd)
 			if err != nil {
@@ -122,7 +120,7 @@ func newStoreStats() *cobra.Command {
 		Short:   "Say what a data folder holds",
 		Long:    "Read all of a data folder and say what it holds. Nothing is changed.",
 		Example: "  switchyard store stats --data /var/lib/switchyard -o json",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r, err := o.read(cmd)
 			if err != nil {

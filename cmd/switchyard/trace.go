@@ -94,7 +94,7 @@ func showTrace(cmd *cobra.Command, t api.TraceResponse) {
 		if d.Replay != nil {
 			what := "replay"
 			if d.Replay.Seek {
-				what = "a seek, "
+				what = "a seek,"
 			}
 			fmt.Fprintf(w, ", queued by %s %s", what, d.Replay.ID)
 			if d.Replay.Name != "" && d.Replay.Name != d.Replay.ID {

@@ -22,7 +22,7 @@ func newTransactionsList() *cobra.Command {
 	var c client
 	var state string
 	cmd := &cobra.Command{
-		Use: "list", Short: "List transactions", Args: cobra.NoArgs,
+		Use: "list", Short: "List transactions", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			path := "/v1/transactions"
 			if state != "" {

@@ -101,7 +101,7 @@ func newValidate() *cobra.Command {
 
 func newSchema() *cobra.Command {
 	return &cobra.Command{
-		Use: "schema", Short: "Print the JSON Schema of the configuration", Args: cobra.NoArgs,
+		Use: "schema", Short: "Print the JSON Schema of the configuration", Args: noArgs,
 		Long: "Print the JSON Schema of the configuration, for editors: save it and name it in the first line of a file,\n" +
 			"# yaml-language-server: $schema=switchyard.schema.json",
 		RunE: func(cmd *cobra.Command, _ []string) error {

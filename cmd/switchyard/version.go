@@ -39,7 +39,7 @@ func thisVersion() versionInfo {
 func newVersion() *cobra.Command {
 	var out output
 	cmd := &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Use: "version", Short: "Print the version", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v := thisVersion()
 			if out.json() {

@@ -21,10 +21,20 @@ type appendCall struct {
 	found   []known // what the state knew of each entry's identity
 	dup     []bool  // whether found is one
 	results []store.Result
+	terms   []uint64 // of the entries, one after another
+	ends    []int    // where those of each entry end
 	epoch   uint64
 	fired   []fired // for scheduled events whose time has come
 	commits uint64  // the transaction that it commits, 0 if none
 	barrier bool    // only waits for what is before it
+}
+
+// termsOf is the terms of an entry.
+func (c *appendCall) termsOf(i int) []uint64 {
+	if i == 0 {
+		return c.terms[:c.ends[0]]
+	}
+	return c.terms[c.ends[i-1]:c.ends[i]]
 }
 
 // maxPooled is the largest buffer that is kept for the next Append.
@@ -33,6 +43,10 @@ const maxPooled = 256 << 10
 func (c *appendCall) reset() {
 	clear(c.buses)
 	c.buses, c.found, c.dup = c.buses[:0], c.found[:0], c.dup[:0]
+	c.terms, c.ends = c.terms[:0], c.ends[:0]
+	if cap(c.terms) > maxPooled/8 {
+		c.terms = nil
+	}
 	c.batch, c.results, c.fired, c.commits, c.barrier = nil, nil, nil, 0, false
 	if c.buf = c.buf[:0]; cap(c.buf) > maxPooled {
 		c.buf = nil
@@ -123,6 +137,7 @@ func (s *Store) prepare(c *appendCall) error {
 	}
 	c.epoch = s.dedupe.epoch.Load()
 	now := s.sealed.Load() // seal looks whether what is found is fresh
+	note := func(name string, v event.Value) { c.terms = append(c.terms, termOf(name, v.Text()).where) }
 	for i := range c.batch {
 		e := &c.batch[i]
 		var f *fired
@@ -130,6 +145,11 @@ func (s *Store) prepare(c *appendCall) error {
 			f = &c.fired[i]
 		}
 		c.buf = appendEntry(c.buf, e, f)
+		encoded := c.buf[len(c.buf)-e.Event.EncodedSize():]
+		if err := event.PeekAttributes(encoded, note); err != nil {
+			return err
+		}
+		c.ends = append(c.ends, len(c.terms))
 		var k known
 		dup := false
 		if e.Window > 0 && f == nil {
@@ -325,7 +345,7 @@ func (s *Store) committed(g *seglog.Group) {
 				s.duplicates.Add(1)
 				return nil
 			}
-			s.commitEntry(c.buses[i], &c.batch[i], e, pos)
+			s.commitEntry(c, i, e, pos)
 			if b := c.buses[i]; e.seq != 0 && b.group != s.groups {
 				b.group = s.groups
 				touched = append(touched, b)
@@ -374,7 +394,8 @@ func walkAll(payload []byte, f func(e *entry) error) error {
 }
 
 // commitEntry takes note of one durable entry; s.pendingMu is held.
-func (s *Store) commitEntry(b *bus, from *store.Entry, e *entry, pos seglog.Position) {
+func (s *Store) commitEntry(c *appendCall, i int, e *entry, pos seglog.Position) {
+	b, from := c.buses[i], &c.batch[i]
 	s.pending.note(e, b, s.sealed.Load())
 	if e.flags&flagScheduled != 0 {
 		if e.due()-s.clock.now().wall < int64(scheduleUrgent) && !s.schedule.urgent.Swap(true) {
@@ -391,6 +412,7 @@ func (s *Store) commitEntry(b *bus, from *store.Entry, e *entry, pos seglog.Posi
 	}
 	b.mu.Lock()
 	done, segment := b.account(e.seq, e.record, size, pos)
+	s.collect(b, e.seq, c.termsOf(i))
 	if b.table.Load() != nil {
 		s.pending.noteRow(b, from.Event.Subject(), tableRow{e.seq, pos, uint32(size), from.Event.Format() == event.NoData})
 	}

@@ -50,6 +50,7 @@ type bus struct {
 	sum   *tableSum                  // of its rows; nil until retention was applied once
 
 	summaries atomic.Uint64 // the chunk that is summarised next; 0 after a start
+	collect   collector
 
 	queue ring
 }
@@ -300,6 +301,7 @@ func (s *Store) dropBus(b *bus) error {
 	s.tableMu.Unlock()
 	b.mu.Lock()
 	s.tailBytes.Add(-b.tail.reset())
+	s.collected.Add(-b.collect.reset())
 	b.recent = nil
 	b.mu.Unlock()
 	return nil

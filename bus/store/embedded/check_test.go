@@ -218,11 +218,11 @@ func TestACheckFindsDamage(t *testing.T) {
 	}{
 		"a flipped bit in the first segment": {
 			func(t *testing.T, dir string) { flip(t, segments(t, dir)[0], 4096+40) },
-			[]string{".seg, bytes 4096 to ", "the sequence 1 is missing", "sequence 1, that subscription 1 owes is not there"},
+			[]string{".seg, bytes 4096 to ", "the sequence 1 is missing", `sequence 1 of bus "`, `" owes, is not there`},
 		},
 		"a segment that is missing": {
 			func(t *testing.T, dir string) { remove(t, segments(t, dir)[1]) },
-			[]string{"log, segment 2: segment 2 is missing", "are missing", "owes is not there"},
+			[]string{"log, segment 2: segment 2 is missing", "are missing", `" owes, is not there`},
 		},
 		"the newest segment is missing": {
 			func(t *testing.T, dir string) { s := segments(t, dir); remove(t, s[len(s)-1]) },

@@ -98,7 +98,7 @@ func (c *checker) rows(prefix byte, size int, f func(key, value []byte) error) {
 			err = f(key, value)
 		}
 		if err != nil {
-			c.problem(c.kind(prefix), "row %q: %v", key, err)
+			c.problem(c.kind(prefix), "row %x: %v", key, err)
 			c.faulty(prefix, key, value, err)
 		}
 		return nil
@@ -326,6 +326,31 @@ func (c *checker) body(sub uint32, p place) error {
 		!slices.ContainsFunc(b.lost, func(g gap) bool { return g.from <= p.seq && p.seq <= g.to }) {
 		return nil
 	}
-	return c.needs(seqKey(nil, prefixOwed, p.bus, p.seq),
-		fmt.Errorf("the event of bus %d, sequence %d, that subscription %d owes is not there", p.bus, p.seq, sub))
+	err := c.needs(seqKey(nil, prefixOwed, p.bus, p.seq), errNoBody)
+	if errors.Is(err, errNoBody) {
+		err = fmt.Errorf("sequence %d of %s, that %s owes, is not there", p.seq, c.busName(p.bus), c.subName(sub))
+	}
+	return err
+}
+
+// errNoBody says that an event is neither in the log nor kept as a copy.
+var errNoBody = errors.New("the event is not there")
+
+func (c *checker) busName(id store.BusID) string {
+	if b := c.buses[id]; b != nil && b.name != "" {
+		return fmt.Sprintf("bus %q", b.name)
+	}
+	return fmt.Sprintf("bus %d", id)
+}
+
+func (c *checker) subName(id uint32) string {
+	name := fmt.Sprintf("subscription %d", id)
+	_, _ = c.state.get(idKey(nil, prefixSub, id), func(v []byte) error {
+		sub, err := parseSubRow(store.SubscriptionID(id), v)
+		if err == nil {
+			name = fmt.Sprintf("subscription %q", sub.name)
+		}
+		return err // a row that cannot be read is reported where rows are looked at
+	})
+	return name
 }

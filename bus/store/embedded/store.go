@@ -193,6 +193,7 @@ type core struct {
 	touched      []*bus
 	tailed       []*bus // buses with a tail; guarded by pendingMu
 	tailBytes    atomic.Int64
+	collected    atomic.Int64 // terms in collectors
 
 	pendingMu   sync.Mutex
 	pending     pending

@@ -3,6 +3,9 @@ package embedded
 import (
 	"context"
 	"encoding/binary"
+	"maps"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -14,7 +17,7 @@ import (
 
 // A summary is a Bloom filter over the attributes of so many events of a bus
 // that follow one another (a chunk), a row of the state. It is made after they
-// are durable, from the log, and never changes: sequences do not move, and what
+// are durable, of the terms that were collected of them or else from the log, and never changes: sequences do not move, and what
 // retention has removed nobody asks for. A chunk without one is read.
 const (
 	defaultSummaryEvents = 4096
@@ -122,7 +125,7 @@ func (s *Store) summariseNext(b *bus) (more bool, err error) {
 	if last+1 < (next+1)*size || first > last {
 		return false, nil
 	}
-	f, err := s.summaryOf(b, max(first, next*size), (next+1)*size-1)
+	f, err := s.summaryOf(b, next, max(first, next*size), (next+1)*size-1)
 	if err != nil {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -140,8 +143,28 @@ func (s *Store) summariseNext(b *bus) (more bool, err error) {
 	return true, nil
 }
 
-// summaryOf reads the events from low to high for their attributes.
-func (s *Store) summaryOf(b *bus, low, high uint64) (filter, error) {
+// summaryOf makes the summary of a chunk, whose events are those from low to high.
+func (s *Store) summaryOf(b *bus, chunk, low, high uint64) (filter, error) {
+	b.mu.Lock()
+	terms, freed := b.collect.take(chunk)
+	b.mu.Unlock()
+	s.collected.Add(-freed)
+	if terms == nil {
+		var err error
+		if terms, err = s.readTerms(b, low, high); err != nil {
+			return nil, err
+		}
+	}
+	f := newFilter(len(terms))
+	for _, where := range terms {
+		t := termAt(where)
+		f.add(t.where, t.which)
+	}
+	return f, nil
+}
+
+// readTerms reads the events from low to high for their terms.
+func (s *Store) readTerms(b *bus, low, high uint64) ([]uint64, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	seen := make(map[uint64]struct{}, 2*(high-low+1))
@@ -155,13 +178,77 @@ func (s *Store) summaryOf(b *bus, low, high uint64) (filter, error) {
 		}
 		return e.seq < high, event.PeekAttributes(e.event, note)
 	})
-	if err != nil {
-		return nil, err
+	return slices.Collect(maps.Keys(seen)), err
+}
+
+// collector keeps the terms of a bus's newest events, so that they need not be
+// read from the log again for a summary. It has those of a chunk from its first
+// event on, or none.
+type collector struct {
+	on     bool     // it has the chunk that is being filled
+	terms  []uint64 // of that
+	recent *[64]uint64
+	full   []collectedChunk // that have no summary yet, in order
+}
+
+type collectedChunk struct {
+	chunk uint64
+	terms []uint64
+}
+
+// collectorBudget bounds the bytes of terms in memory. Buses whose events come
+// when it is used up are read.
+const collectorBudget = 16 << 20
+
+// collect takes the terms of an event that follows the one before; b.mu is held.
+func (s *Store) collect(b *bus, seq uint64, terms []uint64) {
+	c, size := &b.collect, s.opts.summaryEvents
+	if seq == 1 || seq%size == 0 {
+		c.on, c.recent = true, new([64]uint64)
 	}
-	f := newFilter(len(seen))
-	for where := range seen {
-		t := termAt(where)
-		f.add(t.where, t.which)
+	if !c.on {
+		return
 	}
-	return f, nil
+	had := len(c.terms)
+	for _, t := range terms {
+		// Most values are those of the event before, and need not be there twice.
+		if last := &c.recent[t%64]; *last != t {
+			*last = t
+			c.terms = append(c.terms, t)
+		}
+	}
+	switch {
+	case s.collected.Add(int64(len(c.terms)-had)*8) > collectorBudget:
+		s.collected.Add(-c.stop())
+	case (seq+1)%size == 0:
+		c.full = append(c.full, collectedChunk{seq / size, c.terms})
+		c.terms, c.recent, c.on = nil, nil, false
+	}
+}
+
+// stop lets the chunk that is being filled go, and returns how many bytes that was.
+func (c *collector) stop() (freed int64) {
+	freed = int64(len(c.terms)) * 8
+	c.terms, c.recent, c.on = nil, nil, false
+	return freed
+}
+
+// take returns the terms of a chunk, nil without any, and lets them and all
+// before go.
+func (c *collector) take(chunk uint64) (terms []uint64, freed int64) {
+	for len(c.full) > 0 && c.full[0].chunk <= chunk {
+		if f := c.full[0]; f.chunk == chunk {
+			terms = f.terms
+		}
+		freed += int64(len(c.full[0].terms)) * 8
+		c.full = slices.Delete(c.full, 0, 1)
+	}
+	return terms, freed
+}
+
+// reset lets everything go.
+func (c *collector) reset() (freed int64) {
+	freed = c.stop()
+	_, full := c.take(math.MaxUint64)
+	return freed + full
 }

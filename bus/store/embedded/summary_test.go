@@ -24,20 +24,26 @@ func summaryStore(t *testing.T, fs vfs.FS) *Store {
 func appendNumbered(t *testing.T, s *Store, bus store.BusID, from, to int) {
 	t.Helper()
 	for i := from; i <= to; i++ {
-		b := event.NewBuilder()
-		for name, v := range map[string]string{"id": fmt.Sprint("e", i), "source": "/s", "type": "t"} {
-			if err := b.Set(name, event.StringValue(v)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		ev, err := b.Build()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := s.Append(context.Background(), []store.Entry{{Bus: bus, Event: ev}}); err != nil {
+		if _, err := s.Append(context.Background(), []store.Entry{{Bus: bus, Event: numbered(t, i)}}); err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+// numbered is the event whose id is e and a number.
+func numbered(t *testing.T, i int) *event.Event {
+	t.Helper()
+	b := event.NewBuilder()
+	for name, v := range map[string]string{"id": fmt.Sprint("e", i), "source": "/s", "type": "t"} {
+		if err := b.Set(name, event.StringValue(v)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ev, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ev
 }
 
 func always(time.Duration) bool { return true }
@@ -99,4 +105,58 @@ func TestSummariesThatAPowerCutTookAreMadeAgainAndTornOnesAreNotBelieved(t *test
 		t.Fatal(err)
 	}
 	find()
+}
+
+func TestSummariesOfWhatWasCollectedAndOfWhatIsReadFindTheSame(t *testing.T) {
+	for name, taken := range map[string]int64{"collected": 0, "read": collectorBudget} {
+		t.Run(name, func(t *testing.T) {
+			s := summaryStore(t, vfs.NewMem())
+			defer s.Close()
+			s.collected.Store(taken)
+			ctx := context.Background()
+			var ids [2]store.BusID
+			for i := range ids {
+				var err error
+				if ids[i], err = s.OpenBus(ctx, fmt.Sprint("b", i), store.BusOptions{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			// Batches over both buses, each with an event that is there already.
+			for i := range 200 {
+				batch := []store.Entry{
+					{Bus: ids[0], Event: numbered(t, max(i-1, 0)), Window: time.Hour, Dedupe: event.DedupeKey("/s", fmt.Sprint("e", max(i-1, 0)))},
+					{Bus: ids[1], Event: numbered(t, 1000+i)},
+					{Bus: ids[0], Event: numbered(t, i), Window: time.Hour, Dedupe: event.DedupeKey("/s", fmt.Sprint("e", i))},
+				}
+				if _, err := s.Append(ctx, batch); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := s.collected.Load() - taken; (got > 0) != (taken == 0) {
+				t.Errorf("%d bytes of terms are kept", got)
+			}
+			if err := s.summarise(always); err != nil {
+				t.Fatal(err)
+			}
+			for i := range 400 {
+				bus, id := ids[i%2], i/2
+				if i%2 == 1 {
+					id += 1000
+				}
+				out, err := s.Scan(ctx, bus, store.ScanQuery{Newest: true, Max: 10, MaxBytes: 1 << 20, Has: []store.AttributeValue{{Name: "id", Value: fmt.Sprint("e", id)}}})
+				if err != nil || len(out.Records) != 1 || out.Records[0].Event.ID() != fmt.Sprint("e", id) || out.Looked > 40 {
+					t.Fatalf("e%d: %d records, %d looked at, %v", id, len(out.Records), out.Looked, err)
+				}
+			}
+			if err := s.DropBus(ctx, ids[0]); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.DropBus(ctx, ids[1]); err != nil {
+				t.Fatal(err)
+			}
+			if s.collected.Load() != taken {
+				t.Errorf("%d bytes of terms are counted of buses that are gone", s.collected.Load()-taken)
+			}
+		})
+	}
 }

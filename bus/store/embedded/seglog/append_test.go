@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -222,6 +223,50 @@ func TestCancelledAppendIsNotWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	equal(t, texts(t, l), "[first]")
+	l.opts.Reserve = nil
+}
+
+func TestAnAppendThatWasLateIsAnsweredAsAnyOther(t *testing.T) {
+	g := newGate()
+	opts := testOptions(vfs.NewMem())
+	opts.Reserve = g.reserve
+	l := mustOpen(t, opts)
+	type answer struct {
+		pos Position
+		err error
+	}
+	answered := make(chan answer, 4)
+	publish := func(text string) {
+		pos, err := l.Append(t.Context(), &Entry{Payload: []byte(text)})
+		answered <- answer{pos, err}
+	}
+	queued := func() (entries int, late bool) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if len(l.queue) == 0 {
+			return 0, false
+		}
+		return len(l.queue[0].Entries), l.queue[0].late
+	}
+	go publish("1")
+	<-g.enter
+	go publish("2")
+	for _, late := queued(); !late; _, late = queued() {
+		runtime.Gosched()
+	}
+	go publish("3") // joins a group that is late already
+	for n, _ := queued(); n < 2; n, _ = queued() {
+		runtime.Gosched()
+	}
+	g.leave <- struct{}{}
+	<-g.enter
+	g.leave <- struct{}{}
+	for range 3 {
+		if a := <-answered; a.err != nil || a.pos == (Position{}) {
+			t.Error(a)
+		}
+	}
+	equal(t, texts(t, l), "[1 2 3]")
 	l.opts.Reserve = nil
 }
 

@@ -135,7 +135,9 @@ type Log struct {
 	mu       sync.Mutex // guards the queue and the state
 	queue    []*Group   // in order; the appender takes the first, publishers join the last
 	spare    []*Group
-	pending  int64 // bytes in queue and in the group being written
+	look     *time.Timer // runs lateGroups
+	looking  bool        // look is set
+	pending  int64       // bytes in queue and in the group being written
 	space    chan struct{}
 	idle     bool // the appender waits on wake
 	gather   gathering
@@ -185,6 +187,7 @@ func Open(opts Options, replay func(pos Position, payload []byte) error, replayF
 		kick:    make(chan chan error),
 		stopped: make(chan struct{}),
 	}
+	l.look = time.AfterFunc(lateAfter, l.lateGroups)
 	l.files.max, l.files.open = opts.MaxOpenFiles, map[*segment]*handle{}
 	l.pool.limit = max(opts.Recycle, 0)
 	if err := l.recover(replayFrom); err != nil {

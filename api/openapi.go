@@ -164,16 +164,26 @@ func (d *describer) schema(t reflect.Type) map[string]any {
 	return map[string]any{}
 }
 
-// object puts a struct into the components and refers to it.
+// object puts a struct into the components and refers to it; one without a name
+// stands where it is used.
 func (d *describer) object(t reflect.Type) map[string]any {
 	name := schemaName(t)
+	if name == "" {
+		return d.properties(t, map[string]any{})
+	}
 	ref := map[string]any{"$ref": "#/components/schemas/" + name}
 	if _, known := d.schemas[name]; known {
 		return ref
 	}
 	properties := map[string]any{}
-	var required []string
 	d.schemas[name] = properties // a type that holds itself ends here
+	d.schemas[name] = d.properties(t, properties)
+	return ref
+}
+
+// properties fills in those of a struct, and is its schema.
+func (d *describer) properties(t reflect.Type, properties map[string]any) map[string]any {
+	var required []string
 	for f := range t.Fields() {
 		tag, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if tag == "" || tag == "-" {
@@ -192,8 +202,7 @@ func (d *describer) object(t reflect.Type) map[string]any {
 	if len(required) > 0 {
 		object["required"] = required
 	}
-	d.schemas[name] = object
-	return ref
+	return object
 }
 
 // schemaName is a type's name without the package and brackets of generics.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -72,13 +73,16 @@ func writeProblem(w http.ResponseWriter, p *Problem) {
 	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {
 		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(p.retryAfter.Round(time.Second)/time.Second))))
 	}
-	body, err := json.Marshal(p)
-	if err != nil {
-		body = []byte(`{}`)
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false) // they quote filters, which have < and &
+	if err := enc.Encode(p); err != nil {
+		body.Reset()
+		body.WriteString("{}\n")
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(p.Status)
-	_, _ = w.Write(body)
+	_, _ = w.Write(body.Bytes())
 }
 
 // asProblem finds the problem details that fit an error.

@@ -65,7 +65,7 @@ type Config struct {
 
 // Server is how Switchyard itself runs.
 type Server struct {
-	Listen string `yaml:"listen" doc:"The address of the HTTP API: host:port. Anything but loopback needs authentication to be configured, or --insecure."`
+	Listen string `yaml:"listen" doc:"The address of the HTTP API: host:port. Anything but loopback lets others reach the API, which has no authentication of its own yet, and needs --insecure: put a proxy that authenticates before it."`
 	Data   string `yaml:"data" doc:"The folder that events are kept in; in a file, relative to that file's folder."`
 	Limits Limits `yaml:"limits" doc:"Above which publishing to any bus is refused, with 429 or 503 and Retry-After, before anything breaks (operating.md)."`
 }

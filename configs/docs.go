@@ -248,6 +248,9 @@ func plural(words string) string {
 	if words == "length of time" {
 		return "lengths of time"
 	}
+	if words == "status or class" {
+		return "statuses or classes"
+	}
 	if words == "settings" || words == "any" || words == "secret text" {
 		return words
 	}

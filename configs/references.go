@@ -85,7 +85,7 @@ func (d *document) resolve(n *yaml.Node, path keyPath) {
 func (d *document) lookUp(reference string) (string, error) {
 	scheme, name, found := strings.Cut(reference[2:len(reference)-1], ":")
 	if !found || scheme != "env" && scheme != "file" {
-		return "", fmt.Errorf(`%s is not a reference; write ${env:NAME} or ${file:PATH}, or "$${" for a literal "${"`, quote(reference))
+		return "", fmt.Errorf(`%s is not a reference; write ${env:NAME} or ${file:PATH}, ${{ … }} for an expression in a transform, or "$${" for a literal "${"`, quote(reference))
 	}
 	if d.api() {
 		return "", fmt.Errorf("%s: references to the environment and to files work in configuration files only; send the value itself", quote(reference))

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -10,11 +11,19 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
+// CheckListen says what is wrong with an address to listen on.
+func CheckListen(address string) error {
+	if _, port, err := net.SplitHostPort(address); err != nil || !validPort(port) {
+		return fmt.Errorf("%s is not an address to listen on; write host:port, such as 127.0.0.1:8080", quote(address))
+	}
+	return nil
+}
+
 func (d *document) decodeServer(n *yaml.Node, s *Server) {
 	d.decode(n, reflect.ValueOf(s).Elem(), pathOf("server"))
 	if _, listen := child(n, "listen"); listen != nil {
-		if _, port, err := net.SplitHostPort(s.Listen); err != nil || !validPort(port) {
-			d.reportf(listen, pathOf("server", "listen"), "%s is not an address to listen on; write host:port, such as 127.0.0.1:8080", quote(s.Listen))
+		if err := CheckListen(s.Listen); err != nil {
+			d.report(listen, pathOf("server", "listen"), err.Error())
 		}
 	}
 	if s.Limits.Waiting <= 0 {

@@ -85,8 +85,12 @@ func (a *advisor) undeclared(unknown, before, rest string) (message, hint string
 	switch {
 	case unknown == "default":
 		return "default has the wrong arguments", "it takes two, a path and what to take when it is missing: default(event.data.x, 0)"
+	case strings.HasPrefix(after, "(") && strings.HasSuffix(before, ".") && slices.Contains(macroNames[:], unknown):
+		return unknown + " has the wrong arguments", fmt.Sprintf("it takes a variable and what to do with it, such as %s(x, x.qty > 5)", unknown)
 	case strings.HasPrefix(after, "("):
 		return fmt.Sprintf("there is no function '%s'", unknown), a.function(unknown)
+	case dashed.MatchString(before):
+		return fmt.Sprintf("undeclared reference to '%s'", unknown), bracketed(before, unknown)
 	case a.variable == "event" && slices.Contains((eventType{}).FieldNames(), unknown) && !strings.HasSuffix(before, "."):
 		return fmt.Sprintf("undeclared reference to '%s'", unknown), "write event." + unknown
 	}
@@ -94,10 +98,28 @@ func (a *advisor) undeclared(unknown, before, rest string) (message, hint string
 }
 
 var (
+	// dashed is what stands before the rest of a name with a dash in it.
+	dashed = regexp.MustCompile(`([a-zA-Z_][\w.]*)\.(\w[\w-]*)-$`)
+	// dayOnly is a time without its hours.
+	dayOnly = regexp.MustCompile(`^\d{4}-\d\d-\d\d$`)
 	// globalCall is a call of a function of text with the text as an argument.
 	globalCall  = regexp.MustCompile(`^(\w+)\(\s*([\w.]+)\s*,\s*([^()]*)\)`)
 	quotedAfter = regexp.MustCompile(`^[=!<>]+\s*["']([^"']*)["']`)
 )
+
+// bracketed is the hint for a name with a dash, which CEL takes for a minus. before
+// is what dashed matches.
+func bracketed(before, rest string) string {
+	m := dashed.FindStringSubmatch(before)
+	name := m[2] + "-" + wordAt(rest, 1)
+	if m[1] == "event" {
+		if name == "detail-type" {
+			return "what EventBridge calls detail-type is event.type"
+		}
+		return "a minus stands there; attributes have no dashes in their names"
+	}
+	return fmt.Sprintf("a minus stands there; a name with a dash goes in brackets: %s[%q]", m[1], name)
+}
 
 // overload says what to do about an operator or a function that is not for its
 // arguments, whose types are given as CEL writes them.
@@ -135,6 +157,9 @@ func (a *advisor) overload(function, types, rest string) string {
 		return "write event.type; type by itself is a function"
 	case has("timestamp") && has("string"):
 		if m := quotedAfter.FindStringSubmatch(rest); m != nil {
+			if dayOnly.MatchString(m[1]) {
+				m[1] += "T00:00:00Z"
+			}
 			return fmt.Sprintf("write timestamp(%q)", m[1])
 		}
 		return `write timestamp("2026-01-02T15:04:05Z")`
@@ -165,6 +190,8 @@ func (a *advisor) syntax(m, before, rest string) (message, hint string, last boo
 			fmt.Sprintf(`double the backslash, \%s, or write the text as r"…"`, escape), true
 	case unknown && strings.ContainsAny(token[:min(1, len(token))], `"'`):
 		return "syntax error: a text has no closing quote", "", true
+	case unknown && strings.HasPrefix(token, "$"):
+		return "syntax error: $ is no operator", "${{ … }} is for transforms; a filter is the expression alone", true
 	case unknown && strings.HasPrefix(token, "="):
 		return "", "== compares", false
 	case unknown && strings.HasPrefix(token, "&"):

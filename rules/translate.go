@@ -104,6 +104,9 @@ func (a *advisor) meaning(message, what, before, rest string) (string, string) {
 		} else if name == operators.Conditional {
 			name = "? :"
 		}
+		if name == "-" && dashed.MatchString(before+name) {
+			return fmt.Sprintf("- cannot be applied to %s", args), bracketed(before+name, rest[1:])
+		}
 		return fmt.Sprintf("%s cannot be applied to %s", name, args), a.overload(name, args, rest)
 	}
 	switch {

@@ -77,9 +77,12 @@ func newApp(ctx context.Context, f serveFlags, log *slog.Logger, out, errOut io.
 		return nil, err
 	}
 	listen, data := first(f.listen, file.Server.Listen), first(f.data, file.Server.Data)
+	if err := configs.CheckListen(listen); err != nil {
+		return nil, &usageError{fmt.Errorf("--listen: %w", err)}
+	}
 	if !f.insecure && !configs.LoopbackListen(listen) {
-		return nil, &usageError{fmt.Errorf("listening on %q lets others reach this server, which has no authentication configured; "+
-			"listen on 127.0.0.1, or pass --insecure if the network protects it", listen)}
+		return nil, &usageError{fmt.Errorf("listening on %q lets others reach this server, which does not ask who they are; "+
+			"listen on 127.0.0.1, or pass --insecure if the network or a proxy protects it", listen)}
 	}
 	a := &app{log: log, notice: errOut, data: data, compiled: compiled}
 	defer func() {

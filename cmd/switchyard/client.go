@@ -173,6 +173,9 @@ func table(cmd *cobra.Command, heading string, rows [][]string) error {
 	w := tabwriter.NewWriter(&padded, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, heading)
 	for _, r := range rows {
+		for i, cell := range r {
+			r[i] = printable(cell)
+		}
 		fmt.Fprintln(w, strings.Join(r, "\t"))
 	}
 	if err := w.Flush(); err != nil {

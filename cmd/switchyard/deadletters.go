@@ -70,7 +70,7 @@ func newDeadList() *cobra.Command {
 					return err
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%s  %s #%d  %s  id %s  source %s\n    died %s: %s\n",
-					l.ID, l.Bus, l.Sequence, e.Type, e.ID, e.Source, l.Died.Local().Format(clockTime), l.Reason)
+					l.ID, l.Bus, l.Sequence, printable(e.Type), printable(e.ID), printable(e.Source), l.Died.Local().Format(clockTime), l.Reason)
 				showAttempts(cmd, "    ", l.Attempts)
 			}
 			return nil

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -180,8 +181,11 @@ func getSubscriptions(cmd *cobra.Command, c *client) error {
 	var rows [][]string
 	for _, s := range items {
 		note := s.Reason
-		if note == "" {
-			note = s.LastError
+		if note == "" && s.LastError != "" {
+			note = "last error: " + s.LastError
+			if s.LastErrorTime != nil {
+				note = "last error " + s.LastErrorTime.Local().Format(time.DateTime) + ": " + s.LastError
+			}
 		}
 		rows = append(rows, []string{s.Name, s.Bus, s.State, strconv.FormatInt(s.Depth, 10), strconv.FormatInt(s.InFlight, 10),
 			strconv.FormatInt(s.DeadLetters, 10), s.OldestAge, note})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -10,7 +11,9 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -259,19 +262,51 @@ func headline(raw json.RawMessage) string {
 	if err != nil {
 		return string(raw)
 	}
-	return strings.Join(strings.Fields(fmt.Sprintf("%s %s %s %s", ev.Type(), ev.ID(), ev.Subject(), shortData(ev))), "  ")
+	parts := []string{ev.Type(), ev.ID(), ev.Subject()}
+	for i, p := range parts {
+		parts[i] = printable(p)
+	}
+	parts = append(parts, shortData(ev))
+	return strings.Join(slices.DeleteFunc(parts, func(p string) bool { return p == "" }), "  ")
 }
 
-// shortData is the start of an event's data, if that is JSON or text.
+// shortData is the start of dataLine.
 func shortData(ev *event.Event) string {
-	data := ""
-	if ev.Format() == event.JSON || ev.Format() == event.Text {
-		data = string(ev.Data())
-	}
+	data := dataLine(ev)
 	if short := []rune(data); len(short) > 100 {
 		data = string(short[:100]) + "…"
 	}
-	return strings.Join(strings.Fields(data), " ")
+	return data
+}
+
+// dataLine is an event's data in one line, if it is JSON or text.
+func dataLine(ev *event.Event) string {
+	switch ev.Format() {
+	case event.JSON:
+		var compact bytes.Buffer
+		if json.Compact(&compact, ev.Data()) == nil {
+			return printable(compact.String())
+		}
+	case event.Text:
+		return printable(strings.TrimRight(string(ev.Data()), "\n"))
+	}
+	return ""
+}
+
+// printable is text in one line that does not change how a terminal shows the rest.
+func printable(text string) string {
+	if !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if unicode.IsPrint(r) {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
+	}
+	return b.String()
 }
 
 // progress is a line that is written again and again, on a terminal only.

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -119,15 +117,15 @@ func (t *tailer) show(id, data string) error {
 	}
 	at := ev.ExtensionText("recordedtime")
 	if parsed, err := time.Parse(time.RFC3339Nano, at); err == nil {
-		at = parsed.Local().Format("15:04:05.000")
+		at = parsed.Local().Format(clockTime)
 	}
-	fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("%s  #%s  %s  %s  %s", at, id, ev.Type(), ev.Source(), ev.Subject()), " "))
-	if ev.Format() == event.JSON || ev.Format() == event.Text {
-		shown := strings.TrimRight(string(ev.Data()), "\n")
-		if compact, err := json.Marshal(json.RawMessage(ev.Data())); ev.Format() == event.JSON && err == nil {
-			shown = string(compact)
-		}
-		fmt.Fprintf(w, "    %s\n", shown)
+	line := fmt.Sprintf("%s  #%s  %s  id %s  source %s", at, id, ev.Type(), ev.ID(), ev.Source())
+	if ev.Subject() != "" {
+		line += "  subject " + ev.Subject()
+	}
+	fmt.Fprintln(w, printable(line))
+	if data := dataLine(ev); data != "" {
+		fmt.Fprintf(w, "    %s\n", data)
 	} else if len(ev.Data()) > 0 {
 		fmt.Fprintf(w, "    (%s)\n", counted(len(ev.Data()), "byte", "bytes"))
 	}

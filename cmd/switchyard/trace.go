@@ -68,7 +68,7 @@ const clockTime = "2006-01-02 15:04:05.000"
 
 func showTrace(cmd *cobra.Command, t api.TraceResponse) {
 	w := cmd.OutOrStdout()
-	fmt.Fprintf(w, "%s #%d  %s  id %s  source %s\n", t.Bus, t.Sequence, t.Type, t.ID, t.Source)
+	fmt.Fprintf(w, "%s #%d  %s  id %s  source %s\n", t.Bus, t.Sequence, printable(t.Type), printable(t.ID), printable(t.Source))
 	fmt.Fprintf(w, "  %s  received %s\n", t.Received.Local().Format(clockTime), cameFrom(&t))
 	switch {
 	case !t.Routed:

@@ -18,8 +18,19 @@ type problem struct {
 	reason string // what is counted; "" when nothing is
 }
 
+// problemTypes are named as those of the API are.
+var problemTypes = map[int]string{
+	http.StatusBadRequest:            "invalid-body",
+	http.StatusUnauthorized:          "unauthorized",
+	http.StatusMethodNotAllowed:      "method-not-allowed",
+	http.StatusRequestEntityTooLarge: "too-large",
+	http.StatusUnsupportedMediaType:  "unsupported-media-type",
+	http.StatusUnprocessableEntity:   "invalid-event",
+	http.StatusServiceUnavailable:    "unavailable",
+}
+
 func refuse(status int, reason, detail string) *problem {
-	return &problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail, reason: reason}
+	return &problem{Type: "/problems/" + problemTypes[status], Title: http.StatusText(status), Status: status, Detail: detail, reason: reason}
 }
 
 // unauthorized answers a signature that is missing, wrong or too old in one and
@@ -32,7 +43,7 @@ func unauthorized(reason string) *problem {
 // that nobody vouched for.
 func (p *problem) logged() string {
 	if p.Status == http.StatusUnauthorized {
-		return "the signature is missing, wrong or too old; see the reason"
+		return "the request is not signed as this source expects"
 	}
 	return p.Detail
 }

@@ -20,6 +20,8 @@ const (
 	p99          = "p99 ms"
 	milliseconds = "ms"
 	megabytes    = "MB"
+
+	cpuMilliseconds = "CPU ms"
 )
 
 // ours is the contender that bars are set for.

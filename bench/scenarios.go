@@ -42,6 +42,7 @@ func scenarios() []*scenario {
 		searchScenario(),
 		startupEmptyScenario(),
 		startupStoredScenario(),
+		startupRulesScenario(),
 		busesScenario(),
 		startupBusesScenario(),
 	}

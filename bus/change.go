@@ -142,8 +142,8 @@ func (e *Engine) openRule(ctx context.Context, c *planChange, name string) error
 // makes the entries of the buses' sets.
 func (e *Engine) openRules(ctx context.Context, c *planChange) (entries map[string][]rules.Entry, err error) {
 	old := e.state.Load()
-	var wanted []store.SubscriptionOptions
-	var owners []string // of each, its rule
+	wanted := make([]store.SubscriptionOptions, 0, len(c.rules))
+	owners := make([]string, 0, len(c.rules)) // of each, its rule
 	for name, r := range c.rules {
 		for _, target := range r.Targets {
 			wanted = append(wanted, store.SubscriptionOptions{
@@ -157,6 +157,14 @@ func (e *Engine) openRules(ctx context.Context, c *planChange) (entries map[stri
 		return nil, fmt.Errorf("bus: %w", err)
 	}
 	entries, c.moved = map[string][]rules.Entry{}, map[*subscription]uint64{}
+	counts := map[string]int{}
+	for _, r := range c.rules {
+		counts[r.Bus] += len(r.Targets)
+	}
+	for bus, n := range counts {
+		entries[bus] = make([]rules.Entry, 0, n)
+	}
+	c.subs = make([]*subscription, 0, len(infos))
 	for i, info := range infos {
 		s := old.subs.At(info.ID)
 		if s == nil {

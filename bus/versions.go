@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/switchyard-dev/switchyard/bus/persistent"
@@ -106,6 +107,12 @@ func (e *Engine) recordVersions(ctx context.Context, c *planChange) error {
 		}
 		known, gone := map[string]uint64{}, map[string]time.Time{}
 		for _, o := range all {
+			if r, ok := c.rules[o.Name]; ok {
+				if version := sameNewest(o.Value, r); version > 0 {
+					known[o.Name] = version
+					continue
+				}
+			}
 			h, err := parseHistory(o.Value)
 			if err != nil || len(h) == 0 {
 				e.log.Warn("what a rule was before cannot be read and is forgotten", "rule", o.Name, "error", err)
@@ -182,6 +189,34 @@ func (e *Engine) recordVersions(ctx context.Context, c *planChange) error {
 	}
 	next.gone = e.forgetGone(ctx, next.gone, now)
 	return nil
+}
+
+// sameNewest is the number of the newest version of a history that was written, if
+// it is plain without parsing the history that the rule is this version; else 0.
+// There are as many histories as rules, and at a start hardly one has changed.
+func sameNewest(history []byte, r RulePlan) uint64 {
+	head, ok := bytes.CutSuffix(history, []byte("}]"))
+	if ok {
+		head, ok = bytes.CutSuffix(head, r.Definition)
+	}
+	if ok {
+		head, ok = bytes.CutSuffix(head, []byte(`,"definition":`))
+	}
+	if !ok || len(r.Definition) == 0 {
+		return 0
+	}
+	// What stands before a definition is its version's own: of what it has, only
+	// definitions have braces.
+	newest, ok := bytes.CutPrefix(head[max(0, bytes.LastIndexByte(head, '{')):], []byte(`{"version":`))
+	if !ok || !bytes.Contains(newest, []byte(`,"bus":"`+r.Bus+`","after":`)) {
+		return 0
+	}
+	digits, _, _ := bytes.Cut(newest, []byte{','})
+	version, err := strconv.ParseUint(string(digits), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return version
 }
 
 // sameDefinition says whether a rule is what its newest version says.

@@ -46,12 +46,15 @@ func (l *Loader) parseObject(kind, name string, data []byte, unlinted bool) (Obj
 // files, which it leaves as it is; nil stands for an empty one. The diagnostics
 // are about the objects: what is wrong with them (unless ParseObject made them
 // and has said so), names in them that do not exist, and names that a file has
-// already.
+// already. Without objects it is the configuration from files itself.
 func (l *Loader) Merge(file *Config, objects []Object) (*Config, Diagnostics) {
-	all := map[objectKey]*object{}
 	if file == nil {
 		file = newConfig()
 	}
+	if len(objects) == 0 {
+		return file, nil
+	}
+	all := make(map[objectKey]*object, file.objects.Len()+len(objects))
 	maps.Insert(all, file.objects.All())
 	var diags Diagnostics
 	for _, o := range objects {

@@ -157,14 +157,13 @@ func (d *document) decodeStruct(n *yaml.Node, v reflect.Value, path keyPath, kno
 		d.wrongType(n, path, "settings (key: value)")
 		return
 	}
-	fields := fieldsOf(v.Type())
-	known = append(known[:len(known):len(known)], keysOf(fields)...)
+	fields := d.loader.fieldsOf(v.Type())
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
 		at := slices.IndexFunc(fields, func(f field) bool { return f.key == key.Value })
 		if at < 0 {
 			if extra == nil || !extra(key, value) {
-				d.unknownKey(key, path, known)
+				d.unknownKey(key, path, slices.Concat(known, keysOf(fields)))
 			}
 			continue
 		}

@@ -22,6 +22,9 @@ type document struct {
 	diags    Diagnostics
 	linted   int  // how many filters were looked at by lint
 	unlinted bool // they are not to be
+	scratch  []byte
+	recorder *recorder // writes its rules down; nil does not
+	recalled *recalled // the rules that the tree is without; nil is none
 	// objectStart is where the diagnostics of the object begin that is decoded.
 	objectStart int
 
@@ -70,13 +73,16 @@ func (d *document) parse(text []byte, jsonToo bool) bool {
 		d.addAt(0, 0, d.prefix, fmt.Sprintf("it has %d bytes; at most %d are read", len(text), maxFile), false)
 		return false
 	}
+	if d.recalled != nil {
+		text = d.without(d.recalled.taken)
+	}
 	raw, err := parseText(text, jsonToo)
 	if err != nil {
 		d.addAt(err.line, err.column, d.prefix, err.message, false)
 		return false
 	}
 	e := expander{doc: d}
-	d.root = e.expand(raw, d.prefix, 0)
+	d.root = e.expand(raw)
 	return !e.stopped
 }
 

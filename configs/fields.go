@@ -41,6 +41,15 @@ func fieldsOf(t reflect.Type) []field {
 	return out
 }
 
+// fieldsOf is fieldsOf, found out once for each type.
+func (l *Loader) fieldsOf(t reflect.Type) []field {
+	if known, ok := l.fields.Load(t); ok {
+		return known.([]field)
+	}
+	known, _ := l.fields.LoadOrStore(t, fieldsOf(t))
+	return known.([]field)
+}
+
 func enumOf(f reflect.StructField) []string {
 	if tag, ok := f.Tag.Lookup("enum"); ok {
 		return strings.Split(tag, ",")

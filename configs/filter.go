@@ -107,7 +107,8 @@ func (d *document) jsonText(n *yaml.Node) string {
 	if n == nil {
 		return "" // it had the wrong type, which was reported
 	}
-	return string(d.appendJSON(nil, n, nil))
+	d.scratch = d.appendJSON(d.scratch[:0], n, nil)
+	return string(d.scratch)
 }
 
 // filterErrors reports the errors of a filter at their places in it.

@@ -41,7 +41,7 @@ func TestPointersOfAFilterBecomePlaces(t *testing.T) {
 	} {
 		d := &document{loader: testLoader(t), source: []byte(text)}
 		e := expander{doc: d}
-		d.root = e.expand(root, nil, 0)
+		d.root = e.expand(root)
 		_, n := child(d.root, "pattern")
 		d.filterErrors(n, pathOf("pattern"), &rules.CompileError{Line: 1, Column: 9, Pointer: pointer, Message: "m", Hint: "h"})
 		if got := d.diags.String(); got != want {

@@ -136,6 +136,12 @@ func (d *document) appendJSON(dst []byte, n *yaml.Node, text func(n *yaml.Node) 
 	return appendScalar(dst, n)
 }
 
+// json is what appendJSON writes, with no room to spare.
+func (d *document) json(n *yaml.Node, text func(n *yaml.Node) string) []byte {
+	d.scratch = d.appendJSON(d.scratch[:0], n, text)
+	return bytes.Clone(d.scratch)
+}
+
 // appendScalar writes a scalar in the JSON type that its YAML type has.
 func appendScalar(dst []byte, n *yaml.Node) []byte {
 	switch n.ShortTag() {
@@ -147,7 +153,7 @@ func appendScalar(dst []byte, n *yaml.Node) []byte {
 			return strconv.AppendBool(dst, b)
 		}
 	case "!!int", "!!float":
-		if json.Valid([]byte(n.Value)) {
+		if digits(n.Value) || json.Valid([]byte(n.Value)) {
 			return append(dst, n.Value...)
 		}
 		var i int64
@@ -163,9 +169,32 @@ func appendScalar(dst []byte, n *yaml.Node) []byte {
 }
 
 func appendText(dst []byte, s string) []byte {
+	if plain(s) {
+		return append(append(append(dst, '"'), s...), '"')
+	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	_ = enc.Encode(s) // a string always encodes
 	return append(dst, bytes.TrimSuffix(b.Bytes(), []byte("\n"))...)
+}
+
+// plain reports whether a text stands in JSON as it is.
+func plain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
+}
+
+// digits reports whether a text is a whole number as JSON has it.
+func digits(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return s != "" && (s[0] != '0' || s == "0")
 }

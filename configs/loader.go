@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -54,9 +56,18 @@ type Loader struct {
 	Serving bool
 	// Now is the time that certificates are held against; nil is time.Now.
 	Now func() time.Time
-	// Prepare is called by LoadPath and LoadBytes once the server's settings are
-	// known, before any filter is compiled; nil does nothing.
+	// Prepare is called by LoadPath and LoadBytes with the server's settings before
+	// any filter is compiled, and may let Memory remember; nil does nothing. It is
+	// called before the files are parsed, with what the settings most likely are,
+	// and again when a file says that they are others.
 	Prepare func(Server)
+	// Memory has the rules that an earlier load found in the same files, and takes
+	// up what this one finds; nil reads all of them anew. A rule out of it has no
+	// Tests, and its Transform is compiled when it is first applied. It is not used
+	// beside Current or Stored.
+	Memory *Memory
+
+	fields sync.Map // []field by reflect.Type
 }
 
 func (l *Loader) lookupEnv(name string) (string, bool) {
@@ -115,22 +126,27 @@ func (l *Loader) LoadBytes(name string, data []byte) (*Config, Diagnostics) {
 	if name == "" {
 		name = "configuration"
 	}
-	m := merger{loader: l, config: newConfig(), found: map[objectKey]*object{}}
-	m.read(name, data)
-	return m.finish()
+	return l.merger().load([]source{{name, data}})
 }
 
 func (l *Loader) load(files []string) (*Config, Diagnostics) {
-	m := merger{loader: l, config: newConfig(), found: map[objectKey]*object{}}
+	m := l.merger()
+	var all []source
 	for _, f := range files {
 		data, err := l.readFile(f)
 		if err != nil {
 			m.diags = append(m.diags, failed(f, err)...)
 			continue
 		}
-		m.read(f, data)
+		all = append(all, source{f, data})
 	}
-	return m.finish()
+	return m.load(all)
+}
+
+// source is a file that was read.
+type source struct {
+	name string
+	data []byte
 }
 
 // failed is the diagnostic for a file that cannot be read.
@@ -155,11 +171,69 @@ func newConfig() *Config {
 type merger struct {
 	loader *Loader
 	config *Config
-	docs   []*document
 	found  map[objectKey]*object
 	diags  Diagnostics
 
 	server, network Origin // where these sections were found
+	prepared        Server // what Prepare was called with
+}
+
+func (l *Loader) merger() *merger {
+	return &merger{loader: l, config: newConfig(), found: map[objectKey]*object{}}
+}
+
+// load puts files together.
+func (m *merger) load(files []source) (*Config, Diagnostics) {
+	if m.loader.remembers() {
+		m.loader.Memory.last, m.loader.Memory.fresh = nil, false
+	}
+	if m.loader.Prepare != nil {
+		m.prepared = m.loader.likelyServer(files)
+		m.loader.Prepare(m.prepared)
+	}
+	for _, f := range files {
+		d := m.read(f.name, f.data)
+		if m.loader.Prepare != nil && m.config.Server != m.prepared {
+			m.prepared = m.config.Server
+			m.loader.Prepare(m.prepared)
+		}
+		m.objects(d) // now, so that the trees of no two files are there at once
+	}
+	return m.finish()
+}
+
+// likelyServer is what the server's settings are most likely, found without
+// parsing files as a whole.
+func (l *Loader) likelyServer(files []source) Server {
+	m := l.merger()
+	for _, f := range files {
+		if section := serverSection(f.data); section != nil {
+			m.read(f.name, append([]byte("version: 1\n"), section...))
+		}
+	}
+	return m.config.Server
+}
+
+// serverSection is the lines from one that begins with "server:" up to the next
+// that begins with a letter; nil if there is none.
+func serverSection(text []byte) []byte {
+	const key = "server:"
+	if !bytes.HasPrefix(text, []byte(key)) {
+		at := bytes.Index(text, []byte("\n"+key))
+		if at < 0 {
+			return nil
+		}
+		text = text[at+1:]
+	}
+	for at := 0; ; {
+		next := bytes.IndexByte(text[at:], '\n')
+		if next < 0 {
+			return text
+		}
+		if at += next + 1; at < len(text) && text[at] >= 'a' && text[at] <= 'z' {
+			return text[:at]
+		}
+	}
 }
 
 // sections of a file, in the order of the documentation.
@@ -176,22 +250,22 @@ type fileSettings struct {
 // targetSettings is a Target; the name keeps the table of fileSettings plain.
 type targetSettings = Target
 
-// read takes up one file: its settings at once, its objects at the end.
-func (m *merger) read(name string, data []byte) {
-	d := &document{loader: m.loader, file: name}
-	m.docs = append(m.docs, d)
+// read takes up the settings of one file; objects takes up the rest.
+func (m *merger) read(name string, data []byte) *document {
+	d := &document{loader: m.loader, file: name, source: data}
+	d.recalled = d.recall(data)
 	if !d.parse(data, false) {
 		d.root = nil
-		return
+		return d
 	}
 	if d.root.Kind != yaml.MappingNode {
 		d.report(d.root, nil, `it must begin with "version: 1", followed by sections such as buses: and rules:`)
 		d.root = nil
-		return
+		return d
 	}
 	if !d.checkVersion() {
 		d.root = nil
-		return
+		return d
 	}
 	known := []string{"version", "server", "network", Buses, Sources, Rules, Targets}
 	for i := 0; i+1 < len(d.root.Content); i += 2 {
@@ -210,10 +284,14 @@ func (m *merger) read(name string, data []byte) {
 			d.unknownKey(key, nil, known)
 		}
 	}
+	return d
 }
 
 // objects takes up those of a file that was read.
 func (m *merger) objects(d *document) {
+	if d.root != nil {
+		m.rules(d)
+	}
 	if d.root != nil {
 		for i := 0; i+1 < len(d.root.Content); i += 2 {
 			switch kind := d.root.Content[i].Value; kind {
@@ -224,8 +302,35 @@ func (m *merger) objects(d *document) {
 			}
 		}
 	}
+	if r := d.recorder; r != nil && r.count > 0 && !d.diags.HasErrors() {
+		m.loader.Memory.keep(r.key, r.document())
+	}
 	d.diags.sort()
 	m.diags = append(m.diags, d.diags...)
+}
+
+// rules takes up those that are remembered of a document, or begins to write
+// them down.
+func (m *merger) rules(d *document) {
+	if d.recalled == nil {
+		d.recorder = d.record()
+		return
+	}
+	all, ok := d.recalled.objects(d)
+	if !ok { // which only a fault in the program that wrote it explains
+		delete(m.loader.Memory.known, d.recalled.key)
+		d.recalled = nil
+		if !d.parse(d.source, false) {
+			d.root = nil
+			return
+		}
+		d.recorder = d.record()
+		return
+	}
+	for _, o := range all {
+		m.add(d, o)
+	}
+	m.loader.Memory.keep(d.recalled.key, d.recalled.whole)
 }
 
 // checkVersion reports false when the rest is not worth reading.
@@ -264,15 +369,8 @@ func (m *merger) add(d *document, o *object) {
 	m.found[key] = o
 }
 
-// finish takes up the objects and checks them against each other.
+// finish checks the objects against each other.
 func (m *merger) finish() (*Config, Diagnostics) {
-	if m.loader.Prepare != nil {
-		m.loader.Prepare(m.config.Server)
-	}
-	for _, d := range m.docs {
-		m.objects(d)
-	}
-	m.docs = nil
 	m.config.take(m.found)
 	c := m.loader.checker(m.config, func(*object) bool { return true })
 	c.check()
@@ -290,7 +388,7 @@ func (l *Loader) checker(c *Config, of func(*object) bool) *checker {
 // take makes decoded objects those of an empty configuration.
 func (c *Config) take(objects map[objectKey]*object) {
 	c.objects = persistent.Of(objects)
-	all := map[string]Rule{}
+	rules := 0
 	for _, o := range objects {
 		switch v := o.value.(type) {
 		case Bus:
@@ -298,12 +396,18 @@ func (c *Config) take(objects map[objectKey]*object) {
 		case Source:
 			c.Sources[o.name] = v
 		case Rule:
-			all[o.name] = v
+			rules++
 		case Target:
 			c.Targets[o.name] = v
 		}
 	}
-	c.Rules = persistent.Of(all)
+	c.Rules = persistent.From(rules, func(yield func(string, Rule) bool) {
+		for _, o := range objects {
+			if r, ok := o.value.(Rule); ok && !yield(o.name, r) {
+				return
+			}
+		}
+	})
 }
 
 // settle fills in the defaults that depend on another object.

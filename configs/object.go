@@ -28,9 +28,21 @@ type object struct {
 // mention is a name of another object, and where it stands.
 type mention struct {
 	kind, name   string
-	hidden       bool // the name came from a reference
-	path         keyPath
+	hidden       bool    // the name came from a reference
+	path         keyPath // nil in a rule that was remembered: its bus, or the target at index
+	index        int
 	line, column int
+}
+
+// path is where a mention stands.
+func (o *object) path(m mention) keyPath {
+	switch {
+	case m.path != nil:
+		return m.path
+	case m.kind == Buses:
+		return pathOf(o.kind, o.name, "bus")
+	}
+	return pathOf(o.kind, o.name, "targets").at(m.index)
 }
 
 // host is an address that a target will connect to.
@@ -63,7 +75,12 @@ func (d *document) objects(kind string, n *yaml.Node) []*object {
 		if problem := checkName(key.Value); problem != "" {
 			d.report(key, pathOf(kind, key.Value), problem)
 		}
-		out = append(out, d.object(kind, key, n.Content[i+1]))
+		before, linted := len(d.diags), d.linted
+		o := d.object(kind, key, n.Content[i+1])
+		out = append(out, o)
+		if d.recorder != nil && d.recorder.rules[key] && !o.bad {
+			d.recorder.remember(d, o, n.Content[i+1], d.diags[before:], d.linted-linted)
+		}
 	}
 	return out
 }
@@ -108,8 +125,11 @@ func (d *document) object(kind string, key, n *yaml.Node) *object {
 		o.value = d.target(o, n, path)
 	}
 	o.bad = d.diags[d.objectStart:].HasErrors()
-	o.raw = d.appendJSON(nil, n, func(n *yaml.Node) string { return d.asWritten(n) })
-	o.view = d.appendJSON(nil, n, d.redactor(o, n))
+	o.raw = d.json(n, d.asWritten)
+	o.view = o.raw
+	if shown := d.redactor(o, n); shown != nil {
+		o.view = d.json(n, shown)
+	}
 	return o
 }
 
@@ -193,5 +213,5 @@ func (d *document) descend(n *yaml.Node, path keyPath, keys []string) (*yaml.Nod
 // mention notes a name of another object for the checks.
 func (d *document) mention(o *object, n *yaml.Node, path keyPath, kind, name string, keys ...string) {
 	at, p := d.descend(n, path, keys)
-	o.names = append(o.names, mention{kind, name, len(d.taint(at)) > 0, p, at.Line, at.Column})
+	o.names = append(o.names, mention{kind: kind, name: name, hidden: len(d.taint(at)) > 0, path: p, line: at.Line, column: at.Column})
 }

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"bytes"
 	"unicode"
 	"unicode/utf8"
 
@@ -55,18 +56,24 @@ func (d *document) inside(n *yaml.Node, line, column int) (int, int) {
 
 // fromLine is the source from the beginning of a line on.
 func (d *document) fromLine(line int) []byte {
+	starts := d.lineStarts()
+	if line < 1 || line > len(starts) {
+		return nil
+	}
+	return d.source[starts[line-1]:]
+}
+
+// lineStarts is where the lines of the source begin.
+func (d *document) lineStarts() []int {
 	if d.lines == nil {
-		d.lines = []int{0}
+		d.lines = make([]int, 1, 2+bytes.Count(d.source, []byte{'\n'}))
 		for i, c := range d.source {
 			if c == '\n' {
 				d.lines = append(d.lines, i+1)
 			}
 		}
 	}
-	if line < 1 || line > len(d.lines) {
-		return nil
-	}
-	return d.source[d.lines[line-1]:]
+	return d.lines
 }
 
 // position is a place in a text, from 1; columns count characters.

@@ -16,7 +16,7 @@ var reference = regexp.MustCompile(`^\$\{(env|file):[^}]*\}$`)
 
 // redactor says how the texts of an object are shown: secrets as
 // component.Redacted, unless they are nothing but a reference, and addresses
-// without the passwords in them.
+// without the passwords in them. nil shows all of them as they were written.
 func (d *document) redactor(o *object, n *yaml.Node) func(*yaml.Node) string {
 	secret := map[*yaml.Node]bool{}
 	var config component.Config
@@ -27,13 +27,16 @@ func (d *document) redactor(o *object, n *yaml.Node) func(*yaml.Node) string {
 	case Target:
 		config, kind = v.Config, v.Kind
 	case Bus: // the keys of its archive
-		findSecrets(n, reflect.TypeFor[Bus](), secret)
+		d.findSecrets(n, reflect.TypeFor[Bus](), secret)
 	case Rule: // the headers of its enrichments
-		findSecrets(n, reflect.TypeFor[ruleSettings](), secret)
+		d.findSecrets(n, reflect.TypeFor[ruleSettings](), secret)
 	}
 	if config != nil {
 		_, settings := child(n, kind)
-		findSecrets(settings, reflect.TypeOf(config), secret)
+		d.findSecrets(settings, reflect.TypeOf(config), secret)
+	}
+	if config == nil && len(secret) == 0 {
+		return nil
 	}
 	return func(n *yaml.Node) string {
 		text := d.asWritten(n)
@@ -52,7 +55,7 @@ func (d *document) redactor(o *object, n *yaml.Node) func(*yaml.Node) string {
 }
 
 // findSecrets walks settings beside their type and notes the secret ones.
-func findSecrets(n *yaml.Node, t reflect.Type, found map[*yaml.Node]bool) {
+func (d *document) findSecrets(n *yaml.Node, t reflect.Type, found map[*yaml.Node]bool) {
 	if n == nil {
 		return
 	}
@@ -65,17 +68,17 @@ func findSecrets(n *yaml.Node, t reflect.Type, found map[*yaml.Node]bool) {
 	}
 	switch {
 	case t.Kind() == reflect.Struct && n.Kind == yaml.MappingNode:
-		for _, f := range fieldsOf(t) {
+		for _, f := range d.loader.fieldsOf(t) {
 			_, value := child(n, f.key)
-			findSecrets(value, f.typ, found)
+			d.findSecrets(value, f.typ, found)
 		}
 	case t.Kind() == reflect.Map && n.Kind == yaml.MappingNode:
 		for i := 1; i < len(n.Content); i += 2 {
-			findSecrets(n.Content[i], t.Elem(), found)
+			d.findSecrets(n.Content[i], t.Elem(), found)
 		}
 	case t.Kind() == reflect.Slice && n.Kind == yaml.SequenceNode:
 		for _, c := range n.Content {
-			findSecrets(c, t.Elem(), found)
+			d.findSecrets(c, t.Elem(), found)
 		}
 	}
 }

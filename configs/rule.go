@@ -71,7 +71,7 @@ func (d *document) ruleTargets(o *object, n *yaml.Node, path keyPath, names []st
 		case seen[name]:
 			d.reportf(element, p, "%s is listed twice; an event goes to a target of a rule once", quote(name))
 		default:
-			o.names = append(o.names, mention{Targets, name, len(d.taint(element)) > 0, p, element.Line, element.Column})
+			o.names = append(o.names, mention{kind: Targets, name: name, hidden: len(d.taint(element)) > 0, path: p, line: element.Line, column: element.Column})
 		}
 		seen[name] = true
 	}

@@ -40,7 +40,7 @@ func instance(t *testing.T, text []byte) any {
 	}
 	d := &document{loader: testLoader(t), prefix: nil}
 	e := expander{doc: d}
-	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(d.appendJSON(nil, e.expand(n.Content[0], nil, 0), d.asWritten)))
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(d.appendJSON(nil, e.expand(n.Content[0]), d.asWritten)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,52 +11,60 @@ type cacheKey struct {
 	source  string
 }
 
-// filterCache keeps the filters that were compiled last, so that equal ones are
-// compiled once.
-type filterCache struct {
+func (f *filter) key() cacheKey { return cacheKey{f.dialect, f.source} }
+
+// exprKey is what makes expressions of one environment equal: the names of the
+// answers that they may read are a part of it.
+type exprKey struct{ source, enriched string }
+
+// cache keeps what was compiled last, so that what is equal is compiled once.
+type cache[K comparable, V any] struct {
 	mu      sync.Mutex
 	most    int
-	entries map[cacheKey]*list.Element // of *filter
-	order   *list.List                 // the last used in front
+	entries map[K]*list.Element // of cached[K, V]
+	order   *list.List          // the last used in front
 }
 
-func newFilterCache(most int) *filterCache {
-	return &filterCache{most: most, entries: make(map[cacheKey]*list.Element), order: list.New()}
+type cached[K comparable, V any] struct {
+	key   K
+	value V
 }
 
-// get returns a filter, or compiles it. Two goroutines may compile one at the
-// same moment; both get the same.
-func (c *filterCache) get(key cacheKey, compile func() (*filter, error)) (*filter, error) {
-	if p := c.lookup(key); p != nil {
-		return p, nil
+func newCache[K comparable, V any](most int) *cache[K, V] {
+	return &cache[K, V]{most: most, entries: make(map[K]*list.Element), order: list.New()}
+}
+
+// get returns what was compiled, or compiles it. Two goroutines may compile one
+// at the same moment; both get the same.
+func (c *cache[K, V]) get(key K, compile func() (V, error)) (V, error) {
+	if v, ok := c.lookup(key); ok {
+		return v, nil
 	}
-	p, err := compile()
+	v, err := compile()
 	if err != nil {
-		return nil, err
+		return v, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e, ok := c.entries[key]; ok {
-		return e.Value.(*filter), nil
+		return e.Value.(cached[K, V]).value, nil
 	}
-	c.entries[key] = c.order.PushFront(p)
+	c.entries[key] = c.order.PushFront(cached[K, V]{key, v})
 	if c.order.Len() > c.most {
 		oldest := c.order.Back()
 		c.order.Remove(oldest)
-		delete(c.entries, oldest.Value.(*filter).key())
+		delete(c.entries, oldest.Value.(cached[K, V]).key)
 	}
-	return p, nil
+	return v, nil
 }
 
-func (c *filterCache) lookup(key cacheKey) *filter {
+func (c *cache[K, V]) lookup(key K) (value V, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e, ok := c.entries[key]
 	if !ok {
-		return nil
+		return value, false
 	}
 	c.order.MoveToFront(e)
-	return e.Value.(*filter)
+	return e.Value.(cached[K, V]).value, true
 }
-
-func (f *filter) key() cacheKey { return cacheKey{f.dialect, f.source} }

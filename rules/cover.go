@@ -362,8 +362,9 @@ type counting struct{}
 
 func (counting) of(*anchor) float64 { return 1 }
 
-func newCensus() *census {
-	return &census{exact: map[anchor]int32{}, ranges: map[*place]int32{}, all: map[*place]int32{}}
+// newCensus is for as many filters.
+func newCensus(filters int) *census {
+	return &census{exact: make(map[anchor]int32, filters), ranges: map[*place]int32{}, all: map[*place]int32{}}
 }
 
 func (c *census) add(n *node) {

@@ -21,7 +21,7 @@ func enrichingEnv(base *cel.Env) (*Env, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Env{cel: env}, nil // expressions need nothing else of it
+	return &Env{cel: env, exprs: newCache[exprKey, *Expr](cachedExprs)}, nil // expressions need nothing else of it
 }
 
 // CompileEnrichedExpr is CompileExpr for an expression that sees the variable

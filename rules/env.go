@@ -57,7 +57,8 @@ import (
 // once and shared.
 type Env struct {
 	cel    *cel.Env
-	cache  *filterCache
+	cache  *cache[cacheKey, *filter]
+	exprs  *cache[exprKey, *Expr]
 	places *places
 	shelf  *shelf
 	nodes  nodeSlab
@@ -86,7 +87,7 @@ func NewEnv() (*Env, error) {
 		return nil, err
 	}
 	return &Env{
-		cel: env, cache: newFilterCache(cachedFilters),
+		cel: env, cache: newCache[cacheKey, *filter](cachedFilters), exprs: newCache[exprKey, *Expr](cachedExprs),
 		places: newPlaces(), shelf: &shelf{most: plannedPrograms},
 		enriching: sync.OnceValues(func() (*Env, error) { return enrichingEnv(env) }),
 	}, nil

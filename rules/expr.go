@@ -36,13 +36,18 @@ type Value struct {
 	Val  ref.Val
 }
 
-// CompileExpr compiles an expression. What is wrong with it is a *CompileError,
-// or several of them, joined in the order of their places.
+// CompileExpr compiles an expression, unless an equal one was lately, which it is
+// then. What is wrong with it is a *CompileError, or several of them, joined in
+// the order of their places.
 func (env *Env) CompileExpr(source string) (*Expr, error) {
 	return env.compileExpr(source, nil)
 }
 
 func (env *Env) compileExpr(source string, enriched []string) (*Expr, error) {
+	return env.exprs.get(exprKey{source, strings.Join(enriched, " ")}, func() (*Expr, error) { return env.newExpr(source, enriched) })
+}
+
+func (env *Env) newExpr(source string, enriched []string) (*Expr, error) {
 	checked, err := env.check(source, "the expression")
 	if err != nil {
 		return nil, err

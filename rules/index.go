@@ -130,7 +130,7 @@ func (b *block) newIndex(groups []int32) *index {
 		return &index{loose: groups}
 	}
 	b.work -= len(groups)
-	by, trees := newCensus(), make([]*node, len(groups))
+	by, trees := newCensus(len(groups)), make([]*node, len(groups))
 	for i, g := range groups {
 		trees[i] = b.entries[g].matcher.filter.tree()
 		by.add(trees[i])

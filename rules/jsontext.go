@@ -133,5 +133,5 @@ func (j *jsonText) within(start, offset int) int {
 
 // pointerToken is a key as a part of a JSON pointer.
 func pointerToken(key string) string {
-	return strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
+	return strings.ReplaceAll(strings.ReplaceAll(key, "~", "~0"), "/", "~1")
 }

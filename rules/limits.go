@@ -12,6 +12,7 @@ const (
 	maxPrecision      = 100
 	maxRange          = 10_000
 	cachedFilters     = 1024 // by their sources
+	cachedExprs       = 1024
 	plannedPrograms   = 4096 // of parts of filters that only CEL can evaluate
 
 	// maxLinearCalls is how many calls that read all of a string or a list an

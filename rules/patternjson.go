@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,6 +31,7 @@ type jsonMember struct {
 // in it.
 type jsonSource struct {
 	source   string
+	at       int // how far it is read
 	root     jsonValue
 	problems []*CompileError
 }
@@ -74,21 +74,19 @@ func (s *jsonSource) read(what string) bool {
 		s.refuse(0, 0, what+" is empty", "")
 		return false
 	}
-	var whole json.RawMessage
-	var wrong *json.SyntaxError
-	if err := json.Unmarshal([]byte(s.source), &whole); errors.As(err, &wrong) {
-		at := max(int(wrong.Offset)-1, 0)
-		if strings.HasPrefix(wrong.Error(), "unexpected end") {
-			at = len(s.source)
+	if text := []byte(s.source); !json.Valid(text) {
+		err := json.Unmarshal(text, new(json.RawMessage))
+		at := len(s.source)
+		var wrong *json.SyntaxError
+		if errors.As(err, &wrong) && !strings.HasPrefix(wrong.Error(), "unexpected end") {
+			at = max(int(wrong.Offset)-1, 0)
 		}
-		s.refuse(at, at+1, what+" is not JSON: "+wrong.Error(), "")
+		s.refuse(at, at+1, fmt.Sprintf("%s is not JSON: %v", what, err), "")
 		return false
 	}
-	d := json.NewDecoder(strings.NewReader(s.source))
-	d.UseNumber()
-	v, err := s.value(d, 0)
+	v, err := s.value(0)
 	if err != nil {
-		at := s.next(int(d.InputOffset()))
+		at := s.next()
 		s.refuse(at, at+1, what+" is "+err.Error(), "")
 		return false
 	}
@@ -96,75 +94,95 @@ func (s *jsonSource) read(what string) bool {
 	return true
 }
 
-// next is where the token after an offset starts.
-func (s *jsonSource) next(at int) int {
-	for at < len(s.source) && bytes.IndexByte([]byte(" \t\r\n,:"), s.source[at]) >= 0 {
-		at++
+// next goes to where the next token starts.
+func (s *jsonSource) next() int {
+	for s.at < len(s.source) && strings.IndexByte(" \t\r\n,:", s.source[s.at]) >= 0 {
+		s.at++
 	}
-	return at
+	return s.at
 }
 
 var errTooDeep = fmt.Errorf("nested more than %d deep", maxNesting)
 
-func (s *jsonSource) value(d *json.Decoder, depth int) (v jsonValue, err error) {
-	v.start = s.next(int(d.InputOffset()))
-	token, err := d.Token()
-	if err != nil {
-		return v, err
-	}
-	switch t := token.(type) {
-	case nil:
+// value reads the next value of a source that is valid JSON.
+func (s *jsonSource) value(depth int) (v jsonValue, err error) {
+	v.start = s.next()
+	switch c := s.source[s.at]; c {
+	case 'n':
 		v.kind = nullValue
-	case bool:
-		v.kind, v.truth = boolValue, t
-	case json.Number:
-		v.kind, v.num = numberValue, t.String()
-	case string:
-		v.kind, v.text = textValue, t
-	case json.Delim:
-		if depth >= maxNesting {
+		s.at += len("null")
+	case 't':
+		v.kind, v.truth = boolValue, true
+		s.at += len("true")
+	case 'f':
+		v.kind = boolValue
+		s.at += len("false")
+	case '"':
+		v.kind, v.text = textValue, s.string()
+	case '[', '{':
+		s.at++
+		switch {
+		case depth >= maxNesting:
 			return v, errTooDeep
-		}
-		if t == '[' {
+		case c == '[':
 			v.kind = listValue
-			err = s.elements(d, &v, depth)
-		} else {
+			err = s.elements(&v, depth)
+		default:
 			v.kind = mapValue
-			err = s.membersOf(d, &v, depth)
+			err = s.membersOf(&v, depth)
 		}
+	default:
+		for s.at < len(s.source) && strings.IndexByte("+-.0123456789Ee", s.source[s.at]) >= 0 {
+			s.at++
+		}
+		v.kind, v.num = numberValue, s.source[v.start:s.at]
 	}
-	v.end = int(d.InputOffset())
+	v.end = s.at
 	return v, err
 }
 
-func (s *jsonSource) elements(d *json.Decoder, v *jsonValue, depth int) error {
-	for d.More() {
-		e, err := s.value(d, depth+1)
+// string reads a text. Most are what stands between the quotes.
+func (s *jsonSource) string() (text string) {
+	start, escaped := s.at, false
+	for s.at++; s.source[s.at] != '"'; s.at++ {
+		if s.source[s.at] == '\\' {
+			escaped = true
+			s.at++
+		}
+	}
+	s.at++
+	if escaped {
+		_ = json.Unmarshal([]byte(s.source[start:s.at]), &text) // which is valid
+		return text
+	}
+	return s.source[start+1 : s.at-1]
+}
+
+func (s *jsonSource) elements(v *jsonValue, depth int) error {
+	for s.source[s.next()] != ']' {
+		e, err := s.value(depth + 1)
 		if err != nil {
 			return err
 		}
 		v.list = append(v.list, e)
 	}
-	_, err := d.Token()
-	return err
+	s.at++
+	return nil
 }
 
-func (s *jsonSource) membersOf(d *json.Decoder, v *jsonValue, depth int) error {
-	for d.More() {
-		m := jsonMember{start: s.next(int(d.InputOffset()))}
-		token, err := d.Token()
-		if err != nil {
-			return err
-		}
-		m.name, _ = token.(string)
-		m.end = int(d.InputOffset())
-		if m.value, err = s.value(d, depth+1); err != nil {
+func (s *jsonSource) membersOf(v *jsonValue, depth int) error {
+	for s.source[s.next()] != '}' {
+		m := jsonMember{start: s.at}
+		m.name = s.string()
+		m.end = s.at
+		var err error
+		if m.value, err = s.value(depth + 1); err != nil {
 			return err
 		}
 		v.members = append(v.members, m)
 	}
-	_, err := d.Token()
-	return err
+	s.at++
+	return nil
 }
 
 // pointerTo is the JSON pointer (RFC 6901) from a value to the innermost one

@@ -83,6 +83,7 @@ type Transform struct {
 	maxSize    int
 	redact     func(string) string
 	enriched   []string // the answers that it reads, in order
+	later      *later   // compiles it when it is first applied; nil: it is compiled
 }
 
 // Compile compiles the block with default Options. What is wrong with it is a
@@ -151,6 +152,13 @@ func (t *Transform) ApplyIn(c Context, ev *event.Event) (*event.Event, error) {
 func (t *Transform) Redact(f func(text string) string) { t.redact = f }
 
 func (t *Transform) apply(c Context, ev *event.Event) (*event.Event, error) {
+	if t.later != nil {
+		made, err := t.later.compiled()
+		if err != nil {
+			return nil, &ApplyError{Err: err}
+		}
+		t = made
+	}
 	limit := t.maxSize
 	if limit <= 0 {
 		limit = max(DefaultMaxSize, 4*(ev.Size()+len(c.enriched().Raw())))

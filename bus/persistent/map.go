@@ -9,6 +9,7 @@ package persistent
 import (
 	"hash/maphash"
 	"iter"
+	"maps"
 	"math/bits"
 	"slices"
 )
@@ -47,10 +48,16 @@ const levelBits = 6
 var hashSeed = maphash.MakeSeed()
 
 // Of is the Map of what a Go map holds.
-func Of[K comparable, V any](m map[K]V) Map[K, V] {
-	all := make([]*entry[K, V], 0, len(m))
-	for k, v := range m {
-		all = append(all, &entry[K, V]{hash: maphash.Comparable(hashSeed, k), key: k, value: v})
+func Of[K comparable, V any](m map[K]V) Map[K, V] { return From(len(m), maps.All(m)) }
+
+// From is the Map of n entries with keys that differ.
+func From[K comparable, V any](n int, entries iter.Seq2[K, V]) Map[K, V] {
+	slab, all := make([]entry[K, V], 0, n), make([]*entry[K, V], 0, n)
+	for k, v := range entries {
+		slab = append(slab, entry[K, V]{hash: maphash.Comparable(hashSeed, k), key: k, value: v})
+	}
+	for i := range slab {
+		all = append(all, &slab[i])
 	}
 	slices.SortFunc(all, func(a, b *entry[K, V]) int {
 		switch {
@@ -71,12 +78,15 @@ func branch[K comparable, V any](all []*entry[K, V], shift uint) *node[K, V] {
 		return nil
 	}
 	n := &node[K, V]{}
+	for i := range all {
+		n.used |= 1 << place(all[i].hash, shift)
+	}
+	n.slots = make([]slot[K, V], 0, bits.OnesCount64(n.used))
 	for from := 0; from < len(all); {
 		at, to := place(all[from].hash, shift), from+1
 		for to < len(all) && place(all[to].hash, shift) == at {
 			to++
 		}
-		n.used |= 1 << at
 		if all[from].hash == all[to-1].hash {
 			for i := from + 1; i < to; i++ {
 				all[i].next = all[i-1]
@@ -87,7 +97,6 @@ func branch[K comparable, V any](all []*entry[K, V], shift uint) *node[K, V] {
 		}
 		from = to
 	}
-	n.slots = slices.Clip(n.slots)
 	return n
 }
 

@@ -56,18 +56,21 @@ type app struct {
 	listener net.Listener
 	data     string
 	notice   io.Writer
-	compiled *compiledFilters
+	compiled *compiledRules
 }
 
 // newApp opens the store and puts everything together. Nothing is left open
 // when it fails.
 func newApp(ctx context.Context, f serveFlags, log *slog.Logger, out, errOut io.Writer) (_ *app, err error) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(collectAt)
+	}
 	env, err := rules.NewEnv()
 	if err != nil {
 		return nil, err
 	}
-	compiled := &compiledFilters{env: env, log: log, flag: f.data}
-	loader := &configs.Loader{Kinds: components(), Rules: env, Listen: f.listen, Prepare: compiled.load, Serving: true, MostLinted: lintedAtStart}
+	compiled := &compiledRules{env: env, files: &configs.Memory{}, log: log, flag: f.data}
+	loader := &configs.Loader{Kinds: components(), Rules: env, Listen: f.listen, Prepare: compiled.load, Memory: compiled.files, Serving: true, MostLinted: lintedAtStart}
 	content := contentOf(f.config)
 	file, err := loadFile(loader, f.config, errOut)
 	if err != nil {
@@ -132,7 +135,7 @@ func newApp(ctx context.Context, f serveFlags, log *slog.Logger, out, errOut io.
 	if err := a.config.start(ctx, file); err != nil {
 		return nil, err
 	}
-	loader.Prepare = nil // a reload compiles what is new to it
+	loader.Prepare, loader.Memory = nil, nil // a reload compiles what is new to it
 	compiled.save(a.config.inForce())
 	a.api, err = api.New(api.Options{
 		Engine: a.engine, Archive: a.store, Objects: a.config, Rules: env, Registry: registry, Logger: log,
@@ -163,9 +166,6 @@ func loadFile(loader *configs.Loader, path string, errOut io.Writer) (*configs.C
 // run serves until ctx is done, then drains and closes everything.
 func (a *app) run(ctx context.Context, reload <-chan os.Signal) error {
 	defer a.close()
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(collectAt)
-	}
 	server := &http.Server{
 		Handler: a.api, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 256 << 10,
 		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),

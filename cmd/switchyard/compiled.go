@@ -1,7 +1,11 @@
 package main
 
 import (
+	"bytes"
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -11,50 +15,109 @@ import (
 	"github.com/switchyard-dev/switchyard/rules"
 )
 
-// compiledFilters keeps what the filters of the rules were compiled to in the
-// data folder, so that a server with many rules starts as fast as one with few.
-// It is a cache: without it, or after an update of the program, filters are
+// compiledRules keeps what the rules were found to be in the data folder, so that
+// a server with many rules starts as fast as one with few: those of files whose
+// text is as it was, decoded and checked, and what filters were compiled to. It is
+// a cache: without it, or after an update of the program, rules are read and
 // compiled from their sources.
-type compiledFilters struct {
-	env  *rules.Env
-	log  *slog.Logger
-	flag string // the data folder of the command line; "" leaves the file's
-	path string
+type compiledRules struct {
+	env   *rules.Env
+	files *configs.Memory
+	log   *slog.Logger
+	flag  string // the data folder of the command line; "" leaves the file's
+	path  string
+
+	started bool   // what was found of files is written, or need not be
+	written uint64 // how many filters had been compiled then
 }
 
-const compiledFile = "filters.compiled"
+const (
+	compiledFile  = "rules.compiled"
+	compiledMagic = "switchyard compiled 1\n"
+	maxCompiled   = 1 << 30 // bytes; a larger file is not one of ours
+)
 
-// load is called when the data folder is known, before filters are compiled.
-func (c *compiledFilters) load(s configs.Server) {
-	c.path = filepath.Join(first(c.flag, s.Data), compiledFile)
-	data, err := os.ReadFile(c.path)
-	if err != nil {
+// load is called when the data folder is known, before rules are compiled.
+func (c *compiledRules) load(s configs.Server) {
+	path := filepath.Join(first(c.flag, s.Data), compiledFile)
+	if path == c.path {
 		return
 	}
-	n, err := c.env.Remember(build(), data)
-	c.log.Debug("filters that were compiled before", "filters", n, "error", err)
+	c.path = path
+	filters, files, err := readCompiled(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	n := 0
+	if err == nil {
+		n, err = c.env.Remember(build(), filters)
+	}
+	if err == nil {
+		err = c.files.Remember(build(), files)
+	}
+	c.log.Debug("rules that were compiled before", "filters", n, "error", err)
 }
 
-// save writes the filters of a configuration, if some were compiled from their
-// sources since the start.
-func (c *compiledFilters) save(cfg *configs.Config) {
-	c.env.Forget()
-	if c.path == "" || cfg == nil || c.env.Compiled() == 0 {
+// save writes what was found of the rules of a configuration, if something is new
+// since it was written. What load brought is dropped.
+func (c *compiledRules) save(cfg *configs.Config) {
+	defer c.env.Forget()
+	defer func() { c.files.Forget(); c.started = true }()
+	compiled := c.env.Compiled()
+	if c.path == "" || cfg == nil || compiled == c.written && !c.files.Fresh() {
 		return
+	}
+	files := c.files.Append(nil, build())
+	if c.started { // it stays as it was written
+		_, files, _ = readCompiled(c.path)
 	}
 	matchers := make([]*rules.Matcher, 0, cfg.Rules.Len())
 	for _, r := range cfg.Rules.All() {
 		matchers = append(matchers, r.Matcher)
 	}
-	if err := writeWhole(c.path, rules.AppendCompiled(nil, build(), matchers)); err != nil {
-		c.log.Warn("the compiled filters are not kept, so the next start compiles them again", "error", err)
+	filters := rules.AppendCompiled(nil, build(), matchers)
+	data := binary.LittleEndian.AppendUint64([]byte(compiledMagic), uint64(len(filters)))
+	if err := writeWhole(c.path, append(data, filters...), files); err != nil {
+		c.log.Warn("the compiled rules are not kept, so the next start compiles them again", "error", err)
+		return
 	}
+	c.written = compiled
 }
 
-// writeWhole writes a file so that it is there whole or not at all.
-func writeWhole(path string, data []byte) error {
+// readCompiled reads what save wrote: the filters, and the rules of files.
+func readCompiled(path string) (filters, files []byte, err error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	if info.Size() > maxCompiled {
+		return nil, nil, fmt.Errorf("%d bytes are too many", info.Size())
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	rest, ok := bytes.CutPrefix(data, []byte(compiledMagic))
+	if !ok || len(rest) < 8 || binary.LittleEndian.Uint64(rest) > uint64(len(rest)-8) {
+		return nil, nil, errors.New("not compiled rules of this version")
+	}
+	n := binary.LittleEndian.Uint64(rest)
+	return rest[8 : 8+n], rest[8+n:], nil
+}
+
+// writeWhole writes a file of some parts so that it is there whole or not at all.
+func writeWhole(path string, parts ...[]byte) (err error) {
 	next := path + ".new"
-	if err := os.WriteFile(next, data, 0o640); err != nil {
+	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
+	if err != nil {
+		return err
+	}
+	for _, p := range parts {
+		if _, err = f.Write(p); err != nil {
+			break
+		}
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(next, path)

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sort"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -440,11 +440,12 @@ func (s *Store) Subscriptions() []store.SubscriptionInfo {
 		return nil
 	}
 	defer s.leave()
-	var infos []store.SubscriptionInfo
-	for _, sub := range s.allSubs() {
-		infos = append(infos, s.infoOf(sub))
+	subs := s.allSubs()
+	slices.SortFunc(subs, func(a, b *subscription) int { return strings.Compare(a.name, b.name) })
+	infos := make([]store.SubscriptionInfo, len(subs))
+	for i, sub := range subs {
+		infos[i] = s.infoOf(sub)
 	}
-	sort.Slice(infos, func(i, j int) bool { return infos[i].Name < infos[j].Name })
 	return infos
 }
 

@@ -44,6 +44,7 @@ func (t *table[T]) set(id uint32, v *T) {
 // all lists what there is, in order of id.
 func (t *table[T]) all() (all []*T) {
 	if slots := t.slots.Load(); slots != nil {
+		all = make([]*T, 0, len(*slots))
 		for i := range *slots {
 			if v := (*slots)[i].Load(); v != nil {
 				all = append(all, v)

@@ -71,7 +71,7 @@ func (l *Loader) Merge(file *Config, objects []Object) (*Config, Diagnostics) {
 			p := pathOf(o.Kind, o.Name)
 			diags = append(diags, Diagnostic{
 				Path: p.String(), path: p, above: len(p),
-				Message: fmt.Sprintf("it is already defined (%s); remove one of the two", first.origin()),
+				Message: fmt.Sprintf("it is defined in %s, and one of that name was made through the API; delete that one, or take this one out of the file", first.origin()),
 			})
 			continue
 		}

@@ -120,7 +120,7 @@ func TestMergeChecksNamesAcrossFilesAndTheAPI(t *testing.T) {
 		Object{Kind: Buses, Name: "broken", Raw: json.RawMessage(`{"dedup":"10m"}`)},
 	)
 	_, diags = l.Merge(file, objects)
-	want := `rules.all: it is already defined (test.yaml:5); remove one of the two
+	want := `rules.all: it is defined in test.yaml:5, and one of that name was made through the API; delete that one, or take this one out of the file
 1:2: buses.broken.dedup: unknown key "dedup"; did you mean "dedupe"?
 1:9: rules.lost.bus: there is no bus "order"; did you mean "orders"?
 1:30: rules.lost.targets[0]: there is no target "gone"; the targets are extra, out`

@@ -320,7 +320,7 @@ func (m *manager) reload(ctx context.Context) {
 				return
 			}
 			if atStart(file.Server) != atStart(m.file.Server) {
-				m.log.Warn("server.listen, server.data and server.limits.waiting take effect after a restart only", "path", m.path)
+				m.log.Warn("server.listen, server.data, server.limits.waiting and server.limits.diskReserve take effect after a restart only", "path", m.path)
 			}
 			m.file = file
 			m.log.Info("configuration reloaded", "path", m.path, "buses", len(merged.Buses), "sources", len(merged.Sources),
@@ -551,7 +551,11 @@ func (m *manager) Delete(ctx context.Context, kind, name string, cond api.Condit
 		return err
 	}
 	if old.Origin.FromFile() {
-		return readOnly(old)
+		if _, leftOut := m.versions[objectKey{kind, name}]; !leftOut {
+			return readOnly(old)
+		}
+		delete(m.versions, objectKey{kind, name}) // the one of the API that the file's keeps out
+		return m.engine.Store().DeleteObject(ctx, catalogKind(kind), name, store.AnyVersion)
 	}
 	if users := m.current.Users(kind, name); len(users) > 0 {
 		return &api.ConflictError{Reason: fmt.Sprintf("%s %q is used by %s; remove that first", api.Singular(kind), name, strings.Join(users, ", "))}

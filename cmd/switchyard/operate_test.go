@@ -243,6 +243,11 @@ func TestOpenAPIDescribesWhatIsServed(t *testing.T) {
 			t.Errorf("the reference %s leads nowhere", m[1])
 		}
 	}
+	for name := range doc.Components.Schemas {
+		if !regexp.MustCompile(`^[a-zA-Z0-9._-]+$`).MatchString(name) { // OpenAPI 3.1, Components Object
+			t.Errorf("a schema is called %q", name)
+		}
+	}
 	ids := map[string]string{}
 	for path, operations := range doc.Paths {
 		allowed := allow(s, path)

@@ -169,6 +169,35 @@ func TestAnObjectThatNoLongerFitsIsLeftOutAndCanBeMended(t *testing.T) {
 	eventually(t, "that the mended rule delivers", 20*time.Second, func() bool { return strings.Contains(s.stdout(), `"id":"1"`) })
 }
 
+func TestAnObjectThatAFileHasTooIsLeftOutAndCanBeDeleted(t *testing.T) {
+	dir := t.TempDir()
+	const without = "version: 1\nbuses: {orders: {}}\ntargets: {printed: {log: {}}}\n"
+	const with = without + "rules: {all: {bus: orders, when: event.id == 'file', targets: [printed]}}\n"
+	s := serve(t, dir, without)
+	if status, body := s.call("PUT", "/v1/rules/all", "application/json", `{"bus":"orders","targets":["printed"]}`); status != http.StatusCreated {
+		t.Fatalf("%d %s", status, body)
+	}
+	s.stop()
+	s = serve(t, dir, with)
+	if !strings.Contains(s.stderr(), "not in force") || !strings.Contains(s.stderr(), "made through the API") {
+		t.Errorf("the log does not say what was left out:\n%s", s.stderr())
+	}
+	if status, body := s.call("DELETE", "/v1/rules/all", "", ""); status != http.StatusNoContent {
+		t.Errorf("%d %s", status, body)
+	}
+	if _, body := s.call("GET", "/v1/rules/all", "", ""); !strings.Contains(body, "event.id == 'file'") {
+		t.Errorf("the file's rule is not in force any more: %s", body)
+	}
+	if status, body := s.call("DELETE", "/v1/rules/all", "", ""); status != http.StatusConflict {
+		t.Errorf("a file's rule was deleted: %d %s", status, body)
+	}
+	s.stop()
+	s = serve(t, dir, without)
+	if status, _ := s.call("GET", "/v1/rules/all", "", ""); status != http.StatusNotFound {
+		t.Errorf("what was deleted is back: %d", status)
+	}
+}
+
 func TestAPutSaysWhatIsWrongAndWhatIsOdd(t *testing.T) {
 	s := serve(t, t.TempDir(), "version: 1\nbuses: {orders: {scanRules: 0}}\ntargets: {printed: {log: {}}}\n")
 	for _, tc := range []struct {

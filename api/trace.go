@@ -1,10 +1,12 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -223,6 +225,9 @@ func (s *Server) traced(c *gin.Context, r store.Record) (out TraceResponse, err 
 		}
 		out.Deliveries = append(out.Deliveries, t)
 	}
+	slices.SortStableFunc(out.Deliveries, func(a, b DeliveryTrace) int { // replays of one stay in their order
+		return cmp.Or(cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Target, b.Target))
+	})
 	if asked["rules"] {
 		out.Rules = past.seen
 	}

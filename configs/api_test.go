@@ -53,7 +53,7 @@ func TestParseObjectPointsIntoTheRequest(t *testing.T) {
 		"no secrets":                         {Targets, "t", `{"http": {"url": "http://a", "secret": []}}`, "/http/secret", `1:40: targets.t.http.secret: it is empty; give a secret, or take it out`},
 		"a secret as it is shown":            {Targets, "t", `{"http": {"url": "http://a", "secret": "[redacted]"}}`, "/http/secret", `1:40: targets.t.http.secret: "[redacted]" is how secrets are shown; give the secret itself`},
 		"a bad name":                         {Buses, "system.x", `{}`, "", `buses["system.x"]: names that begin with "system." are reserved`},
-		"a kind that is none":                {"bus", "x", `{}`, "", `"bus" is not a kind of object; the kinds are buses, rules, sources, targets`},
+		"a kind that is none":                {"bus", "x", `{}`, "", `"bus" is not a kind of object; did you mean "buses"?`},
 		"text that is neither JSON nor YAML": {Buses, "x", `{"a": [}`, "", `1:8: buses.x: not valid JSON: invalid character '}' looking for beginning of value`},
 		"JSON with a tail":                   {Buses, "x", `{} {}`, "", `1:5: buses.x: not valid JSON: something follows after its end`},
 		"nothing":                            {Buses, "x", ` `, "", `1:1: buses.x: it is empty`},

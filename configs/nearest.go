@@ -25,7 +25,7 @@ func DidYouMean(name string, known []string, what string) string {
 		}
 	}
 	// Near is a slip or two, and never most of the name.
-	if least <= 1+len(name)/4 && least < len(name) {
+	if least <= 1+len(name)/4 && least < len(name) || strings.HasPrefix(best, name) && len(best) <= len(name)+2 {
 		return "; did you mean " + quote(best) + "?"
 	}
 	const few = 24

@@ -89,7 +89,7 @@ func showTrace(cmd *cobra.Command, t api.TraceResponse) {
 			fmt.Fprintf(w, " (%s)", d.Reason)
 		}
 		if d.NextAt != nil && time.Until(*d.NextAt) > 0 { // else it waits for something else, such as a pause
-			fmt.Fprintf(w, ", next attempt in %s", time.Until(*d.NextAt).Round(time.Second))
+			fmt.Fprintf(w, ", next attempt in %s", max(time.Until(*d.NextAt).Round(time.Second), time.Second))
 		}
 		if d.Replay != nil {
 			what := "replay"

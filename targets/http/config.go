@@ -162,6 +162,8 @@ func checkURL(text string) string {
 	switch {
 	case err != nil:
 		return "is not a URL" // why not would show it, and it may hold a password
+	case u.Scheme == "" || u.Opaque != "" && u.Opaque[0] >= '0' && u.Opaque[0] <= '9': // localhost:9000
+		return "has no scheme; write http:// or https:// before it"
 	case u.Scheme != "http" && u.Scheme != "https":
 		return "scheme \"" + u.Scheme + "\" is not supported; use http or https"
 	case u.Hostname() == "":

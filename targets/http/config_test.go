@@ -20,7 +20,7 @@ func TestValidate(t *testing.T) {
 		{"all", `{url: "http://[::1]:8080/", mode: data, timeout: 1m30s, headers: {X-Team: a, Authorization: Bearer x}, secret: ` + whsec(24) + `}`, ""},
 		{"no url", `{}`, "url: is required; give the URL that events are posted to"},
 		{"scheme", `url: ftp://example.com`, `url: scheme "ftp" is not supported; use http or https`},
-		{"no scheme", `url: example.com/in`, `url: scheme "" is not supported; use http or https`},
+		{"no scheme", `url: example.com/in`, `url: has no scheme; write http:// or https:// before it`},
 		{"no host", `url: "http:///in"`, "url: has no host"},
 		{"not a URL", `url: "http://a:b:c"`, "url: is not a URL"},
 		{"userinfo", `url: http://user:secret@example.com`, "url: must not hold a username or password; give them in auth.basic"},

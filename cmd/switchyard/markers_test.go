@@ -407,6 +407,8 @@ func (m *markers) commands(t *testing.T, s *server, dir, config string) {
 		"scheduled list":      {{"orders"}},
 		"scheduled cancel":    {{"orders", "--source", "/shop", "--id", "9"}},
 		"search":              {{"orders"}, {"--bus", "orders"}},
+		"pause":               {{sub}},
+		"resume":              {{sub}},
 		"seek":                {{sub, "end"}},
 		"restore":             {{backups, "--data", filepath.Join(dir, "restored")}, {m.bucket, "--data", filepath.Join(dir, "other")}},
 		"store check":         {{"--data", filepath.Join(dir, "data")}},

@@ -209,6 +209,10 @@ func TestLargeBodies(t *testing.T) {
 		if err != nil {
 			return
 		}
+		// An answer to no request at all would be another thing.
+		if _, err := io.ReadFull(c, make([]byte, 4<<10)); err != nil {
+			t.Error(err)
+		}
 		io.WriteString(c, "HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 		time.AfterFunc(10*time.Second, func() { c.Close() })
 	}()

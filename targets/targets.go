@@ -125,7 +125,9 @@ type RetryAfter struct {
 }
 
 // Error implements error.
-func (e *RetryAfter) Error() string { return fmt.Sprintf("%v (retry after %v)", e.Err, e.After.Round(time.Millisecond)) }
+func (e *RetryAfter) Error() string {
+	return fmt.Sprintf("%v (retry after %v)", e.Err, e.After.Round(time.Millisecond))
+}
 
 // Unwrap gives the cause.
 func (e *RetryAfter) Unwrap() error { return e.Err }

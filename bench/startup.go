@@ -16,16 +16,21 @@ func startupEmptyScenario() *scenario {
 		rows:  []row{{measure: milliseconds, limit: bareServer, bar: bar{value: 300, most: true, absolute: true}}},
 		open: func(ctx context.Context, e *environment, _ *closer) ([]contender, error) {
 			return []contender{
-				{ours, starting(func(c *closer) (*process, error) {
-					data, err := e.folder(c, "empty")
-					if err != nil {
-						return nil, err
-					}
-					return startSwitchyard(ctx, e, c, data, busOnly)
-				})},
+				{ours, starting(inNewFolder(ctx, e, "empty", busOnly))},
 				bareStart(ctx),
 			}, nil
 		},
+	}
+}
+
+// inNewFolder starts a server in a folder of its own, which has nothing in it.
+func inNewFolder(ctx context.Context, e *environment, name, config string) func(*closer) (*process, error) {
+	return func(c *closer) (*process, error) {
+		data, err := e.folder(c, name)
+		if err != nil {
+			return nil, err
+		}
+		return startSwitchyard(ctx, e, c, data, config)
 	}
 }
 
@@ -89,13 +94,7 @@ func startupRulesScenario() *scenario {
 			}
 			return []contender{
 				{ours, startingWhole(again)},
-				{firstStart, startingWhole(func(c *closer) (*process, error) {
-					data, err := e.folder(c, "firststart")
-					if err != nil {
-						return nil, err
-					}
-					return startSwitchyard(ctx, e, c, data, config)
-				})},
+				{firstStart, startingWhole(inNewFolder(ctx, e, "firststart", config))},
 			}, nil
 		},
 	}

@@ -540,22 +540,22 @@ func (m *manager) Delete(ctx context.Context, kind, name string, cond api.Condit
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	old, exists := m.current.Object(kind, name)
-	if _, leftOut := m.versions[objectKey{kind, name}]; !exists && leftOut {
-		delete(m.versions, objectKey{kind, name})
-		return m.engine.Store().DeleteObject(ctx, catalogKind(kind), name, store.AnyVersion)
-	}
-	if !exists {
+	_, stored := m.versions[objectKey{kind, name}]
+	leftOut := stored && (!exists || old.Origin.FromFile()) // what start did not put in force
+	if !exists && !leftOut {
 		return store.ErrNotFound
 	}
-	if err := m.check(old, exists, cond); err != nil {
-		return err
-	}
-	if old.Origin.FromFile() {
-		if _, leftOut := m.versions[objectKey{kind, name}]; !leftOut {
-			return readOnly(old)
+	if exists {
+		if err := m.check(old, exists, cond); err != nil {
+			return err
 		}
-		delete(m.versions, objectKey{kind, name}) // the one of the API that the file's keeps out
+	}
+	switch {
+	case leftOut:
+		delete(m.versions, objectKey{kind, name})
 		return m.engine.Store().DeleteObject(ctx, catalogKind(kind), name, store.AnyVersion)
+	case old.Origin.FromFile():
+		return readOnly(old)
 	}
 	if users := m.current.Users(kind, name); len(users) > 0 {
 		return &api.ConflictError{Reason: fmt.Sprintf("%s %q is used by %s; remove that first", api.Singular(kind), name, strings.Join(users, ", "))}

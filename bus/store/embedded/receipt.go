@@ -49,18 +49,11 @@ func (s *Store) Receipts(ctx context.Context, id store.BusID, from, to uint64) (
 		return nil, err
 	}
 	defer s.leave()
-	b, err := s.bus(id)
+	b, first, high, err := s.tracedRange(id, from, to)
 	if err != nil {
 		return nil, err
 	}
-	b.mu.Lock()
-	first, last := b.first, b.last
-	b.mu.Unlock()
-	to = min(to, last)
-	if from == 0 || from > to {
-		return nil, nil
-	}
-	low, high := max(from, first), min(to, from+store.MaxTimelines-1)
+	low := max(from, first)
 	if low > high {
 		return nil, nil
 	}

@@ -19,24 +19,32 @@ func (s *Store) TraceOf(ctx context.Context, bus store.BusID, seq uint64) ([]sto
 	return all[0].Deliveries, nil
 }
 
+// tracedRange is the bus of a call for what happened to its events from from to
+// to, its first sequence, and the last that one call looks at; that is below from,
+// or 0, if there is nothing to look at.
+func (s *Store) tracedRange(id store.BusID, from, to uint64) (b *bus, first, last uint64, err error) {
+	if b, err = s.bus(id); err != nil {
+		return nil, 0, 0, err
+	}
+	b.mu.Lock()
+	first, last = b.first, b.last
+	b.mu.Unlock()
+	if from == 0 {
+		return b, first, 0, nil
+	}
+	return b, first, min(to, last, from+store.MaxTimelines-1), nil
+}
+
 // Timelines implements store.Trace.
 func (s *Store) Timelines(ctx context.Context, bus store.BusID, from, to uint64) ([]store.Timeline, error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, err
 	}
 	defer s.leave()
-	b, err := s.bus(bus)
-	if err != nil {
+	_, first, to, err := s.tracedRange(bus, from, to)
+	if err != nil || max(from, 1) > to {
 		return nil, err
 	}
-	b.mu.Lock()
-	first, last := b.first, b.last
-	b.mu.Unlock()
-	to = min(to, last)
-	if from == 0 || from > to {
-		return nil, nil
-	}
-	to = min(to, from+store.MaxTimelines-1)
 	l := timelines{s: s, bus: bus, first: first, found: map[timelineKey]*store.DeliveryTrace{}}
 	var all []store.Timeline
 	for from <= to {

@@ -66,6 +66,15 @@ func (objects) Put(_ context.Context, _, name string, body []byte, cond api.Cond
 	}
 	return api.Object{Name: name, Origin: "api", ETag: "v2", JSON: body}, true, nil
 }
+func (objects) Apply(_ context.Context, all []api.Named, _ bool) (out []api.Applied, err error) {
+	for _, n := range all {
+		if n.Name == "bad" {
+			return nil, &api.ApplyError{Fields: []api.ProblemField{n.Fault("/when", "it does not compile")}}
+		}
+		out = append(out, api.Applied{Kind: api.Singular(n.Kind), Name: n.Name, Result: api.Created})
+	}
+	return out, nil
+}
 func (objects) Delete(_ context.Context, _, name string, _ api.Condition) error {
 	if name == "gone" {
 		return store.ErrNotFound

@@ -186,6 +186,8 @@ func (s *Server) routes() []route {
 		{http.MethodGet, "/metrics", "metrics", "operation", "Prometheus metrics", nil, nil, body{}, []answer{{200, "Text.", "", "text/plain"}}, s.metrics()},
 		{http.MethodGet, "/openapi.json", "openapi", "operation", "This description", nil, nil, body{}, answers(200, "OpenAPI 3.1.", map[string]any{}), s.serveOpenAPI},
 	}
+	list = append(list, route{http.MethodPost, "/v1/apply", "apply", "operation", "Create and replace objects of every kind, all or none; those of a file are read-only",
+		[]parameter{{"dryRun", "true only says what would be done."}}, nil, body{value: ApplyRequest{}, required: true}, answers(200, "What became of each.", ApplyAnswer{}), s.apply})
 	match := []parameter{{"If-Match", "The ETag that must be the present one."}, {"If-None-Match", "* creates only."}}
 	for _, many := range []string{configs.Buses, configs.Sources, configs.Rules, configs.Targets} {
 		one := Singular(many)

@@ -82,6 +82,10 @@ type Objects interface {
 	Get(kind, name string) (Object, error)
 	// Put creates or replaces an object and puts it in force.
 	Put(ctx context.Context, kind, name string, body []byte, cond Condition) (o Object, created bool, err error)
+	// Apply creates and replaces objects, all or none, and puts them in force
+	// together; dry only says what it would do. What is wrong with them is an
+	// *ApplyError. A kind and name stands in objects once, behind what it may name.
+	Apply(ctx context.Context, objects []Named, dry bool) ([]Applied, error)
 	Delete(ctx context.Context, kind, name string, cond Condition) error
 }
 

@@ -15,6 +15,7 @@ import (
 type document struct {
 	loader   *Loader
 	file     string // "" for an object that came through the API
+	sent     bool   // it is of a file whose objects are to be sent through the API
 	prefix   keyPath
 	source   []byte
 	lines    []int // where the lines of source begin, once that is needed
@@ -35,7 +36,8 @@ type document struct {
 	secrets map[*yaml.Node][]string
 }
 
-func (d *document) api() bool { return d.file == "" }
+// api reports whether only what may come through the API is allowed.
+func (d *document) api() bool { return d.file == "" || d.sent }
 
 // report adds a diagnostic about node, which may be nil.
 func (d *document) report(node *yaml.Node, path keyPath, message string) {

@@ -526,13 +526,17 @@ func (m *manager) Put(ctx context.Context, kind, name string, body []byte, cond 
 	o, _ := m.show(kind, name)
 	for _, w := range found.Warnings() {
 		m.log.Warn(w.Message, "at", w.Path)
-		warning := api.Warning{Pointer: w.Pointer(), Line: w.Line, Column: w.Column, Message: w.Message}
-		if k, n := w.Object(); k != kind || n != name { // what it means for another one
-			warning = api.Warning{Message: w.Path + ": " + w.Message}
-		}
-		o.Warnings = append(o.Warnings, warning)
+		o.Warnings = append(o.Warnings, warningOf(w, kind, name))
 	}
 	return o, !exists, nil
+}
+
+// warningOf is a warning that a change of an object drew.
+func warningOf(w configs.Diagnostic, kind, name string) api.Warning {
+	if k, n := w.Object(); k != kind || n != name { // what it means for another one
+		return api.Warning{Message: w.Path + ": " + w.Message}
+	}
+	return api.Warning{Pointer: w.Pointer(), Line: w.Line, Column: w.Column, Message: w.Message}
 }
 
 // Delete implements api.Objects.

@@ -76,7 +76,7 @@ func publish(cmd *cobra.Command, c *client, f *publishFlags, args []string) erro
 	}
 	var reply api.PublishResults
 	if _, err := c.call(cmd.Context(), http.MethodPost, path, http.Header{"Content-Type": {contentType}}, body, &reply); err != nil {
-		var refused refusal
+		var refused *refusal
 		if f.file != "" && errors.As(err, &refused) {
 			err = fmt.Errorf("%s: %w", f.file, err)
 		}

@@ -97,6 +97,39 @@ targets: {printed: {log: {format: json}}}
 	}
 }
 
+func TestAppliedObjectsSurviveARestartAndHaveVersions(t *testing.T) {
+	dir := t.TempDir()
+	config := "version: 1\nbuses: {orders: {}}\n"
+	s := serve(t, dir, config)
+	apply := func(when string) (int, string) {
+		return s.call("POST", "/v1/apply", "application/json",
+			`{"rules":{"big":{"bus":"orders","when":"`+when+`","targets":["screen"]}},"targets":{"screen":{"log":{"format":"json"}}}}`)
+	}
+	if status, body := apply("event.data.total > 100"); status != http.StatusOK || strings.Count(body, `"created"`) != 2 {
+		t.Fatalf("%d %s", status, body)
+	}
+	etag := func() string {
+		res, err := http.Head(s.url + "/v1/rules/big")
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		return res.Header.Get("ETag")
+	}
+	tag := etag()
+	if status, body := apply("event.data.total > 1000"); status != http.StatusOK || strings.Count(body, `"changed"`) != 1 {
+		t.Fatalf("%d %s", status, body)
+	}
+	if now := etag(); now == tag {
+		t.Errorf("a changed rule has the ETag %s that it had before", tag)
+	}
+	s.stop()
+	s = serve(t, dir, config)
+	if _, body := s.call("GET", "/v1/rules/big", "", ""); !strings.Contains(body, "event.data.total > 1000") {
+		t.Errorf("after the restart: %s", body)
+	}
+}
+
 func TestObjectsOfTheAPISurviveARestartAndFilesAreReadOnly(t *testing.T) {
 	dir := t.TempDir()
 	config := "version: 1\nbuses: {orders: {}}\ntargets: {printed: {log: {format: json}}}\n"

@@ -408,7 +408,7 @@ func (m *markers) commands(t *testing.T, s *server, dir, config string) {
 		"deadletters redrive": {{sub, "--when", "false"}},
 		"get":                 {{"buses"}, {"sources"}, {"rules"}, {"targets"}, {"subscriptions"}, {"targets", "bearer-wrong"}, {"rules", "enrich-busy"}, {"sources", "hook"}, {"subscriptions", sub}},
 		"publish":             {{"orders", "--file", one}, {"nowhere", "--file", one}},
-		"replay":              {{"orders", "--rule", "filter"}},
+		"replay":              {{"orders", "--rule", "filter", "--all"}},
 		"replay list":         {{}},
 		"replay show":         {{"1"}},
 		"replay cancel":       {{"1"}},

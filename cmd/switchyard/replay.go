@@ -33,6 +33,9 @@ func newReplay() *cobra.Command {
 			case bounded && all:
 				return &usageError{errors.New("--all goes without --from and --to")}
 			}
+			if err := warnWhen(cmd, req.When); err != nil {
+				return err
+			}
 			req.From, req.To = quoted(from), quoted(to)
 			body, err := json.Marshal(req)
 			if err != nil {

@@ -75,11 +75,11 @@ func (objects) Apply(_ context.Context, all []api.Named, _ bool) (out []api.Appl
 	}
 	return out, nil
 }
-func (objects) Delete(_ context.Context, _, name string, _ api.Condition) error {
+func (objects) Delete(_ context.Context, _, name string, _ api.Condition) ([]api.Orphan, error) {
 	if name == "gone" {
-		return store.ErrNotFound
+		return nil, store.ErrNotFound
 	}
-	return nil
+	return nil, nil
 }
 
 func newServer(t *testing.T) *server { return newServerWith(t, func(*api.Options) {}) }

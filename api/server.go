@@ -86,7 +86,9 @@ type Objects interface {
 	// together; dry only says what it would do. What is wrong with them is an
 	// *ApplyError. A kind and name stands in objects once, behind what it may name.
 	Apply(ctx context.Context, objects []Named, dry bool) ([]Applied, error)
-	Delete(ctx context.Context, kind, name string, cond Condition) error
+	// Delete removes an object; orphaned are the subscriptions of a rule that still
+	// owe something.
+	Delete(ctx context.Context, kind, name string, cond Condition) (orphaned []Orphan, err error)
 }
 
 // Errors of a Condition that does not hold.

@@ -238,13 +238,19 @@ func newDelete() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			kind, name := plural(args[0]), args[1]
-			if _, err := c.call(cmd.Context(), http.MethodDelete, "/v1/"+kind+"/"+url.PathEscape(name), nil, nil, nil); err != nil {
+			done := deletion{Kind: api.Singular(kind), Name: name}
+			if _, err := c.call(cmd.Context(), http.MethodDelete, "/v1/"+kind+"/"+url.PathEscape(name), nil, nil, &done.Deletion); err != nil {
 				return err
 			}
 			if c.out.json() {
-				return printJSON(cmd, deletion{Kind: api.Singular(kind), Name: name})
+				return printJSON(cmd, done)
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s %s is removed\n", api.Singular(kind), name)
+			w := cmd.OutOrStdout()
+			fmt.Fprintf(w, "%s %s is removed\n", done.Kind, name)
+			for _, o := range done.Orphaned {
+				fmt.Fprintf(w, "  %s keeps %s and %s until the name returns or they are purged\n", o.Subscription,
+					counted(int(o.Deliveries), "delivery", "deliveries"), counted(int(o.DeadLetters), "dead letter", "dead letters"))
+			}
 			return nil
 		},
 	}
@@ -256,4 +262,5 @@ func newDelete() *cobra.Command {
 type deletion struct {
 	Kind string `json:"kind"`
 	Name string `json:"name"`
+	api.Deletion
 }

@@ -25,6 +25,11 @@ func (m *manager) Apply(ctx context.Context, given []api.Named, dry bool) ([]api
 		return a.done, a.err()
 	}
 	merged, found := m.loader.Merge(m.file, a.merged)
+	for _, o := range a.fresh {
+		if o.Kind == configs.Rules && !found.HasErrors() {
+			found = append(found, merged.FailedTests(o.Name)...)
+		}
+	}
 	a.take(found)
 	if len(a.faults) > 0 || dry {
 		return a.done, a.err()

@@ -25,6 +25,7 @@ var update = flag.Bool("update", false, "write what commands print into testdata
 //	                    be CODE. What it printed is in the files out and err,
 //	                    without what differs from run to run
 //	settled             wait until nothing is left to deliver
+//	routed              wait until the rules have seen every event
 //	archived BUS LAST   wait until the events up to LAST are archived
 func TestTheCommandLine(t *testing.T) {
 	dir, err := filepath.Abs("testdata") // for commands change the folder
@@ -50,6 +51,10 @@ func TestTheCommandLine(t *testing.T) {
 			"settled": func(ts *testscript.TestScript, _ bool, _ []string) {
 				s := ts.Value(serverKey{}).(*scriptServer)
 				eventually(s.t, "that everything is settled", 20*time.Second, func() bool { return s.routed() && s.settled() })
+			},
+			"routed": func(ts *testscript.TestScript, _ bool, _ []string) {
+				s := ts.Value(serverKey{}).(*scriptServer)
+				eventually(s.t, "that the rules have seen everything", 20*time.Second, s.routed)
 			},
 			"archived": func(ts *testscript.TestScript, _ bool, args []string) {
 				s := ts.Value(serverKey{}).(*scriptServer)

@@ -46,8 +46,8 @@ const requestTimeout = 60 * time.Second
 // maxReply bounds what is read of an answer.
 const maxReply = 256 << 20
 
-// call makes a request and decodes a JSON answer into reply, unless that is
-// nil. The header of the answer is returned.
+// call makes a request and decodes a JSON answer, if there is one, into reply,
+// unless that is nil. The header of the answer is returned.
 func (c *client) call(ctx context.Context, method, path string, header http.Header, body []byte, reply any) (http.Header, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -60,7 +60,7 @@ func (c *client) call(ctx context.Context, method, path string, header http.Head
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.server, err)
 	}
-	if reply != nil {
+	if reply != nil && res.StatusCode != http.StatusNoContent {
 		if err := json.Unmarshal(data, reply); err != nil {
 			return nil, fmt.Errorf("%s did not answer with JSON; is it a Switchyard server? %w", c.server, err)
 		}

@@ -524,6 +524,9 @@ func (m *manager) Put(ctx context.Context, kind, name string, body []byte, cond 
 		return api.Object{}, false, err
 	}
 	o, _ := m.show(kind, name)
+	if kind == configs.Rules {
+		found = append(found, merged.FailedTests(name)...)
+	}
 	for _, w := range found.Warnings() {
 		m.log.Warn(w.Message, "at", w.Path)
 		o.Warnings = append(o.Warnings, warningOf(w, kind, name))
@@ -540,48 +543,63 @@ func warningOf(w configs.Diagnostic, kind, name string) api.Warning {
 }
 
 // Delete implements api.Objects.
-func (m *manager) Delete(ctx context.Context, kind, name string, cond api.Condition) error {
+func (m *manager) Delete(ctx context.Context, kind, name string, cond api.Condition) (orphaned []api.Orphan, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	old, exists := m.current.Object(kind, name)
 	_, stored := m.versions[objectKey{kind, name}]
 	leftOut := stored && (!exists || old.Origin.FromFile()) // what start did not put in force
 	if !exists && !leftOut {
-		return store.ErrNotFound
+		return nil, store.ErrNotFound
 	}
 	if exists {
 		if err := m.check(old, exists, cond); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	switch {
 	case leftOut:
 		delete(m.versions, objectKey{kind, name})
-		return m.engine.Store().DeleteObject(ctx, catalogKind(kind), name, store.AnyVersion)
+		return nil, m.engine.Store().DeleteObject(ctx, catalogKind(kind), name, store.AnyVersion)
 	case old.Origin.FromFile():
-		return readOnly(old)
+		return nil, readOnly(old)
 	}
 	if users := m.current.Users(kind, name); len(users) > 0 {
-		return &api.ConflictError{Reason: fmt.Sprintf("%s %q is used by %s; remove that first", api.Singular(kind), name, strings.Join(users, ", "))}
+		return nil, &api.ConflictError{Reason: fmt.Sprintf("%s %q is used by %s; remove that first", api.Singular(kind), name, strings.Join(users, ", "))}
 	}
 	merged, found := m.loader.Without(m.current, kind, name)
 	if found.HasErrors() {
-		return &api.InvalidError{Diagnostics: found}
+		return nil, &api.InvalidError{Diagnostics: found}
 	}
-	err := m.change(ctx, kind, name, merged, func() error {
+	subscriptions := m.engine.SubscriptionsOf(name)
+	err = m.change(ctx, kind, name, merged, func() error {
 		return m.engine.Store().DeleteObject(ctx, catalogKind(kind), name, store.AnyVersion)
 	}, func() error {
 		_, err := m.engine.Store().PutObject(ctx, catalogKind(kind), name, old.Raw, store.AnyVersion)
 		return err
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	delete(m.versions, objectKey{kind, name})
-	if kind == configs.Buses {
-		return m.engine.DropBus(ctx, name)
+	switch kind {
+	case configs.Buses:
+		return nil, m.engine.DropBus(ctx, name)
+	case configs.Rules:
+		return m.orphans(subscriptions), nil
 	}
-	return nil
+	return nil, nil
+}
+
+// orphans are those of the subscriptions of a rule that was removed which still
+// owe something.
+func (m *manager) orphans(ids []store.SubscriptionID) (out []api.Orphan) {
+	for _, id := range ids {
+		if info, err := m.engine.Store().Subscription(id); err == nil && info.Depth+info.Dead > 0 {
+			out = append(out, api.Orphan{Subscription: info.Name, Deliveries: info.Depth, DeadLetters: info.Dead})
+		}
+	}
+	return out
 }
 
 // change puts a configuration in force that differs by one object: this is

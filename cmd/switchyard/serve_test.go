@@ -240,6 +240,8 @@ func TestAPutSaysWhatIsWrongAndWhatIsOdd(t *testing.T) {
 	}{
 		{"a slip in a name", `{"bus":"orders","when":"event.tpye == 'x'","targets":["printed"]}`, http.StatusCreated,
 			`"warnings":[{"pointer":"/when","line":1,"column":31,"message":"tpye is no attribute of CloudEvents, only nearly one; did you mean type?"}]`},
+		{"a test of its own that fails", `{"bus":"orders","when":"event.type == 'x'","targets":["printed"],"tests":[{"event":{"type":"x"},"expect":"match"},{"event":{"type":"y"},"expect":"match"}]}`,
+			http.StatusOK, `"warnings":[{"pointer":"/tests/1","line":1,"message":"test 2 of the rule fails: expected match, got no match; event.type == \"x\": type is \"y\""}]`},
 		{"a transform that always fails", `{"bus":"orders","transform":{"data":{"a":"${{ event.data.x + 1 }}"}},"targets":["printed"]}`, http.StatusOK,
 			`"warnings":[{"pointer":"/transform/data/a","line":1,"column":47,"message":"event.data.x + 1 always fails`},
 		{"an operator as a field", `{"bus":"orders","pattern":{"detail":{"total":{"numeric":[">",100]}}},"targets":["printed"]}`, http.StatusOK,

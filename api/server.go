@@ -50,7 +50,7 @@ type Options struct {
 // Object is one configuration object as the API shows it.
 type Object struct {
 	Name   string
-	Origin string // "api", or the place in a file
+	Origin string // "api", the place in a file, or "built in"
 	ETag   string // without quotes
 	JSON   []byte // JSON of its YAML, secrets redacted
 	Status any    // what it does at present; nil if there is nothing to say

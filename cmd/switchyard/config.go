@@ -20,6 +20,7 @@ import (
 
 	"github.com/switchyard-dev/switchyard/api"
 	"github.com/switchyard-dev/switchyard/bus"
+	"github.com/switchyard-dev/switchyard/bus/component"
 	"github.com/switchyard-dev/switchyard/bus/store"
 	"github.com/switchyard-dev/switchyard/bus/store/archive"
 	"github.com/switchyard-dev/switchyard/configs"
@@ -342,7 +343,8 @@ func (m *manager) List(kind string) ([]api.Object, error) {
 	var names []string
 	switch kind {
 	case configs.Buses:
-		names = slices.Sorted(maps.Keys(m.current.Buses))
+		names = append(slices.Collect(maps.Keys(m.current.Buses)), configs.SystemBus)
+		slices.Sort(names)
 	case configs.Sources:
 		names = slices.Sorted(maps.Keys(m.current.Sources))
 	case configs.Rules:
@@ -379,12 +381,25 @@ func (m *manager) Get(kind, name string) (api.Object, error) {
 
 // show is an object of the present configuration as the API shows it.
 func (m *manager) show(kind, name string) (api.Object, bool) {
+	if kind == configs.Buses && name == configs.SystemBus {
+		return m.systemBus(), true
+	}
 	o, ok := m.current.Object(kind, name)
 	if !ok {
 		return api.Object{}, false
 	}
 	return api.Object{Name: name, Origin: o.Origin.String(), ETag: m.etag(o), JSON: o.View(), Status: m.status(kind, name)}, true
 }
+
+// systemBus is the bus that is always there, as the API shows it.
+func (m *manager) systemBus() api.Object {
+	plan := bus.SystemPlan()
+	view := fmt.Appendf(nil, `{"retention":{"age":%q,"size":%q}}`, component.Duration(plan.MaxAge), component.Size(plan.MaxBytes))
+	return api.Object{Name: configs.SystemBus, Origin: builtIn, ETag: "f" + fingerprint(view), JSON: view, Status: m.busStatus(configs.SystemBus)}
+}
+
+// builtIn is the origin of what nobody has configured.
+const builtIn = "built in"
 
 // etag tells the versions of an object apart: the API's by their version in
 // the catalogue, a file's by what is shown of them.
@@ -546,6 +561,9 @@ func warningOf(w configs.Diagnostic, kind, name string) api.Warning {
 func (m *manager) Delete(ctx context.Context, kind, name string, cond api.Condition) (orphaned []api.Orphan, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if kind == configs.Buses && name == configs.SystemBus {
+		return nil, &api.ConflictError{Reason: fmt.Sprintf("bus %q is built in and cannot be removed", name)}
+	}
 	old, exists := m.current.Object(kind, name)
 	_, stored := m.versions[objectKey{kind, name}]
 	leftOut := stored && (!exists || old.Origin.FromFile()) // what start did not put in force

@@ -57,7 +57,7 @@ func (s *Server) getObject(kind string) gin.HandlerFunc {
 			return
 		}
 		c.Header("ETag", `"`+o.ETag+`"`)
-		c.Data(http.StatusOK, "application/json; charset=utf-8", o.render())
+		c.Data(http.StatusOK, "application/json; charset=utf-8", append(o.render(), '\n'))
 	}
 }
 
@@ -93,7 +93,7 @@ func (s *Server) putObject(kind string) gin.HandlerFunc {
 			status = http.StatusCreated
 		}
 		c.Header("ETag", `"`+o.ETag+`"`)
-		c.Data(status, "application/json; charset=utf-8", o.render())
+		c.Data(status, "application/json; charset=utf-8", append(o.render(), '\n'))
 	}
 }
 

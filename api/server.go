@@ -164,6 +164,7 @@ func New(opts Options) (*Server, error) {
 	if s.openapi, err = describe(routes, opts.Version); err != nil {
 		return nil, err
 	}
+	s.openapi = append(s.openapi, '\n')
 	guard := http.NewCrossOriginProtection()
 	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, problem(http.StatusForbidden, "cross-site", "requests from other sites are refused"))

@@ -14,6 +14,10 @@ import (
 // targets and to everything else, if there are twice as many.
 const reservedFiles = 512
 
+// leastFiles is the limit of file descriptors below which the server's own files
+// may leave connections none.
+const leastFiles = 128
+
 // connectionsFor is how many connections may be open under a limit of file
 // descriptors; 0 is no limit.
 func connectionsFor(files uint64) int {

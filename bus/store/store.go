@@ -393,6 +393,15 @@ type Attempt struct {
 	// ReplyDropped is why an event that the receiver replied with was not
 	// published; "" if it was, or there was none. At most 1 KiB.
 	ReplyDropped string `json:",omitempty"`
+	// Published is the event that was published of the delivery: to a bus that is
+	// the target, or as a reply. The zero value is none.
+	Published EventPlace `json:",omitzero"`
+}
+
+// EventPlace is the place of an event in a bus.
+type EventPlace struct {
+	Bus      BusID
+	Sequence uint64
 }
 
 // Settlement is the outcome of a claimed delivery.

@@ -258,6 +258,9 @@ func showAttempts(cmd *cobra.Command, indent string, attempts []api.AttemptTrace
 		if detail := attemptDetail(&a); detail != "" {
 			fmt.Fprintf(cmd.OutOrStdout(), "%s    %s\n", indent, detail)
 		}
+		if p := a.Published; p != nil {
+			fmt.Fprintf(cmd.OutOrStdout(), "%s    published as %s #%d\n", indent, cmp.Or(p.Bus, "a bus that is gone"), p.Sequence)
+		}
 		if a.ReplyDropped != "" {
 			fmt.Fprintf(cmd.OutOrStdout(), "%s    the reply was dropped: %s\n", indent, printable(a.ReplyDropped))
 		}

@@ -137,7 +137,7 @@ type DeliveryTrace struct {
 	ID     string `json:"id" doc:"The delivery's id."`
 	Rule   string `json:"rule"`
 	Target string `json:"target"`
-	State  string `json:"state" doc:"queued, in flight, retrying, delivered, dead, expired, or unknown: of an archived event, if it had not ended when its timeline was archived."`
+	State  string `json:"state" doc:"queued, in flight, retrying, delivered, dead, expired, dropped (by a seek, a purge or the end of its replay, after an attempt), or unknown: of an archived event, if it had not ended when its timeline was archived."`
 
 	RuleVersion uint64           `json:"ruleVersion,omitempty" doc:"The version of the rule that matched; absent if that is known no more."`
 	RuleChanged bool             `json:"ruleChanged,omitempty" doc:"The rule has changed since, or was removed."`

@@ -561,7 +561,7 @@ type DeliveryTrace struct {
 
 	Queued   time.Time
 	Attempts []Attempt
-	State    string    // "queued", "in flight", "retrying", "delivered", "dead", "expired"
+	State    string    // "queued", "in flight", "retrying", "delivered", "dead", "expired", "dropped" (by a purge, a seek or the end of its replay, after an attempt)
 	Settled  time.Time // zero while it is not
 	Reason   string    // why it is dead
 	NextAt   time.Time // when it is tried again, for "retrying"

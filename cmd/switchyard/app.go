@@ -105,7 +105,7 @@ func newApp(ctx context.Context, f serveFlags, log *slog.Logger, out, errOut io.
 	}
 	files := fileLimit()
 	if files > 0 && files < leastFiles {
-		log.Warn("few file descriptors: some connections may wait without an answer; raise the limit (ulimit -n)", "limit", files, "least", leastFiles)
+		log.Warn("few file descriptors, so that few connections can be open; raise the limit (ulimit -n)", "limit", files, "connections", connectionsFor(files))
 	}
 	a.listener = quietListener{boundConnections(a.listener, connectionsFor(files), log)}
 	limits := file.Server.Limits

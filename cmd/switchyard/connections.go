@@ -21,7 +21,7 @@ const (
 const fewestConnections = 8
 
 // leastFiles is the limit of file descriptors below which the server's own files
-// may leave connections none.
+// leave few to connections.
 const leastFiles = 128
 
 // connectionsFor is how many connections may be open under a limit of file

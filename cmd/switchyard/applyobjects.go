@@ -17,7 +17,10 @@ import (
 func (m *manager) Apply(ctx context.Context, given []api.Named, dry bool) ([]api.Applied, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	a := application{manager: m, merged: m.current.API()}
+	a := application{manager: m, merged: m.current.API(), present: map[objectKey]int{}, sent: map[objectKey]int{}}
+	for i, o := range a.merged {
+		a.present[objectKey{o.Kind, o.Name}] = i
+	}
 	for _, n := range given {
 		a.add(n)
 	}
@@ -78,6 +81,9 @@ type application struct {
 	fresh  []configs.Object // those that are created or changed
 	old    []configs.Object // those that are replaced
 	done   []api.Applied
+	// Where objects are: in merged those that were there, in done those of fresh.
+	present, sent map[objectKey]int
+
 	faults []api.ProblemField
 	broken bool // one could not be taken up, so that others may miss it
 }
@@ -114,8 +120,7 @@ func (a *application) add(n api.Named) {
 		a.faults = append(a.faults, n.Fault("", readOnly(old).Error()))
 		return
 	case exists:
-		at := slices.IndexFunc(a.merged, func(o configs.Object) bool { return o.Kind == n.Kind && o.Name == n.Name })
-		a.merged[at] = parsed
+		a.merged[a.present[objectKey{n.Kind, n.Name}]] = parsed
 		a.fresh, a.old = append(a.fresh, parsed), append(a.old, old)
 	default:
 		a.merged = append(a.merged, parsed)
@@ -123,6 +128,9 @@ func (a *application) add(n api.Named) {
 	}
 	for _, w := range found.Warnings() {
 		out.Warnings = append(out.Warnings, warningOf(w, n.Kind, n.Name))
+	}
+	if out.Result != api.Unchanged {
+		a.sent[objectKey{n.Kind, n.Name}] = len(a.done)
 	}
 	a.done = append(a.done, out)
 }
@@ -132,14 +140,13 @@ func (a *application) add(n api.Named) {
 func (a *application) take(found configs.Diagnostics) {
 	for _, d := range found {
 		kind, name := d.Object()
-		at := slices.IndexFunc(a.fresh, func(o configs.Object) bool { return o.Kind == kind && o.Name == name })
+		i, sent := a.sent[objectKey{kind, name}]
 		switch {
-		case !d.Warning && at >= 0:
+		case !d.Warning && sent:
 			a.faults = append(a.faults, api.Named{Kind: kind, Name: name}.Fault(d.Pointer(), d.Message))
 		case !d.Warning: // what it means for another one
 			a.faults = append(a.faults, api.ProblemField{Detail: d.Path + ": " + d.Message})
-		case at >= 0:
-			i := slices.IndexFunc(a.done, func(o api.Applied) bool { return o.Kind == api.Singular(kind) && o.Name == name })
+		case sent:
 			a.done[i].Warnings = append(a.done[i].Warnings, warningOf(d, kind, name))
 		}
 	}

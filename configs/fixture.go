@@ -165,7 +165,7 @@ func RunFixtures(cfg *Config) []FixtureResult {
 	return out
 }
 
-func (r Rule) run(name string, f Fixture) (res FixtureResult) {
+func (r *Rule) run(name string, f Fixture) (res FixtureResult) {
 	found := r.Matcher.Evaluate(f.Event)
 	if found.Matched != f.Match {
 		explained := r.Matcher.Explain(f.Event)

@@ -48,7 +48,7 @@ func (d *document) record() *recorder {
 // remember writes a rule down that was decoded from n. found is what was found of
 // it, all warnings, and linted how many of its filters were looked at.
 func (r *recorder) remember(d *document, o *object, n *yaml.Node, found Diagnostics, linted int) {
-	rule := o.value.(Rule)
+	rule := o.value.(*Rule)
 	r.count++
 	r.names += len(o.names)
 	b := packed.AppendText(r.body, o.name)
@@ -233,7 +233,7 @@ func (d *document) compileAll(objects []object, values []Rule) bool {
 					failed.Store(true)
 					return
 				}
-				objects[i].value = values[i]
+				objects[i].value = &values[i]
 			}
 		})
 	}

@@ -176,6 +176,8 @@ func (e *Engine) openRules(ctx context.Context, c *planChange) (entries map[stri
 		s := old.subs.At(info.ID)
 		if s == nil {
 			s = &subscription{id: info.ID, name: info.Name, from: info.From}
+			// At a start, when nothing else works on the store, most owe nothing.
+			s.dirty = old.planned || info.Depth+info.Dead > 0
 		}
 		c.subs = append(c.subs, s)
 		r := c.rules[c.owners[i]]

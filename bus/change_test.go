@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -187,7 +188,9 @@ func TestARuleThatIsRemovedWhileItsDeliveriesAreClaimedIsNotAskedForMore(t *test
 			t.Fatal(err)
 		}
 		w.to(&target{}, bus.TargetPlan{})
-		w.run() // looks for deliveries, of which there are none
+		w.run()
+		synctest.Wait()
+		w.to(&target{}, bus.TargetPlan{}) // looks for deliveries, of which there are none
 		w.after(10 * time.Second)
 		w.stop()
 		if n != 1 || log.Len() > 0 {
@@ -306,6 +309,58 @@ func TestARuleThatMovesBeginsAtTheEndOfItsNewBus(t *testing.T) {
 		synctest.Wait()
 		if tg.ids() != "moved" {
 			t.Errorf("delivered %q", tg.ids())
+		}
+	})
+}
+
+func TestAStartLooksForWhatIsOwed(t *testing.T) {
+	within(t, func(w *world) {
+		failing := &target{deliver: func(context.Context, *targets.Delivery) error { return errors.New("not yet") }}
+		late := bus.TargetPlan{Retry: bus.RetryPolicy{Attempts: 3, Initial: time.Hour, Max: time.Hour}}
+		w.to(failing, late)
+		w.run()
+		w.publish(w.event("1"))
+		w.after(time.Second)
+		w.stop()
+		if err := w.engine.Close(); err != nil || len(failing.attempts()) != 1 {
+			t.Fatalf("%d attempts: %v", len(failing.attempts()), err)
+		}
+
+		var n atomic.Int64
+		var err error
+		if w.engine, err = bus.New(bus.Options{Store: &claims{w.store, func() { n.Add(1) }}}); err != nil {
+			t.Fatal(err)
+		}
+		tg := &target{}
+		w.to(tg, late)
+		w.run()
+		w.after(time.Second)
+		if n.Load() == 0 {
+			t.Error("nobody looked for the delivery that waits for its time")
+		}
+		w.after(2 * time.Hour)
+		if got := tg.ids(); got != "1" {
+			t.Errorf("delivered %q", got)
+		}
+		w.stop()
+		if err := w.engine.Close(); err != nil {
+			t.Fatal(err)
+		}
+
+		n.Store(0)
+		if w.engine, err = bus.New(bus.Options{Store: &claims{w.store, func() { n.Add(1) }}}); err != nil {
+			t.Fatal(err)
+		}
+		w.to(tg, late)
+		w.run()
+		w.after(time.Second)
+		if n.Load() > 0 {
+			t.Errorf("a subscription that owes nothing was claimed from %d times", n.Load())
+		}
+		w.publish(w.event("2"))
+		w.after(time.Second)
+		if got := tg.ids(); got != "1 2" {
+			t.Errorf("delivered %q", got)
 		}
 	})
 }

@@ -124,6 +124,7 @@ func (e *Engine) Apply(ctx context.Context, plan Plan) error {
 	if c.fresh, err = e.deliverer.startTargets(ctx, plan.Targets); err != nil {
 		return err
 	}
+	known := e.state.Load().subs
 	var inStore []store.SubscriptionInfo
 	if inStore, err = e.openAll(ctx, c); err == nil {
 		err = e.swap(ctx, c)
@@ -139,7 +140,7 @@ func (e *Engine) Apply(ctx context.Context, plan Plan) error {
 	}
 	err = e.orphan(ctx, inStore)
 	e.pressure.changed()
-	e.kick()
+	e.kick(func(s *subscription) bool { return known.At(s.id) != nil || s.mayOwe() })
 	return err
 }
 

@@ -10,9 +10,15 @@ import (
 	"time"
 )
 
-// reservedFiles is how many file descriptors connections leave to the store, to
-// targets and to everything else, if there are twice as many.
-const reservedFiles = 512
+// How many file descriptors connections leave to the store, to targets and to
+// everything else: half of them, within these bounds. An idle server has 22.
+const (
+	leastReserved = 48
+	mostReserved  = 512
+)
+
+// fewestConnections may be open under any limit.
+const fewestConnections = 8
 
 // connectionsFor is how many connections may be open under a limit of file
 // descriptors; 0 is no limit.
@@ -20,7 +26,7 @@ func connectionsFor(files uint64) int {
 	if files == 0 || files > 1<<30 {
 		return 0
 	}
-	return int(files - min(files/2, reservedFiles))
+	return max(int(files)-int(min(max(files/2, leastReserved), mostReserved)), fewestConnections)
 }
 
 // boundedListener keeps connections from using up the process's file

@@ -34,11 +34,8 @@ type segmentDone struct {
 
 // schedNote is a scheduled event to be kept, or one to be removed.
 type schedNote struct {
-	due  int64
-	id   uint64
-	bus  store.BusID
-	name [16]byte // its source and id, as event.DedupeKey
-	raw  []byte   // nil: remove
+	waiting
+	raw []byte // nil: remove
 }
 
 // How far the state may be behind the log, in rows and in bytes of scheduled
@@ -69,10 +66,10 @@ func (p *pending) note(e *entry, b *bus, at int64) {
 	}
 	switch {
 	case e.flags&flagScheduled != 0:
-		p.sched = append(p.sched, schedNote{e.due(), e.id(), b.id, e.name(), slices.Clone(e.raw)})
+		p.sched = append(p.sched, schedNote{e.waiting(b), slices.Clone(e.raw)})
 		p.bytes += len(e.raw)
 	case e.flags&flagFired != 0:
-		p.sched = append(p.sched, schedNote{e.due(), e.id(), b.id, e.name(), nil})
+		p.sched = append(p.sched, schedNote{e.waiting(b), nil})
 	}
 }
 

@@ -2,7 +2,6 @@ package embedded
 
 import (
 	"cmp"
-	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -23,7 +22,7 @@ type dedupe struct {
 	size, maxRuns int // of a generation; of how many runs are kept
 
 	epoch atomic.Uint64
-	runs  atomic.Pointer[[]*run] // the newest last
+	runs  atomic.Pointer[runSet]
 	loose atomic.Pointer[[]looseClass]
 
 	mu       sync.Mutex
@@ -80,7 +79,7 @@ const restingShare = 16
 
 func newDedupe(size, maxRuns int) *dedupe {
 	d := &dedupe{size: size, maxRuns: maxRuns, cur: &generation{}}
-	d.runs.Store(&[]*run{})
+	d.runs.Store(newRunSet(size))
 	d.loose.Store(&[]looseClass{})
 	return d
 }
@@ -174,20 +173,22 @@ func (d *dedupe) rest() bool {
 // lookup finds an identity in runs and rows. Of an event that was scheduled and
 // then recorded both may be found; the latter counts.
 func (s *Store) lookup(id identity, now int64) (k known, ok bool, err error) {
-	where, which := id.hash()
-	for _, r := range slices.Backward(*s.dedupe.runs.Load()) {
-		if !r.fresh(now) || !r.filter.has(where, which) {
-			continue
+	s.dedupe.runs.Load().each(&id, func(r *run) bool {
+		if !r.fresh(now) {
+			return true
 		}
-		found, there, err := s.search(r, id)
-		if err != nil {
-			return k, false, err
+		var found known
+		var there bool
+		if found, there, err = s.search(r, id); err != nil {
+			return false
 		}
 		if there && found.fresh(now) {
-			if k, ok = found, true; k.seq != 0 {
-				return k, ok, nil
-			}
+			k, ok = found, true
 		}
+		return k.seq == 0
+	})
+	if err != nil || k.seq != 0 {
+		return k, ok, err
 	}
 	// After the runs, for one may have become rows meanwhile.
 	for _, c := range *s.dedupe.loose.Load() {

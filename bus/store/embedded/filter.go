@@ -39,8 +39,10 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
+func (f filter) blocks() int { return len(f) / wordsPerBlock }
+
 func (f filter) block(where uint64) *[wordsPerBlock]uint64 {
-	n, _ := bits.Mul64(where, uint64(len(f)/wordsPerBlock))
+	n, _ := bits.Mul64(where, uint64(f.blocks()))
 	return (*[wordsPerBlock]uint64)(f[n*wordsPerBlock:])
 }
 

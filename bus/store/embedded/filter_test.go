@@ -2,7 +2,6 @@ package embedded
 
 import (
 	"encoding/binary"
-	"fmt"
 	"math/rand/v2"
 	"testing"
 )
@@ -52,33 +51,5 @@ func TestAFilterKnowsWhatWasAddedAndLittleElse(t *testing.T) {
 		if n == generationSize && found > most {
 			t.Errorf("a filter of a full generation takes %d of %d unknown identities for known, more than %d", found, asked, most)
 		}
-	}
-}
-
-// BenchmarkFilters looks an unknown identity up in the filters of many runs.
-func BenchmarkFilters(b *testing.B) {
-	for _, n := range []int{8, 48, 128} {
-		b.Run(fmt.Sprintf("runs=%d", n), func(b *testing.B) {
-			r := rand.New(rand.NewPCG(5, 6))
-			filters := make([]filter, n)
-			for i := range filters {
-				filters[i] = newFilter(generationSize)
-				for range generationSize {
-					id := randomIdentity(r)
-					filters[i].add(id.hash())
-				}
-			}
-			found := 0
-			for b.Loop() {
-				id := randomIdentity(r)
-				where, which := id.hash()
-				for _, f := range filters {
-					if f.has(where, which) {
-						found++
-					}
-				}
-			}
-			b.ReportMetric(float64(found)/float64(b.N)*1e6, "false/million")
-		})
 	}
 }

@@ -104,10 +104,14 @@ func (s *Store) forgetScheduled(batch *pebble.Batch, id identity, k known) error
 		}
 		start += row.count
 	}
-	for _, r := range slices.Backward(*d.runs.Load()) {
-		if done, err := s.forgetIn(batch, r, id, same); done || err != nil {
-			return err
-		}
+	var done bool
+	var err error
+	d.runs.Load().each(&id, func(r *run) bool {
+		done, err = s.forgetIn(batch, r, id, same)
+		return !done && err == nil
+	})
+	if done || err != nil {
+		return err
 	}
 	return batch.Delete(looseKey(nil, uint64(k.window), bucketOf(uint64(k.window), k.at), id), nil)
 }

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"slices"
@@ -55,14 +56,8 @@ const loosenBatch = 4096
 
 // loosen makes rows of the smallest run; s.applyMu is held.
 func (s *Store) loosen() error {
-	runs := slices.Clone(*s.dedupe.runs.Load())
-	at := 0
-	for i, r := range runs {
-		if r.count < runs[at].count {
-			at = i
-		}
-	}
-	r := runs[at]
+	runs := s.dedupe.runs.Load()
+	r := slices.MinFunc(runs.runs, func(x, y *run) int { return cmp.Compare(x.count, y.count) })
 	s.useLoose(uint64(r.window), bucketOf(uint64(r.window), r.newest))
 	batch := s.state.db.NewBatch()
 	var key, value []byte
@@ -100,8 +95,7 @@ func (s *Store) loosen() error {
 	if err := s.state.commit(batch); err != nil {
 		return err
 	}
-	runs = slices.Delete(runs, at, at+1)
-	s.dedupe.runs.Store(&runs)
+	s.dedupe.runs.Store(runs.without(func(gone *run) bool { return gone == r }))
 	return nil
 }
 

@@ -3,7 +3,7 @@ package embedded
 import (
 	"errors"
 	"fmt"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,25 +34,31 @@ func TestThePowerFailsAtEachCallOfARecovery(t *testing.T) {
 	// calls opens the store with the power failing at a call, 0 for never. What
 	// is written after that call is lost, and what was not synced before it.
 	open := func(fs *vfs.MemFS, at int64) (calls int64, after *vfs.MemFS, err error) {
-		var n atomic.Int64
-		var opened atomic.Bool
-		var cut atomic.Pointer[vfs.MemFS]
+		var mu sync.Mutex // Pebble's goroutines call at any time
+		opened := false
 		w.clock.now = clock
 		err = w.open(errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
-			if cut.Load() != nil {
+			mu.Lock()
+			defer mu.Unlock()
+			if after != nil {
 				return errPower
 			}
-			if opened.Load() || n.Add(1) != at {
+			if opened {
 				return nil
 			}
-			cut.Store(fs.CrashClone(vfs.CrashCloneCfg{}))
+			if calls++; calls != at {
+				return nil
+			}
+			after = fs.CrashClone(vfs.CrashCloneCfg{})
 			return errPower
 		})))
-		opened.Store(true)
-		if err == nil && cut.Load() != nil { // a call that an open can do without, or one of Pebble's own later
+		mu.Lock()
+		opened = true
+		mu.Unlock()
+		if err == nil && after != nil { // a call that an open can do without, or one of Pebble's own later
 			_ = w.s.Close()
 		}
-		return n.Load(), cut.Load(), err
+		return calls, after, err
 	}
 	same := func(fs *vfs.MemFS, where string) {
 		t.Helper()
@@ -72,9 +78,10 @@ func TestThePowerFailsAtEachCallOfARecovery(t *testing.T) {
 	t.Logf("a recovery makes %d calls", calls)
 	stride := every(int(calls), 60)
 	for at := 1; at <= int(calls) && !t.Failed(); at += stride {
-		_, after, _ := open(left.CrashClone(vfs.CrashCloneCfg{}), int64(at))
-		if after == nil {
-			continue // one less call this time
+		_, after, err := open(left.CrashClone(vfs.CrashCloneCfg{}), int64(at))
+		if after == nil { // one less call this time
+			must(t, errors.Join(err, w.s.Close()))
+			continue
 		}
 		same(after, fmt.Sprintf("the power failed at call %d", at))
 	}

@@ -19,7 +19,6 @@ type run struct {
 	window int64
 	newest int64 // when the youngest was kept
 	count  int
-	filter filter
 }
 
 const (
@@ -44,20 +43,18 @@ func pageKey(dst []byte, number uint64, id *identity) []byte {
 	return id.append(be64(append(dst, prefixPage), number))
 }
 
-func (r *run) row() []byte {
-	row := be64(be64(be64(nil, uint64(r.window)), uint64(r.newest)), uint64(r.count))
-	return r.filter.append(row)
+func (r *run) row(f filter) []byte {
+	return f.append(be64(be64(be64(nil, uint64(r.window)), uint64(r.newest)), uint64(r.count)))
 }
 
-func parseRun(number uint64, b []byte) (*run, error) {
+func parseRun(number uint64, b []byte) (*run, filter, error) {
 	row := rowReader{rest: b}
 	r := &run{number: number, window: row.i64(), newest: row.i64(), count: int(row.u64())}
 	if row.bad || r.window <= 0 {
-		return nil, errBadRow
+		return nil, nil, errBadRow
 	}
-	var err error
-	r.filter, err = parseFilter(row.rest)
-	return r, err
+	f, err := parseFilter(row.rest)
+	return r, f, err
 }
 
 // sortKnown makes runs of what stands in the journal, and lets the generations
@@ -71,25 +68,31 @@ func (s *Store) sortKnown(all bool) error {
 	sortRows(rows)
 	rows = slices.CompactFunc(rows, func(x, y knownRow) bool { return x.window == y.window && x.id == y.id })
 	batch := s.state.db.NewBatch()
-	runs := slices.Clone(*d.runs.Load())
+	runs := d.runs.Load()
+	var added []*run
+	var filters []filter
 	for len(rows) > 0 {
 		window := rows[0].window
 		n := sort.Search(len(rows), func(i int) bool { return rows[i].window != window })
 		d.lastRun++
-		runs = append(runs, writeRun(batch, d.lastRun, rows[:n]))
+		f := runs.newFilter(n)
+		added, filters = append(added, writeRun(batch, d.lastRun, rows[:n], f)), append(filters, f)
 		rows = rows[n:]
 	}
 	_ = batch.DeleteRange([]byte{prefixJournal}, journalKey(d.journal[len(d.journal)-1].number+1), nil)
 	if err := s.state.commit(batch); err != nil {
 		return err
 	}
-	d.runs.Store(&runs)
+	for i, r := range added {
+		runs = runs.with(r, filters[i])
+	}
+	d.runs.Store(runs)
 	d.journal = d.journal[:0]
 	if d.unsorted = d.unsorted[:0]; all {
 		d.unsorted = nil
 	}
 	d.sorted(all)
-	for len(*d.runs.Load()) > d.maxRuns {
+	for len(d.runs.Load().runs) > d.maxRuns {
 		if err := s.loosen(); err != nil {
 			return err
 		}
@@ -141,9 +144,10 @@ func (s *Store) sortIdle() error {
 	return s.sortKnown(true)
 }
 
-// writeRun adds the rows of a run to the batch; the identities are sorted.
-func writeRun(batch *pebble.Batch, number uint64, rows []knownRow) *run {
-	r := &run{number: number, window: rows[0].window, count: len(rows), filter: newFilter(len(rows))}
+// writeRun adds the rows of a run to the batch, and its identities, which are
+// sorted, to its filter.
+func writeRun(batch *pebble.Batch, number uint64, rows []knownRow, f filter) *run {
+	r := &run{number: number, window: rows[0].window, count: len(rows)}
 	for len(rows) > 0 {
 		n := min(len(rows), pageEntries)
 		op := batch.SetDeferred(29, n*pageEntrySize)
@@ -151,13 +155,13 @@ func writeRun(batch *pebble.Batch, number uint64, rows []knownRow) *run {
 		value := op.Value[:0]
 		for i := range rows[:n] {
 			r.newest = max(r.newest, rows[i].at)
-			r.filter.add(rows[i].id.hash())
+			f.add(rows[i].id.hash())
 			value = rows[i].append(value)
 		}
 		_ = op.Finish()
 		rows = rows[n:]
 	}
-	_ = batch.Set(runKey(number), r.row(), nil)
+	_ = batch.Set(runKey(number), r.row(f), nil)
 	return r
 }
 
@@ -202,9 +206,6 @@ func (s *Store) search(r *run, id identity) (k known, ok bool, err error) {
 
 // forgetIn takes an identity out of a run, if it is there as described.
 func (s *Store) forgetIn(batch *pebble.Batch, r *run, id identity, same func(knownRow) bool) (done bool, err error) {
-	if where, which := id.hash(); !r.filter.has(where, which) {
-		return false, nil
-	}
 	err = s.page(r, id, func(key, page []byte, at int) {
 		for ; at*pageEntrySize < len(page) && !done; at++ {
 			row := parseKnown(page[at*pageEntrySize:])
@@ -227,20 +228,35 @@ func (s *Store) forgetIn(batch *pebble.Batch, r *run, id identity, same func(kno
 
 // loadRuns finds the runs, after a start.
 func (s *Store) loadRuns() error {
-	var runs []*run
+	runs := s.dedupe.runs.Load()
 	err := s.state.scanPrefix([]byte{prefixRun}, func(key, value []byte) (bool, error) {
 		if len(key) != 9 {
 			return false, errBadRow
 		}
-		r, err := parseRun(binary.BigEndian.Uint64(key[1:]), value)
+		r, f, err := parseRun(binary.BigEndian.Uint64(key[1:]), value)
+		if err == nil && !runs.takes(f) {
+			f, err = s.remake(r, runs.newFilter(r.count))
+		}
 		if err == nil {
-			runs = append(runs, r)
+			runs = runs.with(r, f)
 			s.dedupe.lastRun = r.number
 		}
 		return true, err
 	})
-	s.dedupe.runs.Store(&runs)
+	s.dedupe.runs.Store(runs)
 	return err
+}
+
+// remake fills the filter of a run anew.
+func (s *Store) remake(r *run, f filter) (filter, error) {
+	err := s.state.scanPrefix(be64([]byte{prefixPage}, r.number), func(_, page []byte) (bool, error) {
+		for ; len(page) >= pageEntrySize; page = page[pageEntrySize:] {
+			row := parseKnown(page)
+			f.add(row.id.hash())
+		}
+		return true, nil
+	})
+	return f, err
 }
 
 func dropRun(batch *pebble.Batch, r *run) {
@@ -253,15 +269,13 @@ func (s *Store) sweepDedupe(now int64) error {
 	s.applyMu.Lock()
 	defer s.applyMu.Unlock()
 	batch := s.state.db.NewBatch()
-	var runs []*run
-	for _, r := range *s.dedupe.runs.Load() {
-		if r.fresh(now) {
-			runs = append(runs, r)
-		} else {
+	runs := s.dedupe.runs.Load()
+	for _, r := range runs.runs {
+		if !r.fresh(now) {
 			dropRun(batch, r)
 		}
 	}
-	s.dedupe.runs.Store(&runs)
+	s.dedupe.runs.Store(runs.without(func(r *run) bool { return !r.fresh(now) }))
 	s.sweepLoose(batch, now)
 	return s.state.commit(batch)
 }

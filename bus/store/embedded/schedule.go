@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	stdheap "container/heap"
 	"context"
 	"slices"
@@ -26,11 +27,12 @@ type schedule struct {
 	load   chan struct{} // something may be near that is not held
 	urgent atomic.Bool   // something is due so soon that the applier would be late
 
-	mu    sync.Mutex
-	next  schedPlace
-	held  map[uint64]*nearEvent // by schedule id: near ones, and those whose rows go when they are recorded
-	near  nearHeap
-	bytes int // of the events in near
+	mu     sync.Mutex
+	next   schedPlace
+	held   map[uint64]*nearEvent // by schedule id: near ones, and those whose rows go when they are recorded
+	near   nearHeap
+	bytes  int          // of the events in near
+	flight []*nearEvent // taken off near, and not known to be durable
 }
 
 // schedPlace orders scheduled events: by time, then as they came.
@@ -39,8 +41,10 @@ type schedPlace struct {
 	id  uint64
 }
 
-func (p schedPlace) less(o schedPlace) bool {
-	return p.due < o.due || p.due == o.due && p.id < o.id
+func (p schedPlace) less(o schedPlace) bool { return p.compare(o) < 0 }
+
+func (p schedPlace) compare(o schedPlace) int {
+	return cmp.Or(cmp.Compare(p.due, o.due), cmp.Compare(p.id, o.id))
 }
 
 // nearEvent is an event that is due soon, or being recorded.
@@ -147,7 +151,15 @@ func (sc *schedule) take(now int64, limit int) (batch []*nearEvent) {
 	if len(sc.near) == 0 {
 		sc.near = nil
 	}
+	sc.flight = batch
 	return batch
+}
+
+// landed says that what was taken is durable.
+func (sc *schedule) landed() {
+	sc.mu.Lock()
+	defer sc.mu.Unlock()
+	sc.flight = nil
 }
 
 // putBack puts events near again that could not be recorded.
@@ -158,6 +170,28 @@ func (sc *schedule) putBack(batch []*nearEvent) {
 		e.taken = false
 		sc.push(e)
 	}
+	sc.flight = nil
+}
+
+// alone reports whether the rows up to the last of some events that were
+// recorded are those of these events, and of no other that waits. They are in
+// order; s.applyMu is held.
+func (sc *schedule) alone(recorded []schedPlace) bool {
+	last := recorded[len(recorded)-1]
+	sc.mu.Lock()
+	defer sc.mu.Unlock()
+	if !last.less(sc.next) || len(sc.near) > 0 && !last.less(sc.near[0].schedPlace) {
+		return false
+	}
+	for _, e := range sc.flight {
+		if last.less(e.schedPlace) {
+			continue
+		}
+		if _, ok := slices.BinarySearchFunc(recorded, e.schedPlace, schedPlace.compare); !ok {
+			return false
+		}
+	}
+	return true
 }
 
 // drop lets go of an event without its row, whose bus is being dropped.
@@ -187,7 +221,7 @@ func (s *Store) scheduleApplied(notes []schedNote) {
 	first, next := sc.first(), sc.next
 	for i := range notes {
 		n := &notes[i]
-		at := schedPlace{n.due, n.id}
+		at := n.schedPlace
 		switch {
 		case n.raw == nil:
 			if e := sc.held[n.id]; e != nil {
@@ -300,7 +334,7 @@ func (s *Store) fire() (some bool, err error) {
 // record appends events that are due to the log.
 func (s *Store) record(batch []*nearEvent) error {
 	entries, marks := make([]store.Entry, 0, len(batch)), make([]fired, 0, len(batch))
-	kept := batch[:0]
+	kept := make([]*nearEvent, 0, len(batch))
 	for _, e := range batch {
 		if _, err := s.bus(e.entry.Bus); err != nil {
 			s.schedule.drop(e.id) // its rows are going
@@ -310,14 +344,14 @@ func (s *Store) record(batch []*nearEvent) error {
 		entries = append(entries, e.entry)
 		marks = append(marks, fired{id: e.id, due: e.due, accepted: e.accepted})
 	}
-	if len(kept) == 0 {
-		return nil
+	if len(kept) > 0 {
+		if _, err := s.append(context.Background(), entries, marks, 0); err != nil {
+			s.schedule.putBack(kept)
+			return err
+		}
 	}
-	_, err := s.append(context.Background(), entries, marks, 0)
-	if err != nil {
-		s.schedule.putBack(kept)
-	}
-	return err
+	s.schedule.landed()
+	return nil
 }
 
 // preloader holds events ahead of their time.

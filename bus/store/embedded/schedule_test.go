@@ -225,6 +225,78 @@ func TestWhatIsBeingRecordedCannotBeCancelled(t *testing.T) {
 	}
 }
 
+// TestAnEventThatWaitsOutlivesThoseAroundIt sets the clock back while events are
+// being recorded, and schedules one between them.
+func TestAnEventThatWaitsOutlivesThoseAroundIt(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		after  int // of the others
+		flying bool
+	}{{"in the state", manyTogether, false}, {"in memory", 0, false}, {"being recorded", 0, true}} {
+		t.Run(test.name, func(t *testing.T) {
+			ctx, c, fs := context.Background(), newClock(), vfs.NewMem()
+			s, bus := scheduledStore(t, fs, c)
+			scheduleMany(t, s, bus, 3*manyTogether)
+			must(t, s.applyPending())
+			c.advance(time.Minute)
+			must(t, s.loadNear(nanos(c.Now()), true))
+			batch := s.schedule.take(nanos(c.Now()), fireBytes)
+			if len(batch) != 3*manyTogether {
+				t.Fatalf("%d events are due", len(batch))
+			}
+			c.advance(-time.Minute)
+			late := time.Unix(0, batch[test.after].due).Add(1)
+			_, err := s.Append(ctx, []store.Entry{{Bus: bus, Event: small(t, "late"), Due: late}})
+			must(t, err)
+			must(t, s.applyPending())
+			must(t, s.record(batch))
+			if test.flying {
+				if got := s.schedule.take(nanos(late), fireBytes); len(got) != 1 {
+					t.Fatalf("%d events are due", len(got))
+				}
+			}
+			must(t, s.applyPending())
+			must(t, s.Close())
+			healthy(t, fs, "after a close")
+
+			s, bus = scheduledStore(t, fs, c)
+			defer s.Close()
+			waiting, _, err := s.ListScheduled(ctx, bus, "", "", "", 10)
+			must(t, err)
+			if len(waiting) != 1 || waiting[0].Event.ID() != "late" {
+				t.Errorf("what waits is %v", waiting)
+			}
+			c.advance(time.Hour)
+			must(t, s.fireDue())
+			if got := recorded(t, s, bus); len(got) != 3*manyTogether+1 || got[len(got)-1] != "late" {
+				t.Errorf("recorded %v", got)
+			}
+		})
+	}
+}
+
+// TestEventsThatOnlyTheLogHasAreRecordedOnce loses the state of a store that
+// recorded scheduled events.
+func TestEventsThatOnlyTheLogHasAreRecordedOnce(t *testing.T) {
+	const n = 3 * manyTogether
+	c, fs := newClock(), vfs.NewCrashableMem()
+	s, bus := scheduledStore(t, fs, c)
+	must(t, s.state.flush())
+	scheduleMany(t, s, bus, n)
+	c.advance(time.Minute)
+	must(t, s.fireDue())
+	crashed := fs.CrashClone(vfs.CrashCloneCfg{})
+	_ = s.Close()
+
+	s, bus = scheduledStore(t, crashed, c)
+	must(t, s.fireDue())
+	if got := recorded(t, s, bus); len(got) != n {
+		t.Errorf("recorded %v", got)
+	}
+	must(t, s.Close())
+	healthy(t, crashed, "after a crash")
+}
+
 // TestManyDueEventsShareTheirSyncs has events due every half millisecond, and
 // counts the syncs that recording them takes.
 func TestManyDueEventsShareTheirSyncs(t *testing.T) {

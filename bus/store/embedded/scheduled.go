@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -16,13 +17,14 @@ import (
 // waiting names the rows of one scheduled event: the event in order of time,
 // and two that find it, by its bus and by its source and id.
 type waiting struct {
-	due  int64
-	id   uint64
+	schedPlace
 	bus  store.BusID
-	name [16]byte
+	name [16]byte // its source and id, as event.DedupeKey
 }
 
-func (n *schedNote) waiting() waiting { return waiting{n.due, n.id, n.bus, n.name} }
+func (e *entry) waiting(b *bus) waiting {
+	return waiting{schedPlace{e.due(), e.id()}, b.id, e.name()}
+}
 
 // remove takes the rows away.
 func (w waiting) remove(batch *pebble.Batch) {
@@ -34,20 +36,75 @@ func (w waiting) remove(batch *pebble.Batch) {
 // applyScheduled puts rows for what was scheduled and removes those of what
 // was recorded.
 func (s *Store) applyScheduled(batch *pebble.Batch, notes []schedNote) {
+	together := s.removeTogether(batch, notes)
 	change := int64(0)
 	for i := range notes {
 		n := &notes[i]
-		if n.raw == nil {
-			n.waiting().remove(batch)
-			change--
-			continue
+		switch {
+		case n.raw != nil:
+			_ = batch.Set(schedKey(nil, n.due, n.id, n.bus), n.raw, nil)
+			_ = batch.Set(schedBusKey(nil, n.bus, n.due, n.id), nil, nil)
+			_ = batch.Set(schedIDKey(nil, n.bus, n.name, n.due, n.id), nil, nil)
+			change += 2
+		case together:
+			_ = batch.Delete(schedIDKey(nil, n.bus, n.name, n.due, n.id), nil)
+		default:
+			n.waiting.remove(batch)
 		}
-		_ = batch.Set(schedKey(nil, n.due, n.id, n.bus), n.raw, nil)
-		_ = batch.Set(schedBusKey(nil, n.bus, n.due, n.id), nil, nil)
-		_ = batch.Set(schedIDKey(nil, n.bus, n.name, n.due, n.id), nil, nil)
-		change++
+		change--
 	}
 	s.countScheduled(batch, change)
+}
+
+// manyTogether is how many rows are removed as a range at the least.
+const manyTogether = 8
+
+// removeTogether removes the rows of many events that were recorded in order of
+// their time, which are next to each other: of as many deletions Pebble would
+// keep compacting the rows around. It reports whether it did; the rows that find
+// them by their names are anywhere.
+func (s *Store) removeTogether(batch *pebble.Batch, notes []schedNote) bool {
+	var recorded []waiting
+	var places []schedPlace
+	first := schedPlace{due: forever} // of what was scheduled
+	for i := range notes {
+		switch at := notes[i].schedPlace; {
+		case notes[i].raw == nil:
+			recorded = append(recorded, notes[i].waiting)
+			places = append(places, at)
+		case at.less(first):
+			first = at
+		}
+	}
+	if len(recorded) < manyTogether {
+		return false
+	}
+	slices.SortFunc(places, schedPlace.compare)
+	from, last := places[0], places[len(places)-1]
+	if !last.less(first) || !s.schedule.alone(places) {
+		return false
+	}
+	_ = batch.DeleteRange(schedKey(nil, from.due, from.id, 0), schedKey(nil, last.due, last.id+1, 0), nil)
+	slices.SortFunc(recorded, func(x, y waiting) int {
+		return cmp.Or(cmp.Compare(x.bus, y.bus), x.compare(y.schedPlace))
+	})
+	for len(recorded) > 0 {
+		bus := recorded[0].bus
+		n := 1
+		for n < len(recorded) && recorded[n].bus == bus {
+			n++
+		}
+		from, last := recorded[0], recorded[n-1]
+		if n < manyTogether {
+			for _, w := range recorded[:n] {
+				_ = batch.Delete(schedBusKey(nil, bus, w.due, w.id), nil)
+			}
+		} else {
+			_ = batch.DeleteRange(schedBusKey(nil, bus, from.due, from.id), schedBusKey(nil, bus, last.due, last.id+1), nil)
+		}
+		recorded = recorded[n:]
+	}
+	return true
 }
 
 // countScheduled changes how many events wait.
@@ -200,7 +257,7 @@ func (s *Store) cancelSome(bus store.BusID, source, id string) (n int, err error
 			return true, nil
 		}
 		n++
-		waiting{due, number, bus, name}.remove(batch)
+		waiting{schedPlace{due, number}, bus, name}.remove(batch)
 		if e.Window > 0 {
 			if err := s.forgetScheduled(batch, identity{bus, e.Dedupe}, known{0, accepted, int64(e.Window)}); err != nil {
 				return false, err

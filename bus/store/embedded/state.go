@@ -63,6 +63,9 @@ func openState(fs vfs.FS, dir string, log *slog.Logger, readOnly bool, onFail fu
 			DataCorruption:  func(i pebble.DataCorruptionInfo) { st.fail(fmt.Errorf("%s is damaged: %w", i.Path, plain(i.Details))) },
 		},
 	}
+	// Rows go in ranges, or are not looked for near where others went: rewriting
+	// those around them would cost more than it brings.
+	opts.Experimental.TombstoneDenseCompactionThreshold = -1
 	for i := range opts.Levels {
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		opts.Levels[i].BlockSize = 8 << 10

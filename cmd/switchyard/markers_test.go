@@ -392,6 +392,7 @@ func (m *markers) commands(t *testing.T, s *server, dir, config string) {
 		"attempts":            {{sub}},
 		"backup":              {{backups}, {m.bucket}},
 		"backup list":         {{backups}, {m.bucket}},
+		"bench":               nil, // has no configuration but its own
 		"backup verify":       {{backups}, {m.bucket}},
 		"backup prune":        {{backups, "--keep", "9"}, {m.bucket, "--keep", "9"}},
 		"deadletters list":    {{sub}},

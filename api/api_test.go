@@ -66,11 +66,20 @@ func (objects) Put(_ context.Context, _, name string, body []byte, cond api.Cond
 	}
 	return api.Object{Name: name, Origin: "api", ETag: "v2", JSON: body}, true, nil
 }
-func (objects) Delete(_ context.Context, _, name string, _ api.Condition) error {
-	if name == "gone" {
-		return store.ErrNotFound
+func (objects) Apply(_ context.Context, all []api.Named, _ bool) (out []api.Applied, err error) {
+	for _, n := range all {
+		if n.Name == "bad" {
+			return nil, &api.ApplyError{Fields: []api.ProblemField{n.Fault("/when", "it does not compile")}}
+		}
+		out = append(out, api.Applied{Kind: api.Singular(n.Kind), Name: n.Name, Result: api.Created})
 	}
-	return nil
+	return out, nil
+}
+func (objects) Delete(_ context.Context, _, name string, _ api.Condition) ([]api.Orphan, error) {
+	if name == "gone" {
+		return nil, store.ErrNotFound
+	}
+	return nil, nil
 }
 
 func newServer(t *testing.T) *server { return newServerWith(t, func(*api.Options) {}) }
@@ -161,7 +170,7 @@ func TestPublishTakesAllModes(t *testing.T) {
 	s := newServer(t)
 	res, body := s.call("POST", "/v1/buses/orders/events", `{"total":1}`, "Content-Type", "application/json",
 		"ce-specversion", "1.0", "ce-id", "1", "ce-source", "/shop", "ce-type", "order.placed")
-	if want := `{"results":[{"id":"1","source":"/shop","sequence":1,"duplicate":false}]}`; res.StatusCode != 202 || body != want {
+	if want := `{"results":[{"id":"1","source":"/shop","sequence":1,"duplicate":false}]}` + "\n"; res.StatusCode != 202 || body != want {
 		t.Errorf("binary: %d %s", res.StatusCode, body)
 	}
 	if _, body = s.call("POST", "/v1/buses/orders/events", eventJSON("2", ""), "Content-Type", structured); !strings.Contains(body, `"sequence":2`) {
@@ -170,7 +179,7 @@ func TestPublishTakesAllModes(t *testing.T) {
 	if _, body = s.call("POST", "/v1/buses/orders/events", "["+eventJSON("3", "")+","+eventJSON("2", "")+"]", "Content-Type", batched); !strings.Contains(body, `"sequence":3,"duplicate":false`) || !strings.Contains(body, `"sequence":2,"duplicate":true`) {
 		t.Errorf("batched: %s", body)
 	}
-	if res, body = s.call("POST", "/v1/buses/orders/events", "[]", "Content-Type", batched); res.StatusCode != 202 || body != `{"results":[]}` {
+	if res, body = s.call("POST", "/v1/buses/orders/events", "[]", "Content-Type", batched); res.StatusCode != 202 || body != `{"results":[]}`+"\n" {
 		t.Errorf("empty batch: %d %s", res.StatusCode, body)
 	}
 	if _, body = s.call("POST", "/v1/buses/orders/events?delay=1h", eventJSON("9", ""), "Content-Type", structured); !strings.Contains(body, `"sequence":null`) {
@@ -278,7 +287,7 @@ func TestEventsReadBackInPages(t *testing.T) {
 		t.Errorf("from and to are inclusive: %s", body)
 	}
 	for _, q := range []string{"to=2001-01-01T00:00:00Z", "from=2999-01-01T00:00:00Z", "from=99"} {
-		if _, body = s.call("GET", "/v1/buses/orders/events?"+q, ""); body != "[]" {
+		if _, body = s.call("GET", "/v1/buses/orders/events?"+q, ""); body != "[]\n" {
 			t.Errorf("%s: %s", q, body)
 		}
 	}
@@ -516,11 +525,11 @@ func TestObjectsAreListedReadAndChanged(t *testing.T) {
 		t.Errorf("second page: %s", body)
 	}
 	res, body := s.call("GET", "/v1/rules/a", "")
-	if res.Header.Get("ETag") != `"v1"` || body != `{"name":"a","origin":"api","bus":"orders"}` {
+	if res.Header.Get("ETag") != `"v1"` || body != `{"name":"a","origin":"api","bus":"orders"}`+"\n" {
 		t.Errorf("get: %s", body)
 	}
 	res, body = s.call("PUT", "/v1/rules/x", `{"name":"x","origin":"api","bus":"orders"}`, "Content-Type", "application/json")
-	if res.StatusCode != 201 || body != `{"name":"x","origin":"api","bus":"orders"}` {
+	if res.StatusCode != 201 || body != `{"name":"x","origin":"api","bus":"orders"}`+"\n" {
 		t.Errorf("put: %d %s", res.StatusCode, body)
 	}
 	for _, c := range []struct {
@@ -595,5 +604,28 @@ func TestOperatorsSeeHealthMetricsAndTheDescription(t *testing.T) {
 	s.problemOf(res, body, 503)
 	if res.Header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
+	}
+}
+
+func TestAnswersEndWithALineBreak(t *testing.T) {
+	s := newServer(t)
+	for _, c := range [][4]string{
+		{"POST", "/v1/buses/orders/events", eventJSON("1", ""), structured},
+		{"POST", "/v1/buses/orders/events", "[" + eventJSON("2", "") + "]", batched},
+		{"POST", "/v1/events", "[" + eventJSON("3", `,"bus":"orders"`) + "]", batched},
+		{"GET", "/v1/buses/orders/events"},
+		{"GET", "/v1/buses/orders/events/1"},
+		{"GET", "/v1/buses/orders/events/1/trace"},
+		{"GET", "/v1/rules"},
+		{"GET", "/v1/rules/a"},
+		{"GET", "/v1/rules/nope"},
+		{"PUT", "/v1/rules/x", `{}`, "application/json"},
+		{"GET", "/openapi.json"},
+		{"GET", "/healthz"},
+	} {
+		_, body := s.call(c[0], c[1], c[2], "Content-Type", c[3])
+		if !strings.HasSuffix(body, "\n") || strings.HasSuffix(body, "\n\n") {
+			t.Errorf("%s %s ends with %q", c[0], c[1], body[max(0, len(body)-10):])
+		}
 	}
 }

@@ -44,7 +44,7 @@ func (s *Server) listAttempts(c *gin.Context) {
 	out := List[RecentAttempt]{Items: make([]RecentAttempt, len(found)), Next: next}
 	for i := range found {
 		f := &found[i]
-		out.Items[i] = RecentAttempt{e.DeliveryID(f.ID), e.BusName(f.ID.Bus), f.ID.Sequence, showAttempt(&f.Attempt)}
+		out.Items[i] = RecentAttempt{e.DeliveryID(f.ID), e.BusName(f.ID.Bus), f.ID.Sequence, s.attempt(&f.Attempt)}
 	}
 	c.PureJSON(http.StatusOK, out)
 }

@@ -72,7 +72,7 @@ func writeBatch(c *gin.Context, records []store.Record, next url.Values) {
 		u := url.URL{Path: c.Request.URL.Path, RawQuery: next.Encode()}
 		c.Header("Link", fmt.Sprintf("<%s>; rel=\"next\"", u.String()))
 	}
-	c.Data(http.StatusOK, "application/cloudevents-batch+json; charset=utf-8", event.AppendBatch(nil, out))
+	c.Data(http.StatusOK, "application/cloudevents-batch+json; charset=utf-8", append(event.AppendBatch(nil, out), '\n'))
 }
 
 // query reads from, to, when and limit.
@@ -197,7 +197,7 @@ func writeEvent(c *gin.Context, r store.Record) {
 		fail(c, err)
 		return
 	}
-	c.Data(http.StatusOK, "application/cloudevents+json; charset=utf-8", event.AppendStructured(nil, ev))
+	c.Data(http.StatusOK, "application/cloudevents+json; charset=utf-8", append(event.AppendStructured(nil, ev), '\n'))
 }
 
 // tail streams live events as server-sent events.

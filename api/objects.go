@@ -57,7 +57,7 @@ func (s *Server) getObject(kind string) gin.HandlerFunc {
 			return
 		}
 		c.Header("ETag", `"`+o.ETag+`"`)
-		c.Data(http.StatusOK, "application/json; charset=utf-8", o.render())
+		c.Data(http.StatusOK, "application/json; charset=utf-8", append(o.render(), '\n'))
 	}
 }
 
@@ -93,23 +93,40 @@ func (s *Server) putObject(kind string) gin.HandlerFunc {
 			status = http.StatusCreated
 		}
 		c.Header("ETag", `"`+o.ETag+`"`)
-		c.Data(status, "application/json; charset=utf-8", o.render())
+		c.Data(status, "application/json; charset=utf-8", append(o.render(), '\n'))
 	}
 }
 
 // deleteObject removes one object.
 func (s *Server) deleteObject(kind string) gin.HandlerFunc {
 	return func(c *gin.Context) {
+		var orphaned []Orphan
 		cond, err := conditionOf(c)
 		if err == nil {
-			err = s.opts.Objects.Delete(c.Request.Context(), kind, c.Param(Singular(kind)), cond)
+			orphaned, err = s.opts.Objects.Delete(c.Request.Context(), kind, c.Param(Singular(kind)), cond)
 		}
-		if err != nil {
+		switch {
+		case err != nil:
 			fail(c, objectProblem(err, kind, c.Param(Singular(kind))))
-			return
+		case len(orphaned) > 0:
+			c.PureJSON(http.StatusOK, Deletion{Orphaned: orphaned})
+		default:
+			c.Status(http.StatusNoContent)
 		}
-		c.Status(http.StatusNoContent)
 	}
+}
+
+// Deletion answers a DELETE of a rule that still owes something.
+type Deletion struct {
+	Orphaned []Orphan `json:"orphaned,omitempty" doc:"The subscriptions that have lost their rule."`
+}
+
+// Orphan is a subscription that has lost its rule. What it owes is not delivered
+// but kept, until the name returns or it is purged.
+type Orphan struct {
+	Subscription string `json:"subscription" doc:"RULE/TARGET."`
+	Deliveries   int64  `json:"deliveries" doc:"What it owes; attempts under way may still settle some."`
+	DeadLetters  int64  `json:"deadLetters"`
 }
 
 // stripRendered takes off what render added, so that what was read can be sent

@@ -94,6 +94,7 @@ func asProblem(err error) *Problem {
 		compile *rules.CompileError
 		tooBig  *http.MaxBytesError
 		limit   *store.LimitError
+		applied *ApplyError
 	)
 	switch {
 	case errors.As(err, &p):
@@ -108,6 +109,8 @@ func asProblem(err error) *Problem {
 		return publicationProblem(refused)
 	case errors.As(err, &limit):
 		return limitProblem(limit)
+	case errors.As(err, &applied):
+		return applyProblem(applied)
 	case errors.As(err, &compile):
 		p := problem(http.StatusBadRequest, "invalid-filter", "the filter does not compile: %v", err)
 		for _, err := range each(err) {

@@ -131,7 +131,7 @@ var resultsType = []string{"application/json; charset=utf-8"}
 // itself.
 const unstated = 1 << 10
 
-// appendResults writes a PublishResults; it stands here by hand because it is
+// appendResults writes a PublishResults and a line break; it stands here by hand because it is
 // on the path of every event.
 func appendResults(dst []byte, batch []bus.Publication, results []store.Result) []byte {
 	dst = append(dst, `{"results":[`...)
@@ -153,7 +153,7 @@ func appendResults(dst []byte, batch []bus.Publication, results []store.Result) 
 		dst = strconv.AppendBool(dst, r.Duplicate)
 		dst = append(dst, '}')
 	}
-	return append(dst, `]}`...)
+	return append(dst, "]}\n"...) // so that a shell's prompt stands in a line of its own
 }
 
 // delayOf reads the query parameter delay.

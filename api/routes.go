@@ -186,17 +186,23 @@ func (s *Server) routes() []route {
 		{http.MethodGet, "/metrics", "metrics", "operation", "Prometheus metrics", nil, nil, body{}, []answer{{200, "Text.", "", "text/plain"}}, s.metrics()},
 		{http.MethodGet, "/openapi.json", "openapi", "operation", "This description", nil, nil, body{}, answers(200, "OpenAPI 3.1.", map[string]any{}), s.serveOpenAPI},
 	}
+	list = append(list, route{http.MethodPost, "/v1/apply", "apply", "operation", "Create and replace objects of every kind, all or none; those of a file are read-only",
+		[]parameter{{"dryRun", "true only says what would be done."}}, nil, body{value: ApplyRequest{}, required: true}, answers(200, "What became of each.", ApplyAnswer{}), s.apply})
 	match := []parameter{{"If-Match", "The ETag that must be the present one."}, {"If-None-Match", "* creates only."}}
 	for _, many := range []string{configs.Buses, configs.Sources, configs.Rules, configs.Targets} {
 		one := Singular(many)
 		path := "/v1/" + many + "/:" + one
 		object := map[string]any{}
+		gone := []answer{{204, "Removed.", nil, ""}}
+		if many == configs.Rules {
+			gone = append(gone, answer{200, "Removed; what its subscriptions owe is kept until the name returns or it is purged.", Deletion{}, ""})
+		}
 		list = append(list,
 			route{http.MethodGet, "/v1/" + many, "list" + title(many), many, "List " + many, paging, nil, body{}, answers(200, "A page.", List[map[string]any]{}), s.listObjects(many)},
 			route{http.MethodGet, path, "get" + title(one), many, "One " + one + " as JSON of its YAML", nil, nil, body{}, answers(200, "The "+one+".", object), s.getObject(many)},
 			route{http.MethodPut, path, "put" + title(one), many, "Create or replace a " + one + "; those of a file are read-only", nil, match, body{value: object, required: true},
 				[]answer{{200, "Replaced.", object, ""}, {201, "Created.", object, ""}}, s.putObject(many)},
-			route{http.MethodDelete, path, "delete" + title(one), many, "Remove a " + one, nil, match[:1], body{}, []answer{{204, "Removed.", nil, ""}}, s.deleteObject(many)},
+			route{http.MethodDelete, path, "delete" + title(one), many, "Remove a " + one, nil, match[:1], body{}, gone, s.deleteObject(many)},
 		)
 	}
 	return list

@@ -51,7 +51,7 @@ type Options struct {
 // Object is one configuration object as the API shows it.
 type Object struct {
 	Name   string
-	Origin string // "api", or the place in a file
+	Origin string // "api", the place in a file, or "built in"
 	ETag   string // without quotes
 	JSON   []byte // JSON of its YAML, secrets redacted
 	Status any    // what it does at present; nil if there is nothing to say
@@ -83,7 +83,13 @@ type Objects interface {
 	Get(kind, name string) (Object, error)
 	// Put creates or replaces an object and puts it in force.
 	Put(ctx context.Context, kind, name string, body []byte, cond Condition) (o Object, created bool, err error)
-	Delete(ctx context.Context, kind, name string, cond Condition) error
+	// Apply creates and replaces objects, all or none, and puts them in force
+	// together; dry only says what it would do. What is wrong with them is an
+	// *ApplyError. A kind and name stands in objects once, behind what it may name.
+	Apply(ctx context.Context, objects []Named, dry bool) ([]Applied, error)
+	// Delete removes an object; orphaned are the subscriptions of a rule that still
+	// owe something.
+	Delete(ctx context.Context, kind, name string, cond Condition) (orphaned []Orphan, err error)
 }
 
 // Errors of a Condition that does not hold.
@@ -157,6 +163,7 @@ func New(opts Options) (*Server, error) {
 	if s.openapi, err = describe(routes, opts.Version); err != nil {
 		return nil, err
 	}
+	s.openapi = append(s.openapi, '\n')
 	pages, err := console.New(http.HandlerFunc(nothingThere))
 	if err != nil {
 		return nil, err

@@ -218,7 +218,7 @@ func (s *Server) listDead(c *gin.Context) {
 	out := List[DeadLetter]{Items: make([]DeadLetter, len(letters)), Next: next}
 	for i, l := range letters {
 		out.Items[i] = DeadLetter{ID: e.DeliveryID(l.ID), Bus: e.BusName(l.ID.Bus), Sequence: l.ID.Sequence, Reason: l.Reason,
-			Died: l.Died.UTC(), Attempts: attempts(l.Attempts), Event: event.AppendStructured(nil, l.Record.Event)}
+			Died: l.Died.UTC(), Attempts: s.attempts(l.Attempts), Event: event.AppendStructured(nil, l.Record.Event)}
 	}
 	c.PureJSON(http.StatusOK, out)
 }

@@ -137,7 +137,7 @@ type DeliveryTrace struct {
 	ID     string `json:"id" doc:"The delivery's id."`
 	Rule   string `json:"rule"`
 	Target string `json:"target"`
-	State  string `json:"state" doc:"queued, in flight, retrying, delivered, dead, expired, or unknown: of an archived event, if it had not ended when its timeline was archived."`
+	State  string `json:"state" doc:"queued, in flight, retrying, delivered, dead, expired, dropped (by a seek, a purge or the end of its replay, after an attempt), or unknown: of an archived event, if it had not ended when its timeline was archived."`
 
 	RuleVersion uint64           `json:"ruleVersion,omitempty" doc:"The version of the rule that matched; absent if that is known no more."`
 	RuleChanged bool             `json:"ruleChanged,omitempty" doc:"The rule has changed since, or was removed."`
@@ -171,6 +171,8 @@ type AttemptTrace struct {
 	Died            *time.Time        `json:"died,omitempty" doc:"Of a failure after which the delivery was given up: when it became a dead letter. An attempt that follows is one of the redriven delivery."`
 	DiedOf          string            `json:"diedOf,omitempty" doc:"Why it became a dead letter then."`
 	ReplyDropped    string            `json:"replyDropped,omitempty" doc:"Why an event that the receiver replied with was not published to the target's replyTo."`
+
+	Published *EventPlace `json:"published,omitempty" doc:"The event that was published of it: to the bus that is the target, or the reply."`
 
 	RuleVersion uint64 `json:"ruleVersion,omitempty" doc:"The version of the rule that transformed the event for it, if that is not the one that matched."`
 }
@@ -256,7 +258,7 @@ func (s *Server) kept(ctx context.Context, r store.Record) (archived, forgotten 
 func (s *Server) delivery(ctx context.Context, past *tracedRules, d store.DeliveryTrace) (t DeliveryTrace, at uint64, err error) {
 	e := s.opts.Engine
 	t = DeliveryTrace{
-		ID: e.DeliveryID(d.ID), State: d.State, Reason: d.Reason, Attempts: attempts(d.Attempts),
+		ID: e.DeliveryID(d.ID), State: d.State, Reason: d.Reason, Attempts: s.attempts(d.Attempts),
 		Queued: timePointer(d.Queued), Settled: timePointer(d.Settled), NextAt: timePointer(d.NextAt),
 	}
 	t.Rule, t.Target = bus.SplitSubscription(d.Subscription)
@@ -288,16 +290,16 @@ func (s *Server) delivery(ctx context.Context, past *tracedRules, d store.Delive
 }
 
 // attempts shows attempt records.
-func attempts(in []store.Attempt) []AttemptTrace {
+func (s *Server) attempts(in []store.Attempt) []AttemptTrace {
 	out := make([]AttemptTrace, len(in))
 	for i := range in {
-		out[i] = showAttempt(&in[i])
+		out[i] = s.attempt(&in[i])
 	}
 	return out
 }
 
-// showAttempt shows one attempt record.
-func showAttempt(a *store.Attempt) AttemptTrace {
+// attempt shows one attempt record.
+func (s *Server) attempt(a *store.Attempt) AttemptTrace {
 	out := AttemptTrace{Number: a.Number, Trigger: a.Trigger.String(), Started: a.Started.UTC(),
 		Duration: a.Duration.Round(time.Microsecond).String(), Status: a.Status, Error: a.Error, Response: a.Response,
 		Address: a.Address, Waited: a.Waited.String(), Phases: phases(a.Phases), ReplyDropped: a.ReplyDropped}
@@ -305,6 +307,9 @@ func showAttempt(a *store.Attempt) AttemptTrace {
 		out.Class, out.NextAt = f.Class, timePointer(f.NextAt)
 		out.Died, out.DiedOf = timePointer(f.Died), f.Reason
 		out.RequestHeaders, out.ResponseHeaders = headerMap(f.Request), headerMap(f.Answer)
+	}
+	if p := a.Published; p.Sequence > 0 {
+		out.Published = &EventPlace{s.opts.Engine.BusName(p.Bus), p.Sequence}
 	}
 	return out
 }

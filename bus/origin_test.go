@@ -78,6 +78,13 @@ func TestWhatIsMadeOfADeliverySaysOfWhich(t *testing.T) {
 				t.Errorf("%s is made of %+v, want %+v", r.Via, id, want)
 			}
 			kinds[o.Kind] = o.Target
+			// And the delivery says what was made of it, so that it can be followed on.
+			for _, d := range w.traced(1) {
+				place := store.EventPlace{Bus: r.Bus, Sequence: r.Sequence}
+				if got := d.Attempts[0].Published; d.Subscription == o.Rule+"/"+o.Target && o.Kind != bus.OriginDeadLetter && got != place {
+					t.Errorf("%s was published as %+v, want %+v", d.Subscription, got, place)
+				}
+			}
 		}
 		if chained != nil || len(kinds) != 3 || kinds["bus"] != "chain" || kinds["reply"] != "replies" || kinds["deadletter"] != "dies" {
 			t.Errorf("the other bus has %v, %v", kinds, chained)

@@ -234,6 +234,9 @@ func (e *Engine) publishOwn(ctx context.Context, bus string, entry store.Entry, 
 		return err
 	}
 	e.metrics.published(bus, entry.Event.Size(), results)
+	if seq := results[0].Sequence; seq > 0 { // else it is scheduled
+		d.Answer.Published = targets.Place{Bus: bus, Sequence: seq}
+	}
 	return nil
 }
 

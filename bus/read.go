@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -186,6 +188,26 @@ func SplitSubscription(name string) (rule, target string) {
 // ConsumerOf is the consumer in the name of a subscription of a broadcast's
 // consumer, else "".
 func ConsumerOf(name string) string { return consumerOf(name) }
+
+// SubscriptionsOf are the subscriptions in force of a rule, consumers of its
+// broadcasts included, in order of its targets.
+func (e *Engine) SubscriptionsOf(rule string) (ids []store.SubscriptionID) {
+	st := e.state.Load()
+	r, _ := st.rules.Get(rule)
+	for _, target := range r.Targets {
+		s := st.named.At(rule + "/" + target)
+		if s == nil {
+			continue
+		}
+		ids = append(ids, s.id)
+		if all := s.consumers.Load(); all != nil {
+			for _, name := range slices.Sorted(maps.Keys(*all)) {
+				ids = append(ids, (*all)[name].id)
+			}
+		}
+	}
+	return ids
+}
 
 // FindSubscription looks a subscription up by rule and target.
 // store.ErrNotFound if there is none.

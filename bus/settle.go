@@ -104,6 +104,11 @@ func (w *settler) settle(s *subscription, spec *subscriptionSpec, c *claimed, r 
 			attempt.ReplyDropped = truncate(why, 1<<10)
 			m.replyDropped(spec)
 		}
+		if p := r.answer.Published; p.Sequence > 0 {
+			if id, err := w.d.e.BusID(p.Bus); err == nil { // else it is gone since
+				attempt.Published = store.EventPlace{Bus: id, Sequence: p.Sequence}
+			}
+		}
 		if log.Enabled(w.d.ctx, -4) {
 			log.Debug("delivered", append(logKeys(s, spec, dl), "took", r.took)...)
 		}

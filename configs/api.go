@@ -18,6 +18,44 @@ func (l *Loader) ParseObject(kind, name string, data []byte) (Object, Diagnostic
 	return l.parseObject(kind, name, data, false)
 }
 
+// ReadObjects decodes and checks what a configuration file, or all *.yaml and
+// *.yml files of a folder, have for the API: each object as ParseObject does it,
+// with diagnostics that have their places in the files. What an object names need
+// not be there. The objects are in an order in which each can be made: what
+// others name comes first.
+func (l *Loader) ReadObjects(path string) ([]Object, Diagnostics) {
+	files, found := configurationFiles(path)
+	if found.HasErrors() {
+		return nil, found
+	}
+	m := l.merger()
+	return m.sending(m.readFiles(files))
+}
+
+// ReadObjectsOf is ReadObjects for a file from memory, which name stands for in
+// diagnostics.
+func (l *Loader) ReadObjectsOf(name string, data []byte) ([]Object, Diagnostics) {
+	return l.merger().sending([]source{{name, data}})
+}
+
+// sending is the objects of files, to be sent through the API.
+func (m *merger) sending(files []source) ([]Object, Diagnostics) {
+	m.sent = true
+	for _, f := range files {
+		m.objects(m.read(f.name, f.data))
+	}
+	m.diags.sort()
+	out := make([]Object, 0, len(m.found))
+	for _, o := range m.found {
+		out = append(out, o.public())
+	}
+	made := []string{Buses, Targets, Sources, Rules}
+	slices.SortFunc(out, func(a, b Object) int {
+		return cmp.Or(slices.Index(made, a.Kind)-slices.Index(made, b.Kind), strings.Compare(a.Name, b.Name))
+	})
+	return out, m.diags
+}
+
 // ParseStored is ParseObject for what was checked by it when it was stored: it
 // does not look for what filters cannot mean.
 func (l *Loader) ParseStored(kind, name string, data []byte) (Object, Diagnostics) {

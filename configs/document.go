@@ -1,9 +1,11 @@
 package configs
 
 import (
+	"bytes"
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -15,6 +17,7 @@ import (
 type document struct {
 	loader   *Loader
 	file     string // "" for an object that came through the API
+	sent     bool   // it is of a file whose objects are to be sent through the API
 	prefix   keyPath
 	source   []byte
 	lines    []int // where the lines of source begin, once that is needed
@@ -35,7 +38,8 @@ type document struct {
 	secrets map[*yaml.Node][]string
 }
 
-func (d *document) api() bool { return d.file == "" }
+// api reports whether only what may come through the API is allowed.
+func (d *document) api() bool { return d.file == "" || d.sent }
 
 // report adds a diagnostic about node, which may be nil.
 func (d *document) report(node *yaml.Node, path keyPath, message string) {
@@ -122,12 +126,12 @@ func parseYAML(text []byte) (n *yaml.Node, err *syntaxError) {
 		if e.Error() == "EOF" {
 			return nil, &syntaxError{line: 1, column: 1, message: "it is empty"}
 		}
-		return nil, yamlSyntax(e)
+		return nil, yamlSyntax(text, e)
 	}
 	if e := dec.Decode(&more); e == nil {
 		return nil, &syntaxError{line: more.Line, column: max(more.Column, 1), message: "a second YAML document begins here; put it in a file of its own"}
 	} else if e.Error() != "EOF" {
-		return nil, yamlSyntax(e)
+		return nil, yamlSyntax(text, e)
 	}
 	if len(doc.Content) != 1 {
 		return nil, &syntaxError{line: 1, column: 1, message: "it is empty"}
@@ -136,13 +140,14 @@ func parseYAML(text []byte) (n *yaml.Node, err *syntaxError) {
 }
 
 // yamlSyntax turns an error of the YAML parser into words and a place.
-func yamlSyntax(err error) *syntaxError {
+func yamlSyntax(text []byte, err error) *syntaxError {
 	message := strings.TrimPrefix(err.Error(), "yaml: ")
 	out := &syntaxError{}
 	if m := regexp.MustCompile(`^line (\d+): `).FindStringSubmatch(message); m != nil {
 		out.line, _ = strconv.Atoi(m[1])
 		message = message[len(m[0]):]
 	}
+	out.line = syntaxLine(text, message, out.line)
 	switch {
 	case strings.Contains(message, "found character that cannot start any token"):
 		message += `; indent with spaces, not tabs, and put text that begins with @, %, or a backquote in quotes`
@@ -153,6 +158,45 @@ func yamlSyntax(err error) *syntaxError {
 	}
 	out.message = "not valid YAML: " + message
 	return out
+}
+
+// maxBisected bounds the text that syntaxLine reads several times.
+const maxBisected = 256 << 10
+
+// syntaxLine is the line of a syntax error. The YAML library counts the lines of
+// what its scanner finds from 1 and those of what its parser finds from 0, leaves
+// the first line out, and names the line where a block begins rather than the one
+// that does not fit into it.
+func syntaxLine(text []byte, message string, said int) int {
+	switch message {
+	case "did not find expected key", "did not find expected '-' indicator":
+		// What stands before the line at fault has not this error; all that has the
+		// line in it has.
+		lines := bytes.SplitAfter(text, []byte("\n"))
+		if len(text) > maxBisected {
+			return said + 1
+		}
+		return 1 + sort.Search(len(lines)-1, func(i int) bool {
+			dec := yaml.NewDecoder(bytes.NewReader(bytes.Join(lines[:i+1], nil)))
+			var first, second yaml.Node
+			err := dec.Decode(&first)
+			if err == nil {
+				err = dec.Decode(&second)
+			}
+			return err != nil && strings.HasSuffix(err.Error(), message)
+		})
+	case "did not find expected ',' or ']'", "did not find expected ',' or '}'", "did not find expected node content", "did not find expected <document start>":
+		return min(said+1, 1+bytes.Count(bytes.TrimRight(text, "\n"), []byte("\n")))
+	}
+	if m := regexp.MustCompile(`^unknown anchor '(.+)' referenced$`).FindStringSubmatch(message); m != nil {
+		if at := regexp.MustCompile(`\*` + regexp.QuoteMeta(m[1]) + `(\W|$)`).FindIndex(text); at != nil {
+			return 1 + bytes.Count(text[:at[0]], []byte("\n"))
+		}
+	}
+	if said == 0 && regexp.MustCompile(`^(found|could not find|mapping values|block) `).MatchString(message) {
+		return 1
+	}
+	return said
 }
 
 // child is the value under key of a mapping, with its key, or nil.

@@ -148,21 +148,56 @@ func RunFixtures(cfg *Config) []FixtureResult {
 	var out []FixtureResult
 	all := maps.Collect(cfg.Rules.All())
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		r := all[name]
-		for i, f := range r.Tests {
-			res := r.run(name, f)
-			res.Rule, res.Number, res.Origin = name, i+1, f.Origin
-			res.Passed = len(res.Problems) == 0
-			for i, p := range res.Problems {
-				res.Problems[i] = scrub(p, r.secrets)
-			}
-			if res.Event = json.RawMessage(scrub(string(res.Event), r.secrets)); !json.Valid(res.Event) {
-				res.Event = nil // a secret that was a number in it
-			}
-			out = append(out, res)
-		}
+		out = append(out, all[name].fixtures(name)...)
 	}
 	return out
+}
+
+// fixtures runs the fixtures of one rule.
+func (r Rule) fixtures(name string) (out []FixtureResult) {
+	for i, f := range r.Tests {
+		res := r.run(name, f)
+		res.Rule, res.Number, res.Origin = name, i+1, f.Origin
+		res.Passed = len(res.Problems) == 0
+		for i, p := range res.Problems {
+			res.Problems[i] = scrub(p, r.secrets)
+		}
+		if res.Event = json.RawMessage(scrub(string(res.Event), r.secrets)); !json.Valid(res.Event) {
+			res.Event = nil // a secret that was a number in it
+		}
+		out = append(out, res)
+	}
+	return out
+}
+
+// mostTests bounds how many fixtures FailedTests runs: a change of the
+// configuration waits for them.
+const mostTests = 100
+
+// FailedTests runs the fixtures of one rule that came through the API, the first
+// 100 of them, and has a warning for each that fails.
+func (c *Config) FailedTests(rule string) (found Diagnostics) {
+	r := c.Rules.At(rule)
+	r.Tests = r.Tests[:min(mostTests, len(r.Tests))]
+	for _, res := range r.fixtures(rule) {
+		if res.Passed {
+			continue
+		}
+		const most = 3 // of what differs
+		problems := res.Problems[:min(most, len(res.Problems))]
+		if more := len(res.Problems) - len(problems); more > 0 {
+			problems = append(slices.Clone(problems), fmt.Sprintf("and %d more", more))
+		}
+		if res.Explanation != nil {
+			problems = append(slices.Clone(problems), scrub(res.Explanation.Summary, r.secrets))
+		}
+		p := pathOf(Rules, rule, "tests").at(res.Number - 1)
+		found = append(found, Diagnostic{
+			File: res.Origin.File, Line: res.Origin.Line, Path: p.String(), path: p, above: 2, Warning: true,
+			Message: fmt.Sprintf("test %d of the rule fails: %s", res.Number, strings.Join(problems, "; ")),
+		})
+	}
+	return found
 }
 
 func (r Rule) run(name string, f Fixture) (res FixtureResult) {

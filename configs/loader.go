@@ -96,18 +96,27 @@ func (l *Loader) readFile(path string) ([]byte, error) {
 // must stand on its own: what it names has to be in it. It may only be used if
 // the diagnostics have no errors.
 func (l *Loader) LoadPath(path string) (*Config, Diagnostics) {
+	files, found := configurationFiles(path)
+	if found.HasErrors() {
+		return newConfig(), found
+	}
+	m := l.merger()
+	return m.load(m.readFiles(files))
+}
+
+// configurationFiles are the files that a path stands for.
+func configurationFiles(path string) (files []string, found Diagnostics) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return newConfig(), failed(path, err)
+		return nil, failed(path, err)
 	}
 	if !info.IsDir() {
-		return l.load([]string{path})
+		return []string{path}, nil
 	}
 	entries, err := os.ReadDir(path)
 	if err != nil {
-		return newConfig(), failed(path, err)
+		return nil, failed(path, err)
 	}
-	var files []string
 	for _, e := range entries {
 		name := e.Name()
 		if ext := filepath.Ext(name); !e.IsDir() && !strings.HasPrefix(name, ".") && (ext == ".yaml" || ext == ".yml") {
@@ -115,9 +124,9 @@ func (l *Loader) LoadPath(path string) (*Config, Diagnostics) {
 		}
 	}
 	if len(files) == 0 {
-		return newConfig(), Diagnostics{{File: path, Message: "the folder has no files that end in .yaml or .yml"}}
+		return nil, Diagnostics{{File: path, Message: "the folder has no files that end in .yaml or .yml"}}
 	}
-	return l.load(files)
+	return files, nil
 }
 
 // LoadBytes reads one configuration file from memory. Relative paths in it are
@@ -129,18 +138,17 @@ func (l *Loader) LoadBytes(name string, data []byte) (*Config, Diagnostics) {
 	return l.merger().load([]source{{name, data}})
 }
 
-func (l *Loader) load(files []string) (*Config, Diagnostics) {
-	m := l.merger()
-	var all []source
+// readFiles reads files as they are, and reports those that cannot be.
+func (m *merger) readFiles(files []string) (all []source) {
 	for _, f := range files {
-		data, err := l.readFile(f)
+		data, err := m.loader.readFile(f)
 		if err != nil {
 			m.diags = append(m.diags, failed(f, err)...)
 			continue
 		}
 		all = append(all, source{f, data})
 	}
-	return m.load(all)
+	return all
 }
 
 // source is a file that was read.
@@ -174,6 +182,7 @@ type merger struct {
 	found  map[objectKey]*object
 	diags  Diagnostics
 
+	sent            bool   // the objects are to be sent through the API
 	server, network Origin // where these sections were found
 	prepared        Server // what Prepare was called with
 }
@@ -252,7 +261,7 @@ type targetSettings = Target
 
 // read takes up the settings of one file; objects takes up the rest.
 func (m *merger) read(name string, data []byte) *document {
-	d := &document{loader: m.loader, file: name, source: data}
+	d := &document{loader: m.loader, file: name, source: data, sent: m.sent}
 	d.recalled = d.recall(data)
 	if !d.parse(data, false) {
 		d.root = nil
@@ -270,6 +279,10 @@ func (m *merger) read(name string, data []byte) *document {
 	known := []string{"version", "server", "network", Buses, Sources, Rules, Targets}
 	for i := 0; i+1 < len(d.root.Content); i += 2 {
 		key, value := d.root.Content[i], d.root.Content[i+1]
+		if m.sent && (key.Value == "server" || key.Value == "network") {
+			d.report(key, pathOf(key.Value), "the API cannot set it: it belongs into the server's own file; leave it out here")
+			continue
+		}
 		switch key.Value {
 		case "version", Buses, Sources, Rules, Targets:
 		case "server":

@@ -332,3 +332,35 @@ func TestPresetsOfRetries(t *testing.T) {
 		}
 	}
 }
+
+func TestSyntaxErrorsNameTheLineAtFault(t *testing.T) {
+	for name, c := range map[string]struct {
+		text string
+		line int
+	}{
+		"a key between two levels":           {"version: 1\nbuses:\n  orders: {}\n audit: {}\nrules: {}\n", 4},
+		"a key between two levels, deep":     {"version: 1\nrules:\n  r:\n    bus: orders\n   when: x\n    targets: [t]\n", 5},
+		"text behind a quoted text":          {"version: 1\nrules:\n  r:\n    when: \"a\" == b\n    bus: orders\n", 4},
+		"a bracket too many":                 {"version: 1\n\n# a comment\nbuses: {a: {}}}\nrules: {}\n", 4},
+		"a key in a list":                    {"version: 1\nrules:\n  r:\n    targets:\n      - a\n      b: c\n", 6},
+		"a brace that is not closed":         {"version: 1\nbuses:\n  orders: {\nrules: {}\n", 3},
+		"a bracket that is not closed":       {"version: 1\nrules:\n  r:\n    targets: [a\n    bus: orders\n", 4},
+		"a bracket that ends the file":       {"version: 1\nbuses: [\n", 2},
+		"a line that is too far to the left": {"version: 1\nrules:\n  r:\n    when: >-\n      x\n     y: 1\n", 6},
+		"a tab":                              {"version: 1\nbuses:\n\torders: {}\n", 3},
+		"a mapping in a line":                {"version: 1\na: b: c\n", 2},
+		"a quote that is not closed":         {"version: 1\na: \"b\nc: d\n", 2},
+		"a fault in the first line":          {"a: @b\n", 1},
+		"a bracket too many in the first":    {"a: {b: 1}}\nc: d\n", 1},
+		"an anchor that is not there":        {"version: 1\nbuses:\n  a: *nothing\n", 3},
+		"a second document":                  {"version: 1\nbuses: {}\n---\nrules:\n  r:\n    bus: orders\n   when: x\n", 7},
+		"line ends of Windows":               {"version: 1\r\nbuses:\r\n  a: {}\r\n b: {}\r\n", 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, found := testLoader(t).LoadBytes("a.yaml", []byte(c.text))
+			if len(found) != 1 || found[0].Line != c.line {
+				t.Errorf("it is said to be in %s; want line %d", found, c.line)
+			}
+		})
+	}
+}

@@ -100,6 +100,15 @@ type Answer struct {
 	// ReplyDropped is why an event that the destination replied with cannot be
 	// used, "" if it can or there is none. The delivery is done all the same.
 	ReplyDropped string
+	// Published is the event that was published of the delivery: the one that went
+	// to a bus, or the reply. Switchyard fills it in.
+	Published Place
+}
+
+// Place is the place of an event in a bus; the zero Place is none.
+type Place struct {
+	Bus      string
+	Sequence uint64
 }
 
 // MaxAnswer is how many bytes of a destination's answer are kept.

@@ -134,6 +134,7 @@ func (c *compiler) inputPath(n *yaml.Node) template {
 		c.reportIn(n, offset, formInputPath, err.Error())
 		return literal("null")
 	}
+	c.lintBridgePath(n, formInputPath, path)
 	return inputPath{path}
 }
 

@@ -150,6 +150,8 @@ func (c *compiler) pathsMap(n *yaml.Node, variables map[string]*variable) {
 		p, offset, err := parsePath(val.Value)
 		if err != nil {
 			c.reportIn(val, offset, at, err.Error())
+		} else {
+			c.lintBridgePath(val, at, p)
 		}
 		variables[name] = &variable{name: name, path: p}
 	}

@@ -54,6 +54,7 @@ func (c *compiler) jq(n *yaml.Node) template {
 		c.jqProblem(n, err)
 		return literal("null")
 	}
+	c.lintJQ(n)
 	enriched := len(c.enriched) > 0 && strings.Contains(n.Value, enrichedVariable)
 	if enriched {
 		c.reading(c.enriched) // which of them is not known

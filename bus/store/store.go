@@ -393,6 +393,15 @@ type Attempt struct {
 	// ReplyDropped is why an event that the receiver replied with was not
 	// published; "" if it was, or there was none. At most 1 KiB.
 	ReplyDropped string `json:",omitempty"`
+	// Published is the event that was published of the delivery: to a bus that is
+	// the target, or as a reply. The zero value is none.
+	Published EventPlace `json:",omitzero"`
+}
+
+// EventPlace is the place of an event in a bus.
+type EventPlace struct {
+	Bus      BusID
+	Sequence uint64
 }
 
 // Settlement is the outcome of a claimed delivery.
@@ -552,7 +561,7 @@ type DeliveryTrace struct {
 
 	Queued   time.Time
 	Attempts []Attempt
-	State    string    // "queued", "in flight", "retrying", "delivered", "dead", "expired"
+	State    string    // "queued", "in flight", "retrying", "delivered", "dead", "expired", "dropped" (by a purge, a seek or the end of its replay, after an attempt)
 	Settled  time.Time // zero while it is not
 	Reason   string    // why it is dead
 	NextAt   time.Time // when it is tried again, for "retrying"

@@ -104,7 +104,11 @@ func newApp(ctx context.Context, f serveFlags, log *slog.Logger, out, errOut io.
 	if a.listener, err = net.Listen("tcp", listen); err != nil {
 		return nil, fmt.Errorf("listen on %s: %w; choose another address with --listen", listen, err)
 	}
-	a.listener = quietListener{boundConnections(a.listener, connectionsFor(fileLimit()), log)}
+	files := fileLimit()
+	if files > 0 && files < leastFiles {
+		log.Warn("few file descriptors, so that few connections can be open; raise the limit (ulimit -n)", "limit", files, "connections", connectionsFor(files))
+	}
+	a.listener = quietListener{boundConnections(a.listener, connectionsFor(files), log)}
 	limits := file.Server.Limits
 	local, err := embedded.Open(embedded.Options{
 		Dir: data, Logger: log, MaxWaiting: int64(limits.Waiting), DiskReserve: cmp.Or(int64(limits.DiskReserve), -1),

@@ -220,7 +220,7 @@ func (r *remote) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	_, err := r.c.call(ctx, http.MethodDelete, r.path, jsonBody(), nil, nil)
-	var refused refusal
+	var refused *refusal
 	if errors.As(err, &refused) {
 		return nil // it has ended by itself
 	}

@@ -25,6 +25,8 @@ var update = flag.Bool("update", false, "write what commands print into testdata
 //	                    be CODE. What it printed is in the files out and err,
 //	                    without what differs from run to run
 //	settled             wait until nothing is left to deliver
+//	routed              wait until the rules have seen every event
+//	tried RULE/TARGET   wait until an attempt has failed
 //	archived BUS LAST   wait until the events up to LAST are archived
 func TestTheCommandLine(t *testing.T) {
 	dir, err := filepath.Abs("testdata") // for commands change the folder
@@ -50,6 +52,17 @@ func TestTheCommandLine(t *testing.T) {
 			"settled": func(ts *testscript.TestScript, _ bool, _ []string) {
 				s := ts.Value(serverKey{}).(*scriptServer)
 				eventually(s.t, "that everything is settled", 20*time.Second, func() bool { return s.routed() && s.settled() })
+			},
+			"routed": func(ts *testscript.TestScript, _ bool, _ []string) {
+				s := ts.Value(serverKey{}).(*scriptServer)
+				eventually(s.t, "that the rules have seen everything", 20*time.Second, s.routed)
+			},
+			"tried": func(ts *testscript.TestScript, _ bool, args []string) {
+				s := ts.Value(serverKey{}).(*scriptServer)
+				eventually(s.t, "that there was an attempt", 20*time.Second, func() bool {
+					_, list := s.call("GET", "/v1/subscriptions/"+args[0], "", "")
+					return strings.Contains(list, `"lastError":"`)
+				})
 			},
 			"archived": func(ts *testscript.TestScript, _ bool, args []string) {
 				s := ts.Value(serverKey{}).(*scriptServer)

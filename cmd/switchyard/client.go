@@ -46,8 +46,8 @@ const requestTimeout = 60 * time.Second
 // maxReply bounds what is read of an answer.
 const maxReply = 256 << 20
 
-// call makes a request and decodes a JSON answer into reply, unless that is
-// nil. The header of the answer is returned.
+// call makes a request and decodes a JSON answer, if there is one, into reply,
+// unless that is nil. The header of the answer is returned.
 func (c *client) call(ctx context.Context, method, path string, header http.Header, body []byte, reply any) (http.Header, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -60,7 +60,7 @@ func (c *client) call(ctx context.Context, method, path string, header http.Head
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.server, err)
 	}
-	if reply != nil {
+	if reply != nil && res.StatusCode != http.StatusNoContent {
 		if err := json.Unmarshal(data, reply); err != nil {
 			return nil, fmt.Errorf("%s did not answer with JSON; is it a Switchyard server? %w", c.server, err)
 		}
@@ -114,13 +114,17 @@ func (c *client) send(ctx context.Context, method, path string, header http.Head
 		}
 		lines = append(lines, "  "+strings.TrimSpace(where+" "+f.Detail))
 	}
-	return nil, refusal(strings.Join(lines, "\n"))
+	return nil, &refusal{text: strings.Join(lines, "\n"), problem: p}
 }
 
 // refusal is what the server said to a request that it did not take.
-type refusal string
+type refusal struct {
+	text    string
+	problem api.Problem
+}
 
-func (r refusal) Error() string { return string(r) }
+// Error implements error.
+func (r *refusal) Error() string { return r.text }
 
 // jsonBody is the header of a request with a JSON body.
 func jsonBody() http.Header { return http.Header{"Content-Type": {"application/json"}} }
@@ -198,7 +202,7 @@ func counted(n int, one, many string) string {
 // clientCommands are the commands beside serve and version.
 func clientCommands() []*cobra.Command {
 	return []*cobra.Command{
-		newPublish(), newTail(), newTable(), newTrace(), newSearch(), newGet(), newArchive(), newAttempts(), newDeadLetters(), newReplay(), newSeek(), newPause(), newResume(),
+		newPublish(), newTail(), newTable(), newTrace(), newSearch(), newGet(), newApply(), newDiff(), newDelete(), newArchive(), newAttempts(), newDeadLetters(), newReplay(), newSeek(), newPause(), newResume(),
 		newScheduled(), newTransactions(), newValidate(), newRules(), newSchema(),
 	}
 }

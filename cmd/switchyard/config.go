@@ -20,6 +20,7 @@ import (
 
 	"github.com/switchyard-dev/switchyard/api"
 	"github.com/switchyard-dev/switchyard/bus"
+	"github.com/switchyard-dev/switchyard/bus/component"
 	"github.com/switchyard-dev/switchyard/bus/store"
 	"github.com/switchyard-dev/switchyard/bus/store/archive"
 	"github.com/switchyard-dev/switchyard/configs"
@@ -342,7 +343,8 @@ func (m *manager) List(kind string) ([]api.Object, error) {
 	var names []string
 	switch kind {
 	case configs.Buses:
-		names = slices.Sorted(maps.Keys(m.current.Buses))
+		names = append(slices.Collect(maps.Keys(m.current.Buses)), configs.SystemBus)
+		slices.Sort(names)
 	case configs.Sources:
 		names = slices.Sorted(maps.Keys(m.current.Sources))
 	case configs.Rules:
@@ -379,12 +381,25 @@ func (m *manager) Get(kind, name string) (api.Object, error) {
 
 // show is an object of the present configuration as the API shows it.
 func (m *manager) show(kind, name string) (api.Object, bool) {
+	if kind == configs.Buses && name == configs.SystemBus {
+		return m.systemBus(), true
+	}
 	o, ok := m.current.Object(kind, name)
 	if !ok {
 		return api.Object{}, false
 	}
 	return api.Object{Name: name, Origin: o.Origin.String(), ETag: m.etag(o), JSON: o.View(), Status: m.status(kind, name)}, true
 }
+
+// systemBus is the bus that is always there, as the API shows it.
+func (m *manager) systemBus() api.Object {
+	plan := bus.SystemPlan()
+	view := fmt.Appendf(nil, `{"retention":{"age":%q,"size":%q}}`, component.Duration(plan.MaxAge), component.Size(plan.MaxBytes))
+	return api.Object{Name: configs.SystemBus, Origin: builtIn, ETag: "f" + fingerprint(view), JSON: view, Status: m.busStatus(configs.SystemBus)}
+}
+
+// builtIn is the origin of what nobody has configured.
+const builtIn = "built in"
 
 // etag tells the versions of an object apart: the API's by their version in
 // the catalogue, a file's by what is shown of them.
@@ -524,60 +539,85 @@ func (m *manager) Put(ctx context.Context, kind, name string, body []byte, cond 
 		return api.Object{}, false, err
 	}
 	o, _ := m.show(kind, name)
+	if kind == configs.Rules {
+		found = append(found, merged.FailedTests(name)...)
+	}
 	for _, w := range found.Warnings() {
 		m.log.Warn(w.Message, "at", w.Path)
-		warning := api.Warning{Pointer: w.Pointer(), Line: w.Line, Column: w.Column, Message: w.Message}
-		if k, n := w.Object(); k != kind || n != name { // what it means for another one
-			warning = api.Warning{Message: w.Path + ": " + w.Message}
-		}
-		o.Warnings = append(o.Warnings, warning)
+		o.Warnings = append(o.Warnings, warningOf(w, kind, name))
 	}
 	return o, !exists, nil
 }
 
+// warningOf is a warning that a change of an object drew.
+func warningOf(w configs.Diagnostic, kind, name string) api.Warning {
+	if k, n := w.Object(); k != kind || n != name { // what it means for another one
+		return api.Warning{Message: w.Path + ": " + w.Message}
+	}
+	return api.Warning{Pointer: w.Pointer(), Line: w.Line, Column: w.Column, Message: w.Message}
+}
+
 // Delete implements api.Objects.
-func (m *manager) Delete(ctx context.Context, kind, name string, cond api.Condition) error {
+func (m *manager) Delete(ctx context.Context, kind, name string, cond api.Condition) (orphaned []api.Orphan, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if kind == configs.Buses && name == configs.SystemBus {
+		return nil, &api.ConflictError{Reason: fmt.Sprintf("bus %q is built in and cannot be removed", name)}
+	}
 	old, exists := m.current.Object(kind, name)
 	_, stored := m.versions[objectKey{kind, name}]
 	leftOut := stored && (!exists || old.Origin.FromFile()) // what start did not put in force
 	if !exists && !leftOut {
-		return store.ErrNotFound
+		return nil, store.ErrNotFound
 	}
 	if exists {
 		if err := m.check(old, exists, cond); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	switch {
 	case leftOut:
 		delete(m.versions, objectKey{kind, name})
-		return m.engine.Store().DeleteObject(ctx, catalogKind(kind), name, store.AnyVersion)
+		return nil, m.engine.Store().DeleteObject(ctx, catalogKind(kind), name, store.AnyVersion)
 	case old.Origin.FromFile():
-		return readOnly(old)
+		return nil, readOnly(old)
 	}
 	if users := m.current.Users(kind, name); len(users) > 0 {
-		return &api.ConflictError{Reason: fmt.Sprintf("%s %q is used by %s; remove that first", api.Singular(kind), name, strings.Join(users, ", "))}
+		return nil, &api.ConflictError{Reason: fmt.Sprintf("%s %q is used by %s; remove that first", api.Singular(kind), name, strings.Join(users, ", "))}
 	}
 	merged, found := m.loader.Without(m.current, kind, name)
 	if found.HasErrors() {
-		return &api.InvalidError{Diagnostics: found}
+		return nil, &api.InvalidError{Diagnostics: found}
 	}
-	err := m.change(ctx, kind, name, merged, func() error {
+	subscriptions := m.engine.SubscriptionsOf(name)
+	err = m.change(ctx, kind, name, merged, func() error {
 		return m.engine.Store().DeleteObject(ctx, catalogKind(kind), name, store.AnyVersion)
 	}, func() error {
 		_, err := m.engine.Store().PutObject(ctx, catalogKind(kind), name, old.Raw, store.AnyVersion)
 		return err
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	delete(m.versions, objectKey{kind, name})
-	if kind == configs.Buses {
-		return m.engine.DropBus(ctx, name)
+	switch kind {
+	case configs.Buses:
+		return nil, m.engine.DropBus(ctx, name)
+	case configs.Rules:
+		return m.orphans(subscriptions), nil
 	}
-	return nil
+	return nil, nil
+}
+
+// orphans are those of the subscriptions of a rule that was removed which still
+// owe something.
+func (m *manager) orphans(ids []store.SubscriptionID) (out []api.Orphan) {
+	for _, id := range ids {
+		if info, err := m.engine.Store().Subscription(id); err == nil && info.Depth+info.Dead > 0 {
+			out = append(out, api.Orphan{Subscription: info.Name, Deliveries: info.Depth, DeadLetters: info.Dead})
+		}
+	}
+	return out
 }
 
 // change puts a configuration in force that differs by one object: this is

@@ -20,6 +20,10 @@ const (
 // fewestConnections may be open under any limit.
 const fewestConnections = 8
 
+// leastFiles is the limit of file descriptors below which the server's own files
+// leave few to connections.
+const leastFiles = 128
+
 // connectionsFor is how many connections may be open under a limit of file
 // descriptors; 0 is no limit.
 func connectionsFor(files uint64) int {

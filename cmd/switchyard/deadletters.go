@@ -95,6 +95,9 @@ func newDeadSelect(verb, done, short string, sayAll bool) *cobra.Command {
 			if sayAll && len(sel.IDs) == 0 && sel.When == "" && !sel.All {
 				return &usageError{errors.New("say which: --id, --when or --all")}
 			}
+			if err := warnWhen(cmd, sel.When); err != nil {
+				return err
+			}
 			body, err := json.Marshal(sel)
 			if err != nil {
 				return err

@@ -30,6 +30,9 @@ func TestManyConnectionsLeaveTheServerItsFileDescriptors(t *testing.T) {
 	if status, body := s.call("POST", "/v1/buses/orders/events", structured, order("1", 1)); status != http.StatusAccepted {
 		t.Fatalf("%d %s", status, body)
 	}
+	if !strings.Contains(s.stderr(), "few file descriptors") {
+		t.Errorf("nothing says that 100 file descriptors are few: %s", s.stderr())
+	}
 	address := strings.TrimPrefix(s.url, "http://")
 	var conns []net.Conn
 	for range 200 {

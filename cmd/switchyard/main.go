@@ -78,7 +78,7 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newServe(), newBackup(), newRestore(), newStore(), newVersion())
+	root.AddCommand(newServe(), newBackup(), newRestore(), newStore(), newBench(), newVersion())
 	root.AddCommand(clientCommands()...)
 	usage(root)
 	return root

@@ -379,7 +379,13 @@ func (m *markers) commands(t *testing.T, s *server, dir, config string) {
 	good, bad, one := filepath.Join(dir, "switchyard.yaml"), filepath.Join(dir, "bad.yaml"), filepath.Join(dir, "event.json")
 	broken := strings.NewReplacer("secret: [", "secrets: [", "timeout: 300ms", "timeout: -1s", "attempts: 2", "attempts: many",
 		"bearer: ", "bearer: [a], bear: ", "event.type ==", "event.typ ==", "event.data.nothing +", "event.data.nothing +++").Replace(config)
-	for file, text := range map[string]string{bad: broken, one: order("9", 1)} {
+	sent, resent := filepath.Join(dir, "sent", "sent.yaml"), filepath.Join(dir, "sent", "resent.yaml")
+	if err := os.Mkdir(filepath.Dir(sent), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	applied := "version: 1\ntargets:\n  applied: {http: {url: \"https://a.example/\", secret: " + m.of("applied") + ", auth: {bearer: " + m.of("applied token") + "}}}\n"
+	for file, text := range map[string]string{bad: broken, one: order("9", 1), sent: applied,
+		resent: strings.Replace(applied, m.of("applied"), m.of("applied anew"), 1)} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -387,11 +393,15 @@ func (m *markers) commands(t *testing.T, s *server, dir, config string) {
 	const sub = "all/bearer-wrong"
 	backups := filepath.Join(dir, "backups")
 	lines := map[string][][]string{
+		"apply":               {{good}, {bad}, {sent}, {sent, "--dry-run"}},
+		"diff":                {{good}, {sent}, {resent}},
+		"delete":              {{"target", "applied"}},
 		"archive list":        {{"kept"}, {"orders"}},
 		"archive verify":      {{m.bucket}, {m.bucket, "kept"}},
 		"attempts":            {{sub}},
 		"backup":              {{backups}, {m.bucket}},
 		"backup list":         {{backups}, {m.bucket}},
+		"bench":               nil, // has no configuration but its own
 		"backup verify":       {{backups}, {m.bucket}},
 		"backup prune":        {{backups, "--keep", "9"}, {m.bucket, "--keep", "9"}},
 		"deadletters list":    {{sub}},
@@ -399,7 +409,7 @@ func (m *markers) commands(t *testing.T, s *server, dir, config string) {
 		"deadletters redrive": {{sub, "--when", "false"}},
 		"get":                 {{"buses"}, {"sources"}, {"rules"}, {"targets"}, {"subscriptions"}, {"targets", "bearer-wrong"}, {"rules", "enrich-busy"}, {"sources", "hook"}, {"subscriptions", sub}},
 		"publish":             {{"orders", "--file", one}, {"nowhere", "--file", one}},
-		"replay":              {{"orders", "--rule", "filter"}},
+		"replay":              {{"orders", "--rule", "filter", "--all"}},
 		"replay list":         {{}},
 		"replay show":         {{"1"}},
 		"replay cancel":       {{"1"}},

@@ -19,7 +19,7 @@ func newReplay() *cobra.Command {
 	var c client
 	var from, to string
 	var req api.ReplayRequest
-	var wait bool
+	var wait, all bool
 	cmd := &cobra.Command{
 		Use:   "replay BUS",
 		Short: "Deliver stored events again to the rules that match them now",
@@ -27,6 +27,15 @@ func newReplay() *cobra.Command {
 			"  switchyard replay list",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			switch bounded := from != "" || to != ""; {
+			case !bounded && !all:
+				return &usageError{fmt.Errorf("say which events of bus %q: --from, --to or both, or --all for every one that is stored", args[0])}
+			case bounded && all:
+				return &usageError{errors.New("--all goes without --from and --to")}
+			}
+			if err := warnWhen(cmd, req.When); err != nil {
+				return err
+			}
 			req.From, req.To = quoted(from), quoted(to)
 			body, err := json.Marshal(req)
 			if err != nil {
@@ -50,6 +59,7 @@ func newReplay() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&from, "from", "", "from this sequence or RFC 3339 time on, inclusive")
 	f.StringVar(&to, "to", "", "up to this sequence or time, inclusive")
+	f.BoolVar(&all, "all", false, "all stored events of the bus")
 	f.StringArrayVar(&req.Rules, "rule", nil, "only for this rule; may be repeated")
 	f.StringVar(&req.When, "when", "", "only events that this CEL filter matches too")
 	f.StringVar(&req.Rate, "rate", "", "events in a time at most, such as 500/s")

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 
 	"github.com/switchyard-dev/switchyard/bus/event"
 	"github.com/switchyard-dev/switchyard/configs"
@@ -53,13 +52,13 @@ func (s *sample) of(bus string) ([]*event.Event, string) {
 		return have.events, have.which
 	}
 	events, err := s.read(bus)
-	var refused refusal
-	if err != nil && !(errors.As(err, &refused) && strings.Contains(string(refused), "(404)")) {
+	var refused *refusal
+	if err != nil && !(errors.As(err, &refused) && refused.problem.Status == http.StatusNotFound) {
 		s.err = err
 	}
 	have := taken{events: events, which: fmt.Sprintf("the last %s of bus %s", counted(len(events), "event", "events"), bus)}
 	switch {
-	case refused != "":
+	case refused != nil:
 		have.why = fmt.Sprintf("the server has no bus %q", bus)
 	case len(events) < rules.LeastSeen:
 		have.why = fmt.Sprintf("the server has %s of it, and it takes %d", counted(len(events), "event", "events"), rules.LeastSeen)

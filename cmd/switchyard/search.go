@@ -49,6 +49,9 @@ func newSearch() *cobra.Command {
 				v.Set("data", "true")
 			}
 			v.Set("limit", strconv.Itoa(limit))
+			if err := warnWhen(cmd, *texts["when"]); err != nil {
+				return err
+			}
 			p := newProgress(cmd.ErrOrStderr())
 			if follow && p.w == nil {
 				p.w = cmd.ErrOrStderr()

@@ -97,6 +97,39 @@ targets: {printed: {log: {format: json}}}
 	}
 }
 
+func TestAppliedObjectsSurviveARestartAndHaveVersions(t *testing.T) {
+	dir := t.TempDir()
+	config := "version: 1\nbuses: {orders: {}}\n"
+	s := serve(t, dir, config)
+	apply := func(when string) (int, string) {
+		return s.call("POST", "/v1/apply", "application/json",
+			`{"rules":{"big":{"bus":"orders","when":"`+when+`","targets":["screen"]}},"targets":{"screen":{"log":{"format":"json"}}}}`)
+	}
+	if status, body := apply("event.data.total > 100"); status != http.StatusOK || strings.Count(body, `"created"`) != 2 {
+		t.Fatalf("%d %s", status, body)
+	}
+	etag := func() string {
+		res, err := http.Head(s.url + "/v1/rules/big")
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		return res.Header.Get("ETag")
+	}
+	tag := etag()
+	if status, body := apply("event.data.total > 1000"); status != http.StatusOK || strings.Count(body, `"changed"`) != 1 {
+		t.Fatalf("%d %s", status, body)
+	}
+	if now := etag(); now == tag {
+		t.Errorf("a changed rule has the ETag %s that it had before", tag)
+	}
+	s.stop()
+	s = serve(t, dir, config)
+	if _, body := s.call("GET", "/v1/rules/big", "", ""); !strings.Contains(body, "event.data.total > 1000") {
+		t.Errorf("after the restart: %s", body)
+	}
+}
+
 func TestObjectsOfTheAPISurviveARestartAndFilesAreReadOnly(t *testing.T) {
 	dir := t.TempDir()
 	config := "version: 1\nbuses: {orders: {}}\ntargets: {printed: {log: {format: json}}}\n"
@@ -207,6 +240,8 @@ func TestAPutSaysWhatIsWrongAndWhatIsOdd(t *testing.T) {
 	}{
 		{"a slip in a name", `{"bus":"orders","when":"event.tpye == 'x'","targets":["printed"]}`, http.StatusCreated,
 			`"warnings":[{"pointer":"/when","line":1,"column":31,"message":"tpye is no attribute of CloudEvents, only nearly one; did you mean type?"}]`},
+		{"a test of its own that fails", `{"bus":"orders","when":"event.type == 'x'","targets":["printed"],"tests":[{"event":{"type":"x"},"expect":"match"},{"event":{"type":"y"},"expect":"match"}]}`,
+			http.StatusOK, `"warnings":[{"pointer":"/tests/1","line":1,"message":"test 2 of the rule fails: expected match, got no match; event.type == \"x\": type is \"y\""}]`},
 		{"a transform that always fails", `{"bus":"orders","transform":{"data":{"a":"${{ event.data.x + 1 }}"}},"targets":["printed"]}`, http.StatusOK,
 			`"warnings":[{"pointer":"/transform/data/a","line":1,"column":47,"message":"event.data.x + 1 always fails`},
 		{"an operator as a field", `{"bus":"orders","pattern":{"detail":{"total":{"numeric":[">",100]}}},"targets":["printed"]}`, http.StatusOK,

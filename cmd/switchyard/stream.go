@@ -58,7 +58,7 @@ func longAnswer[R, P any](c *client, res *http.Response, progress func(P)) (out 
 			if err := json.Unmarshal([]byte(e.data), &p); err != nil {
 				return out, err
 			}
-			return out, refusal(fmt.Sprintf("%s (%d)", p.Detail, p.Status))
+			return out, &refusal{text: fmt.Sprintf("%s (%d)", p.Detail, p.Status), problem: p}
 		case "result":
 			return out, json.Unmarshal([]byte(e.data), &out)
 		}

@@ -29,6 +29,9 @@ func newTail() *cobra.Command {
 			if from < 0 || count < 0 {
 				return &usageError{errors.New("--from and --count take numbers from 0")}
 			}
+			if err := warnWhen(cmd, when); err != nil {
+				return err
+			}
 			t := tailer{c: &c, cmd: cmd, path: "/v1/buses/" + url.PathEscape(args[0]) + "/tail", left: count}
 			if when != "" {
 				t.path += "?when=" + url.QueryEscape(when)

@@ -2,6 +2,8 @@ package main
 
 import (
 	"cmp"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -18,21 +20,23 @@ import (
 
 func newTrace() *cobra.Command {
 	var c client
-	var explain string
+	var explain, id, source string
 	var rules, transforms bool
 	cmd := &cobra.Command{
-		Use:   "trace BUS SEQUENCE",
+		Use:   "trace BUS SEQUENCE | trace [BUS] --id ID [--source SOURCE]",
 		Short: "Show what happened to an event",
 		Example: "  switchyard trace orders 17\n" +
+			"  switchyard trace orders --id order-7 --source /shop\n" +
 			"  switchyard trace orders 17 --explain large-eu-orders\n" +
 			"  switchyard trace orders 17 --rules --transforms",
-		Args: cobra.ExactArgs(2),
+		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if n, err := strconv.ParseUint(args[1], 10, 64); err != nil || n == 0 {
-				return &usageError{fmt.Errorf("%q is not a sequence; publish, tail and the log print the sequence of an event", args[1])}
+			place, err := tracedEvent(cmd, &c, args, id, source)
+			if err != nil {
+				return err
 			}
 			var t api.TraceResponse
-			path := "/v1/buses/" + url.PathEscape(args[0]) + "/events/" + url.PathEscape(args[1]) + "/trace"
+			path := "/v1/buses/" + url.PathEscape(place.Bus) + "/events/" + strconv.FormatUint(place.Sequence, 10) + "/trace"
 			v := url.Values{}
 			if explain != "" {
 				v.Set("explain", explain)
@@ -57,10 +61,64 @@ func newTrace() *cobra.Command {
 		},
 	}
 	c.flags(cmd)
+	cmd.Flags().StringVar(&id, "id", "", "the event with this id, in place of SEQUENCE; without BUS in any bus")
+	cmd.Flags().StringVar(&source, "source", "", "with --id: of this source")
 	cmd.Flags().StringVar(&explain, "explain", "", "say why this rule, as it is now, matches the event or does not; '*' is every rule of the bus")
 	cmd.Flags().BoolVar(&rules, "rules", false, "show the rules that matched, as they were")
 	cmd.Flags().BoolVar(&transforms, "transforms", false, "show the event before and after the transform of each rule that matched")
 	return cmd
+}
+
+// tracedEvent is the event that a command line names: by bus and sequence, or by
+// its id and perhaps its source, which a search finds.
+func tracedEvent(cmd *cobra.Command, c *client, args []string, id, source string) (place api.EventPlace, err error) {
+	switch {
+	case id == "" && source != "":
+		return place, &usageError{errors.New("--source goes with --id")}
+	case id == "" && len(args) < 2:
+		return place, &usageError{errors.New("say which event: BUS and SEQUENCE, or --id")}
+	case id != "" && len(args) > 1:
+		return place, &usageError{fmt.Errorf("say which event by its sequence %s or by --id, not by both", args[1])}
+	case id == "":
+		n, err := strconv.ParseUint(args[1], 10, 64)
+		if err != nil || n == 0 {
+			return place, &usageError{fmt.Errorf("%q is not a sequence; publish, tail and the log print the sequence of an event, and --id takes its id", args[1])}
+		}
+		return api.EventPlace{Bus: args[0], Sequence: n}, nil
+	}
+	v := url.Values{"id": {id}, "limit": {"20"}}
+	if source != "" {
+		v.Set("source", source)
+	}
+	if len(args) == 1 {
+		v.Set("bus", args[0])
+	}
+	found, err := search(cmd, c, v, newProgress(cmd.ErrOrStderr()))
+	if err != nil {
+		return place, err
+	}
+	switch len(found.Items) {
+	case 0:
+		return place, fmt.Errorf("no stored event has the id %q%s; one that waits for its time is listed by switchyard scheduled list", id, ofSource(source))
+	case 1:
+		return api.EventPlace{Bus: found.Items[0].Bus, Sequence: found.Items[0].Sequence}, nil
+	}
+	places := make([]string, len(found.Items))
+	for i, it := range found.Items {
+		var e struct{ Source string }
+		if err := json.Unmarshal(it.Event, &e); err != nil {
+			return place, err
+		}
+		places[i] = fmt.Sprintf("\n  %s #%d, source %s", it.Bus, it.Sequence, printable(e.Source))
+	}
+	return place, fmt.Errorf("more than one event has the id %q%s; say which by --source, or by bus and sequence:%s", id, ofSource(source), strings.Join(places, ""))
+}
+
+func ofSource(source string) string {
+	if source == "" {
+		return ""
+	}
+	return fmt.Sprintf(" and the source %q", source)
 }
 
 // clockTime is how a trace shows times.
@@ -199,6 +257,9 @@ func showAttempts(cmd *cobra.Command, indent string, attempts []api.AttemptTrace
 		fmt.Fprintf(cmd.OutOrStdout(), "%s%s  attempt %d (%s)  %s  %s\n", indent, a.Started.Local().Format(clockTime), a.Number, trigger, a.Duration, result)
 		if detail := attemptDetail(&a); detail != "" {
 			fmt.Fprintf(cmd.OutOrStdout(), "%s    %s\n", indent, detail)
+		}
+		if p := a.Published; p != nil {
+			fmt.Fprintf(cmd.OutOrStdout(), "%s    published as %s #%d\n", indent, cmp.Or(p.Bus, "a bus that is gone"), p.Sequence)
 		}
 		if a.ReplyDropped != "" {
 			fmt.Fprintf(cmd.OutOrStdout(), "%s    the reply was dropped: %s\n", indent, printable(a.ReplyDropped))

@@ -54,7 +54,10 @@ func TestATraceShowsTheRuleThatMatchedAndWhatItMade(t *testing.T) {
 	if two.RuleVersion != 2 || two.RuleChanged || two.Transformed == nil || !strings.Contains(string(two.Transformed.Event), `"subject":"second"`) {
 		t.Errorf("the second event: %+v, %+v", two, two.Transformed)
 	}
-	// What was chained can be followed back.
+	// What was chained can be followed on, and back.
+	if p := two.Attempts[0].Published; p == nil || *p != (api.EventPlace{Bus: "audit", Sequence: 2}) {
+		t.Errorf("the second event was chained to %+v", p)
+	}
 	back := s.traced(t, "audit", 2, "").Origin
 	if back.Kind != "bus" || back.Rule != "r" || back.Target != "chained" || back.Delivery != two.ID || back.From == nil || *back.From != (api.EventPlace{Bus: "orders", Sequence: 2}) {
 		t.Errorf("the chained event came from %+v", back)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -50,17 +51,25 @@ func newTransactionsList() *cobra.Command {
 func newTransactionsBegin() *cobra.Command {
 	var c client
 	var req api.TransactionRequest
+	var file string
 	cmd := &cobra.Command{
-		Use:     "begin FILE",
-		Short:   "Keep a CloudEvents JSON batch unseen until it is committed; FILE - is standard input",
-		Example: "  switchyard transactions begin events.json --bus orders --check-url http://127.0.0.1:9000/check",
-		Args:    cobra.ExactArgs(1),
+		Use:   "begin [BUS] FILE",
+		Short: "Keep a CloudEvents JSON batch unseen until it is committed; FILE - is standard input",
+		Example: "  switchyard transactions begin orders events.json --check-url http://127.0.0.1:9000/check\n" +
+			"  switchyard transactions begin events.json --bus orders",
+		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if req.Events, err = readInput(cmd, args[0]); err != nil {
+			if err := busAndFile(args, &req.Bus, &file, true); err != nil {
+				return err
+			}
+			if file == "" {
+				return &usageError{errors.New("name a file of events; - is standard input")}
+			}
+			if req.Events, err = readInput(cmd, file); err != nil {
 				return err
 			}
 			if !json.Valid(req.Events) {
-				return fmt.Errorf("%s: is not JSON; give a CloudEvents JSON batch", args[0])
+				return fmt.Errorf("%s: is not JSON; give a CloudEvents JSON batch", file)
 			}
 			body, err := json.Marshal(req)
 			if err != nil {
@@ -78,7 +87,8 @@ func newTransactionsBegin() *cobra.Command {
 		},
 	}
 	c.flags(cmd)
-	cmd.Flags().StringVar(&req.Bus, "bus", "", "the bus of the events; without it each names its own in the extension bus")
+	cmd.Flags().StringVar(&req.Bus, "bus", "", "the bus of the events, the same as BUS; without it each names its own in the extension bus")
+	cmd.Flags().StringVarP(&file, "file", "f", "", "the file, the same as FILE")
 	cmd.Flags().StringVar(&req.CheckURL, "check-url", "", "where to ask when it is neither committed nor rolled back")
 	return cmd
 }

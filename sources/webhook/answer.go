@@ -88,5 +88,5 @@ func writeResults(w http.ResponseWriter, e *event.Event, results []sources.Resul
 	if err != nil {
 		body = nil
 	}
-	reply{http.StatusAccepted, "application/json", body}.write(w)
+	reply{http.StatusAccepted, "application/json", append(body, '\n')}.write(w)
 }

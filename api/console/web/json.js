@@ -69,15 +69,16 @@ export function after(value, before) {
   return block(value, { mark: (line) => !known.has(trim(line)) });
 }
 
-const plain = /^[A-Za-z_./$][A-Za-z0-9_./@$+-]*$/;
-const reserved = /^(true|false|null|yes|no|on|off|~)$/i;
+// plain are the texts that need no quotes: words, paths, and sizes such as 30s.
+const plain = /^(?:[A-Za-z_/][A-Za-z0-9_./@$+-]*|[1-9]\d*[A-DF-Za-df-z][A-Za-z]*(?:\/[a-z]+)?)$/;
+const reserved = /^(?:true|false|null|yes|no|on|off|y|n)$/i;
+// A text of several lines stands as it is, if that keeps every character.
+const lines = /^\S[^\t\r]*\S$/;
 
 function scalar(v, indent) {
-  if (typeof v === 'string') {
-    if (v.includes('\n')) return '|-\n' + v.replace(/\n+$/, '').split('\n').map((l) => '  '.repeat(indent) + l).join('\n');
-    return plain.test(v) && !reserved.test(v) ? v : JSON.stringify(v);
-  }
-  return JSON.stringify(v);
+  if (typeof v !== 'string') return JSON.stringify(v);
+  if (v.includes('\n') && lines.test(v)) return '|-\n' + v.split('\n').map((l) => l && '  '.repeat(indent) + l).join('\n');
+  return plain.test(v) && !reserved.test(v) ? v : JSON.stringify(v);
 }
 
 // yaml is a value in the form of YAML.

@@ -230,7 +230,7 @@ func (s *Store) TraceOf(ctx context.Context, bus store.BusID, seq uint64) ([]sto
 		if slices.ContainsFunc(present, func(p store.DeliveryTrace) bool { return p.ID == d.ID }) {
 			continue
 		}
-		if d.State != "delivered" && d.State != "expired" {
+		if d.State != "delivered" && d.State != "expired" && d.State != "dropped" {
 			why := fmt.Sprintf("it was %s when its timeline was archived", d.State)
 			if d.Reason != "" {
 				why += ": " + d.Reason

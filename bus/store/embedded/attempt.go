@@ -15,13 +15,14 @@ const (
 	extraFailure = 1 << iota
 	extraDeath   // of the failure
 	extraReply   // one that was dropped
-	knownExtra   = 1<<iota - 1
+	extraPublished
+	knownExtra = 1<<iota - 1
 )
 
 // hasExtra reports whether a record has more than those of before: its phases,
-// what is known of a failure, a reply that was dropped.
+// what is known of a failure, a reply that was dropped, an event that was made of it.
 func hasExtra(a *store.Attempt) bool {
-	return a.Failure != nil || a.ReplyDropped != "" || a.Phases != store.Phases{}
+	return a.Failure != nil || a.ReplyDropped != "" || a.Published != store.EventPlace{} || a.Phases != store.Phases{}
 }
 
 // appendExtra writes the phases as varints of nanoseconds, then what else there
@@ -42,6 +43,9 @@ func appendExtra(dst []byte, a *store.Attempt) []byte {
 	if a.ReplyDropped != "" {
 		has |= extraReply
 	}
+	if a.Published != (store.EventPlace{}) {
+		has |= extraPublished
+	}
 	dst = append(dst, has)
 	if f != nil {
 		dst = appendText(dst, f.Class)
@@ -54,6 +58,9 @@ func appendExtra(dst []byte, a *store.Attempt) []byte {
 	}
 	if has&extraReply != 0 {
 		dst = appendText(dst, clip(a.ReplyDropped, maxError))
+	}
+	if has&extraPublished != 0 {
+		dst = binary.AppendUvarint(binary.AppendUvarint(dst, uint64(a.Published.Bus)), a.Published.Sequence)
 	}
 	return dst
 }
@@ -78,5 +85,8 @@ func (r *rowReader) extra(a *store.Attempt) {
 	}
 	if has&extraReply != 0 {
 		a.ReplyDropped = r.text()
+	}
+	if has&extraPublished != 0 {
+		a.Published = store.EventPlace{Bus: store.BusID(r.uvarint()), Sequence: r.uvarint()}
 	}
 }

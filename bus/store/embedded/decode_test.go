@@ -19,6 +19,7 @@ func FuzzDecode(f *testing.F) {
 	b.add(&outcome{bus: 1, seq: 2, sub: 4, state: outcomeDead, reason: "why"})
 	f.Add(b.encode(nil))
 	f.Add(appendAttempt(nil, &store.Attempt{Error: "no", Response: "none"}))
+	f.Add(appendAttempt(nil, &store.Attempt{Published: store.EventPlace{Bus: 1, Sequence: 2}}))
 	f.Add(appendAttempt(nil, &store.Attempt{ReplyDropped: "no", Failure: &store.Failure{Class: "status", Died: fromNanos(1), Reason: "no"}}))
 	f.Add(appendText(queueRow{key: 7}.append(nil), "reason"))
 	f.Add((&subscription{name: "r/t"}).row())

@@ -16,7 +16,7 @@ import (
 // wantedOutcomes says which outcomes are looked for.
 type wantedOutcomes struct {
 	subs   map[store.SubscriptionID]bool // nil: any
-	states [outcomeDead + 1]bool
+	states [outcomeDropped + 1]bool
 }
 
 // filterSubsMost bounds the subscriptions that are looked up in the filter of a
@@ -34,7 +34,7 @@ func peekOutcome(b []byte) (sub store.SubscriptionID, state uint8, ok bool) {
 		return 0, 0, false
 	}
 	n, size := binary.Uvarint(b[1:])
-	return store.SubscriptionID(n), b[0] & 15, size > 0 && b[0]&15 <= outcomeDead
+	return store.SubscriptionID(n), b[0] & 15, size > 0 && b[0]&15 <= outcomeDropped
 }
 
 // outcomeFilter is the filter over the outcomes of some refs of a block.

@@ -78,9 +78,10 @@ func TestThePowerFailsAtEachCallOfARecovery(t *testing.T) {
 	t.Logf("a recovery makes %d calls", calls)
 	stride := every(int(calls), 60)
 	for at := 1; at <= int(calls) && !t.Failed(); at += stride {
-		_, after, _ := open(left.CrashClone(vfs.CrashCloneCfg{}), int64(at))
-		if after == nil {
-			continue // one less call this time
+		_, after, err := open(left.CrashClone(vfs.CrashCloneCfg{}), int64(at))
+		if after == nil { // one less call this time
+			must(t, errors.Join(err, w.s.Close()))
+			continue
 		}
 		same(after, fmt.Sprintf("the power failed at call %d", at))
 	}

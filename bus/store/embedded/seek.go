@@ -171,8 +171,11 @@ func (s *Store) dropFound(sub *subscription, found []place, rows []queueRow) err
 	defer s.owedMu.Unlock()
 	c := s.newChange()
 	c.counts.records = -int64(len(found))
+	now := s.clock.now()
+	ended := part{t: s.trace}
+	defer ended.end()
 	for n, p := range found {
-		if err := s.dropRow(sub, c.batch, p, &rows[n]); err != nil {
+		if err := s.dropRow(sub, c.batch, p, &rows[n], now, &ended); err != nil {
 			return errors.Join(err, c.batch.Close())
 		}
 		if w := sub.window; w != nil {
@@ -184,16 +187,31 @@ func (s *Store) dropFound(sub *subscription, found []place, rows []queueRow) err
 	return s.finish(sub, c)
 }
 
-func (s *Store) dropRow(sub *subscription, batch *pebble.Batch, p place, row *queueRow) error {
+func (s *Store) dropRow(sub *subscription, batch *pebble.Batch, p place, row *queueRow, now reading, ended *part) error {
 	_ = batch.Delete(queueKey(nil, prefixQueue, sub.id, p), nil)
 	if row.kind == rowTimed {
 		sub.deleteTimed(batch, row.dueAt(), p)
 	}
-	if row.tries > 0 {
+	return s.forgo(sub, batch, p, row, now, ended)
+}
+
+// forgo puts into the batch that a delivery is dropped, of which there is a queue
+// row; owedMu is held until it is committed. One that was tried leaves a trace, so
+// that its attempts are shown; those of an event that retention has passed go.
+func (s *Store) forgo(sub *subscription, batch *pebble.Batch, p place, row *queueRow, now reading, ended *part) error {
+	owed := s.mayBeOwed(p)
+	switch {
+	case row.tries == 0:
+	case owed || s.opts.NoTrace:
 		from := attemptKey(nil, sub.public(), p, 0)
 		_ = batch.DeleteRange(from, successor(from[:len(from)-4]), nil)
+	default:
+		ended.add(&outcome{
+			bus: p.bus, seq: p.seq, sub: sub.public(), run: p.run,
+			queued: nanos(now.toWall(row.queued)), settled: now.wall, state: outcomeDropped,
+		})
 	}
-	if s.mayBeOwed(p) {
+	if owed {
 		return s.notOwed(batch, sub.public(), p)
 	}
 	return nil

@@ -372,6 +372,9 @@ func (s *Store) purge(sub *subscription, batch *pebble.Batch) error {
 	c := &change{batch: s.state.db.NewBatch()}
 	defer func() { c.batch = nil }()
 	prefix := idKey(nil, prefixQueue, uint32(sub.id))
+	now := s.clock.now()
+	ended := part{t: s.trace}
+	defer ended.end()
 	step := 0
 	err := s.state.scanPrefix(prefix, func(key, value []byte) (bool, error) {
 		p, ok := parsePlace(key[5:])
@@ -379,14 +382,8 @@ func (s *Store) purge(sub *subscription, batch *pebble.Batch) error {
 		if err != nil || !ok {
 			return false, errBadRow
 		}
-		if row.tries > 0 {
-			from := attemptKey(nil, sub.public(), p, 0)
-			_ = c.batch.DeleteRange(from, successor(from[:len(from)-4]), nil)
-		}
-		if s.mayBeOwed(p) {
-			if err := s.notOwed(c.batch, sub.public(), p); err != nil {
-				return false, err
-			}
+		if err := s.forgo(sub, c.batch, p, &row, now, &ended); err != nil {
+			return false, err
 		}
 		if step++; step%1024 == 0 {
 			if err := s.state.commit(c.batch); err != nil {

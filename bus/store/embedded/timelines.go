@@ -157,7 +157,7 @@ func (l *timelines) outcomes(low, high uint64) error {
 			t.Attempts = append(t.Attempts, *o.attempt)
 		}
 		t.Queued, t.Settled, t.Reason = fromNanos(o.queued), fromNanos(o.settled), o.reason
-		t.State = [...]string{"delivered", "expired", "dead"}[min(o.state, outcomeDead)]
+		t.State = [...]string{"delivered", "expired", "dead", "dropped"}[min(o.state, outcomeDropped)]
 	})
 }
 

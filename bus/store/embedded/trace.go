@@ -59,6 +59,7 @@ const (
 	outcomeDone    = 0
 	outcomeExpired = 1
 	outcomeDead    = 2
+	outcomeDropped = 3      // by a purge, a seek or the end of its replay
 	flagAttempt    = 1 << 4 // the outcome has its last attempt
 	flagExtra      = 1 << 5 // which has phases or says more of a failure
 )

@@ -671,6 +671,9 @@ func caughtBy() map[string][]string {
 		"leaves replays alone with a seek": {
 			"a seek ends the replays of the subscription",
 		},
+		"leaves no trace of what a seek drops": {
+			"what a seek drops is traced with its attempts",
+		},
 		"takes what was not routed after a seek": {
 			"a seek ahead of what is routed drops that too",
 		},

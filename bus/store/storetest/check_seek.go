@@ -17,6 +17,7 @@ func seekChecks() []check {
 		{"a seek ahead keeps the order of what is left", seekAheadOrder},
 		{"a seek to the end drops all", seekEnd},
 		{"a seek ends the replays of the subscription", seekEndsReplays},
+		{"what a seek drops is traced with its attempts", seekLeavesTraces},
 		{"a seek ahead of what is routed drops that too", seekUnrouted},
 	}
 }
@@ -26,6 +27,40 @@ func (f *fixture) seek(bus store.BusID, sub store.SubscriptionID, to uint64) sto
 	r, err := f.store.Seek(f.ctx, sub, store.SeekOptions{To: to, Routed: f.store.Position(bus)})
 	f.must(err)
 	return r
+}
+
+// deliveriesOf is the traces of an event's deliveries on one subscription.
+func (f *fixture) deliveriesOf(bus store.BusID, seq uint64, sub store.SubscriptionID) []store.DeliveryTrace {
+	f.Helper()
+	all, err := f.store.TraceOf(f.ctx, bus, seq)
+	f.must(err)
+	return slices.DeleteFunc(all, func(t store.DeliveryTrace) bool { return t.ID.Subscription != sub })
+}
+
+// wantDropped wants a trace of a delivery that was dropped, with its attempt.
+func (f *fixture) wantDropped(bus store.BusID, seq uint64, sub store.SubscriptionID) {
+	f.Helper()
+	got := f.deliveriesOf(bus, seq, sub)
+	if len(got) != 1 || got[0].State != "dropped" || got[0].Settled.IsZero() || len(got[0].Attempts) != 1 || got[0].Attempts[0].Error == "" {
+		f.Errorf("the trace of #%d is %+v, want one that was dropped, with an attempt", seq, got)
+	}
+}
+
+// seekLeavesTraces is about what was tried before it was dropped.
+func seekLeavesTraces(f *fixture) {
+	a, sub := f.ordered(store.OrderNone, "x-1", "x-2", "x-3")
+	ds := f.claim(sub, 2)
+	f.settle(f.retry(ds[0], time.Hour), f.retry(ds[1], time.Hour))
+	f.seek(a, sub, 2)
+	f.wantDropped(a, 1, sub)
+	if got := f.deliveriesOf(a, 2, sub); len(got) != 1 || got[0].State != "retrying" {
+		f.Errorf("what is ahead of the seek is %+v", got)
+	}
+	f.seek(a, sub, 1)
+	f.wantDropped(a, 2, sub)
+	if got := f.deliveriesOf(a, 3, sub); len(got) != 0 {
+		f.Errorf("what was never tried left a trace: %+v", got)
+	}
 }
 
 func seekBack(f *fixture) {

@@ -155,6 +155,10 @@ func purgeDropsOwed(f *fixture) {
 	if i := f.info(sub); i.Depth != 0 || i.Dead != 1 {
 		f.Errorf("the purged is %+v, want depth 0 and 1 dead", i)
 	}
+	f.wantDropped(a, 2, sub)
+	if traces := f.deliveriesOf(a, 3, sub); len(traces) != 0 {
+		f.Errorf("what was never tried left a trace: %+v", traces)
+	}
 	f.wantClaim("the other", other, "1", "2", "3", "4")
 	f.publish(a, "5")
 	f.route(a, sub)

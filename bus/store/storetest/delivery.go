@@ -124,6 +124,7 @@ func (f *fixture) attempt(d store.Delivery, err string) *store.Attempt {
 	}
 	if d.ID.Sequence%2 == 1 {
 		a.ReplyDropped = "it is too large"
+		a.Published = store.EventPlace{Bus: d.ID.Bus, Sequence: d.ID.Sequence + 1<<33}
 		a.Phases = store.Phases{DNS: time.Millisecond, Connect: 2 * time.Millisecond, TLS: 4 * time.Millisecond, FirstByte: 9 * time.Millisecond}
 	}
 	if err != "" {
@@ -132,7 +133,7 @@ func (f *fixture) attempt(d store.Delivery, err string) *store.Attempt {
 		if d.Attempt%2 == 1 {
 			a.Failure.NextAt = f.now().Add(time.Second)
 		}
-		a.ReplyDropped = ""
+		a.ReplyDropped, a.Published = "", store.EventPlace{}
 	}
 	return a
 }

@@ -163,15 +163,14 @@ func (m *Model) endParts(s *modelSub, part *modelPart) int64 {
 	return m.dropOwed(s, func(d *modelDelivery) bool { return d.lane != nil && slices.Contains(over, d.lane) })
 }
 
-// dropOwed drops queued deliveries of s as if they had never been.
+// dropOwed drops queued deliveries of s.
 func (m *Model) dropOwed(s *modelSub, drop func(*modelDelivery) bool) (n int64) {
 	s.queue = slices.DeleteFunc(s.queue, func(d *modelDelivery) bool {
 		if !drop(d) {
 			return false
 		}
 		n++
-		delete(s.owed, d.id)
-		m.forget(d)
+		m.drop(s, d)
 		return true
 	})
 	return n

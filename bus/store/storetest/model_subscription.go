@@ -90,8 +90,7 @@ func (m *Model) OrphanSubscription(ctx context.Context, sub store.SubscriptionID
 func (m *Model) PurgeSubscription(ctx context.Context, sub store.SubscriptionID) error {
 	return m.change(ctx, sub, func(s *modelSub) {
 		for _, d := range s.queue {
-			delete(s.owed, d.id)
-			m.forget(d)
+			m.drop(s, d)
 		}
 		s.queue = nil
 		m.endParts(s, nil)

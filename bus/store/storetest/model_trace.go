@@ -9,7 +9,8 @@ import (
 	"github.com/switchyard-dev/switchyard/bus/store"
 )
 
-// TraceOf implements store.Trace. A delivery that was purged leaves no trace.
+// TraceOf implements store.Trace. A delivery that was dropped leaves a trace if
+// there was an attempt.
 func (m *Model) TraceOf(ctx context.Context, bus store.BusID, sequence uint64) ([]store.DeliveryTrace, error) {
 	if err := m.enter(ctx); err != nil {
 		return nil, err
@@ -110,4 +111,15 @@ func (d *modelDelivery) trace() store.DeliveryTrace {
 func (m *Model) forget(d *modelDelivery) {
 	at := place{d.id.Bus, d.id.Sequence}
 	m.state.traces[at] = slices.DeleteFunc(m.state.traces[at], func(o *modelDelivery) bool { return o == d })
+}
+
+// drop drops a delivery that is owed; it leaves a trace if there was an attempt and
+// retention has not passed its event.
+func (m *Model) drop(s *modelSub, d *modelDelivery) {
+	delete(s.owed, d.id)
+	if b := m.state.buses[d.id.Bus]; len(d.attempts) == 0 || b == nil || d.id.Sequence < b.first {
+		m.forget(d)
+		return
+	}
+	d.outcome, d.settled, d.reason = "dropped", m.clock(), ""
 }

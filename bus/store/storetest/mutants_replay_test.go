@@ -186,6 +186,17 @@ func replayMutants() []mutant {
 				return r, err
 			}
 		}},
+		{"leaves no trace of what a seek drops", func(b *broken) {
+			b.seek = func(ctx context.Context, sub store.SubscriptionID, opts store.SeekOptions) (store.SeekResult, error) {
+				r, err := b.Model.Seek(ctx, sub, opts)
+				b.locked(func(s *modelState) {
+					for at, all := range s.traces {
+						s.traces[at] = slices.DeleteFunc(all, func(d *modelDelivery) bool { return d.outcome == "dropped" })
+					}
+				})
+				return r, err
+			}
+		}},
 		{"takes what was not routed after a seek", func(b *broken) {
 			b.seeking(func(s *modelSub, _ store.SeekOptions, r *store.SeekResult) { s.from, r.From = 0, 0 })
 		}},

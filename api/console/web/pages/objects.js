@@ -21,7 +21,7 @@ targets:
 const about = {
   buses: { title: 'Buses', one: 'bus', lead: 'Each is a durable log of events.', yaml: 'buses:\n  orders: {retention: {age: 7d}}', put: ['orders', '{}'] },
   targets: { title: 'Targets', one: 'target', lead: 'Where rules send events to.', yaml: 'targets:\n  crm:\n    http: {url: https://crm.example.com/events}', put: ['printed', '{"log": {}}'] },
-  sources: { title: 'Sources', one: 'source', lead: 'What brings events in, beside publishing over HTTP.', yaml: 'sources:\n  tick:\n    bus: orders\n    cron: {schedule: "@hourly", event: {type: com.example.tick}}', put: ['hook', '{"bus": "orders", "webhook": {}}'] },
+  sources: { title: 'Sources', one: 'source', lead: 'What brings events in, beside publishing over HTTP.', yaml: 'sources:\n  tick:\n    bus: orders\n    cron: {schedule: "@hourly", event: {type: com.example.tick}}', put: ['tick', '{"bus": "orders", "cron": {"schedule": "@hourly", "event": {"type": "com.example.tick"}}}'] },
 };
 
 // how says how to make an object of a kind.

@@ -123,14 +123,14 @@ func (e *Engine) noteSeen(ctx context.Context, name string, seen time.Time) {
 }
 
 // openConsumers opens the consumers of the broadcasts of the rules that change
-// which are in the store.
-func (e *Engine) openConsumers(ctx context.Context, c *planChange) error {
+// which are in the store, of which list has all subscriptions.
+func (e *Engine) openConsumers(ctx context.Context, c *planChange, list func() []store.SubscriptionInfo) error {
 	plan := c.next.plan
 	if !c.broadcasts() {
 		return nil // listing all subscriptions takes time
 	}
 	var wanted []store.SubscriptionOptions
-	for _, info := range e.store.Subscriptions() {
+	for _, info := range list() {
 		if !isConsumer(info.Name) {
 			continue
 		}

@@ -22,10 +22,12 @@ type planChange struct {
 
 	fresh     map[string]*target       // targets that were started for it
 	subs      []*subscription          // those of rules
+	owners    []string                 // of each of subs, its rule
 	moved     map[*subscription]uint64 // those of subs that are of another bus now, and from where
 	gone      []*subscription          // those in force that are no more
 	consumers []*subscription          // those of broadcasts among subs, as they were in the store
 	ends      []func()                 // to be called afterwards: they end pulls that are no more
+	known     *knownVersions
 }
 
 // asking are those of the rules that the change touches, of asked in force before.
@@ -77,6 +79,10 @@ func (e *Engine) ChangeRule(ctx context.Context, name string, rule *RulePlan) er
 		c.rules = map[string]RulePlan{name: *rule}
 		next.rules = old.rules.With(name, *rule)
 	}
+	var err error
+	if c.known, err = e.readVersions(ctx, c); err != nil {
+		return err
+	}
 	if err := e.openRule(ctx, c, name); err != nil {
 		return err
 	}
@@ -92,7 +98,7 @@ func (e *Engine) ChangeRule(ctx context.Context, name string, rule *RulePlan) er
 			infos = append(infos, info)
 		}
 	}
-	err := e.orphan(ctx, infos)
+	err = e.orphan(ctx, infos)
 	e.pressure.changed()
 	if rule != nil {
 		e.router.queue.add(next.buses[rule.Bus].id)
@@ -135,21 +141,26 @@ func (e *Engine) openRule(ctx context.Context, c *planChange, name string) error
 	if b := next.buses[is.Bus]; b != nil {
 		next.sets = next.sets.With(b.id, old.sets.At(b.id).Change(ids, entries[is.Bus]))
 	}
-	return e.openConsumers(ctx, c)
+	return e.openConsumers(ctx, c, e.store.Subscriptions)
 }
 
 // openRules opens the subscriptions of the rules that change in the store, and
 // makes the entries of the buses' sets.
 func (e *Engine) openRules(ctx context.Context, c *planChange) (entries map[string][]rules.Entry, err error) {
 	old := e.state.Load()
-	wanted := make([]store.SubscriptionOptions, 0, len(c.rules))
-	owners := make([]string, 0, len(c.rules)) // of each, its rule
+	total, counts := 0, map[string]int{}
+	for _, r := range c.rules {
+		total += len(r.Targets)
+		counts[r.Bus] += len(r.Targets)
+	}
+	wanted := make([]store.SubscriptionOptions, 0, total)
+	c.owners = make([]string, 0, total)
 	for name, r := range c.rules {
 		for _, target := range r.Targets {
 			wanted = append(wanted, store.SubscriptionOptions{
 				Name: name + "/" + target, Bus: c.next.buses[r.Bus].id, Order: c.next.plan.Targets[target].Order,
 			})
-			owners = append(owners, name)
+			c.owners = append(c.owners, name)
 		}
 	}
 	infos, err := e.store.OpenSubscriptions(ctx, wanted)
@@ -157,10 +168,6 @@ func (e *Engine) openRules(ctx context.Context, c *planChange) (entries map[stri
 		return nil, fmt.Errorf("bus: %w", err)
 	}
 	entries, c.moved = map[string][]rules.Entry{}, map[*subscription]uint64{}
-	counts := map[string]int{}
-	for _, r := range c.rules {
-		counts[r.Bus] += len(r.Targets)
-	}
 	for bus, n := range counts {
 		entries[bus] = make([]rules.Entry, 0, n)
 	}
@@ -169,14 +176,16 @@ func (e *Engine) openRules(ctx context.Context, c *planChange) (entries map[stri
 		s := old.subs.At(info.ID)
 		if s == nil {
 			s = &subscription{id: info.ID, name: info.Name, from: info.From}
+			// At a start, when nothing else works on the store, most owe nothing.
+			s.dirty = old.planned || info.Depth+info.Dead > 0
 		}
 		c.subs = append(c.subs, s)
-		r := c.rules[owners[i]]
+		r := c.rules[c.owners[i]]
 		if spec := s.spec.Load(); spec != nil && spec.bus.id != c.next.buses[r.Bus].id {
 			c.moved[s] = info.From
 		}
 		entries[r.Bus] = append(entries[r.Bus], rules.Entry{
-			ID: rules.ID(info.ID), Rule: owners[i], Matcher: r.Matcher, ReadsData: r.Transform != nil,
+			ID: rules.ID(info.ID), Rule: c.owners[i], Matcher: r.Matcher, ReadsData: r.Transform != nil,
 		})
 	}
 	return entries, nil
@@ -203,20 +212,20 @@ func (e *Engine) swap(ctx context.Context, c *planChange) error {
 	e.deliverer.adoptAsked(c)
 	e.keeper.forget(e.deliverer.inForce)
 	next.targets, next.asked = e.deliverer.targets, e.deliverer.asked
-	for name, r := range c.rules {
-		for _, target := range r.Targets {
-			s := next.named.At(name + "/" + target)
-			spec := &subscriptionSpec{
-				rule: name, bus: next.buses[r.Bus], transform: r.Transform, asks: e.deliverer.asked.At(name),
-				target: e.deliverer.targets[target], order: next.plan.Targets[target].Order,
-			}
-			spec.retry, spec.hideRule = spec.target.plan.Retry, r.Hide
-			if r.Retry != nil {
-				spec.retry = r.Retry.withDefaults()
-			}
-			s.spec.Store(spec)
-			c.end(e.deliverer.setPull(s, spec.target, false))
+	specs := make([]subscriptionSpec, len(c.subs))
+	for i, s := range c.subs {
+		name, spec := c.owners[i], &specs[i]
+		r, target := c.rules[name], s.name[len(name)+1:]
+		*spec = subscriptionSpec{
+			rule: name, bus: next.buses[r.Bus], transform: r.Transform, asks: e.deliverer.asked.At(name),
+			target: e.deliverer.targets[target], order: next.plan.Targets[target].Order, hideRule: r.Hide,
 		}
+		spec.retry = spec.target.plan.Retry
+		if r.Retry != nil {
+			spec.retry = r.Retry.withDefaults()
+		}
+		s.spec.Store(spec)
+		c.end(e.deliverer.setPull(s, spec.target, false))
 	}
 	for s, from := range c.moved {
 		s.from = from

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -162,12 +163,33 @@ func TestEventsFlowWhileRulesChangeAndWhatStaysMissesNone(t *testing.T) {
 // claims calls do before each claim.
 type claims struct {
 	store.Store
-	do func()
+	do      func()
+	watcher store.Watcher
+}
+
+func (c *claims) Watch(w store.Watcher) {
+	c.watcher = w
+	c.Store.Watch(w)
 }
 
 func (c *claims) Claim(ctx context.Context, sub store.SubscriptionID, now time.Time, most int, dst []store.Delivery) ([]store.Delivery, time.Time, error) {
 	c.do()
 	return c.Store.Claim(ctx, sub, now, most, dst)
+}
+
+// owesOne leaves a delivery in the store that is tried again in an hour, and the
+// engine stopped.
+func (w *world) owesOne() {
+	w.t.Helper()
+	failing := &target{deliver: func(context.Context, *targets.Delivery) error { return errors.New("not yet") }}
+	w.to(failing, bus.TargetPlan{Retry: bus.RetryPolicy{Attempts: 3, Initial: time.Hour, Max: time.Hour}})
+	w.run()
+	w.publish(w.event("1"))
+	w.after(time.Second)
+	w.stop()
+	if n := w.info("all/t").Depth; n != 1 {
+		w.t.Fatalf("%d deliveries are owed", n)
+	}
 }
 
 func TestARuleThatIsRemovedWhileItsDeliveriesAreClaimedIsNotAskedForMore(t *testing.T) {
@@ -177,7 +199,7 @@ func TestARuleThatIsRemovedWhileItsDeliveriesAreClaimedIsNotAskedForMore(t *test
 		if err := w.engine.Close(); err != nil {
 			t.Fatal(err)
 		}
-		st := &claims{w.store, func() {
+		st := &claims{Store: w.store, do: func() {
 			if n++; n == 1 {
 				w.changeRule("all", nil)
 			}
@@ -187,7 +209,9 @@ func TestARuleThatIsRemovedWhileItsDeliveriesAreClaimedIsNotAskedForMore(t *test
 			t.Fatal(err)
 		}
 		w.to(&target{}, bus.TargetPlan{})
-		w.run() // looks for deliveries, of which there are none
+		w.run()
+		synctest.Wait()
+		st.watcher.Ready(w.info("all/t").ID) // it looks for deliveries, of which there are none
 		w.after(10 * time.Second)
 		w.stop()
 		if n != 1 || log.Len() > 0 {
@@ -306,6 +330,52 @@ func TestARuleThatMovesBeginsAtTheEndOfItsNewBus(t *testing.T) {
 		synctest.Wait()
 		if tg.ids() != "moved" {
 			t.Errorf("delivered %q", tg.ids())
+		}
+	})
+}
+
+func TestAStartLooksForWhatIsOwed(t *testing.T) {
+	within(t, func(w *world) {
+		w.owesOne()
+		if err := w.engine.Close(); err != nil {
+			t.Fatal(err)
+		}
+
+		var n atomic.Int64
+		var err error
+		if w.engine, err = bus.New(bus.Options{Store: &claims{Store: w.store, do: func() { n.Add(1) }}}); err != nil {
+			t.Fatal(err)
+		}
+		tg := &target{}
+		w.to(tg, bus.TargetPlan{})
+		w.run()
+		w.after(time.Second)
+		if n.Load() == 0 {
+			t.Error("nobody looked for the delivery that waits for its time")
+		}
+		w.after(2 * time.Hour)
+		if got := tg.ids(); got != "1" {
+			t.Errorf("delivered %q", got)
+		}
+		w.stop()
+		if err := w.engine.Close(); err != nil {
+			t.Fatal(err)
+		}
+
+		n.Store(0)
+		if w.engine, err = bus.New(bus.Options{Store: &claims{Store: w.store, do: func() { n.Add(1) }}}); err != nil {
+			t.Fatal(err)
+		}
+		w.to(tg, bus.TargetPlan{})
+		w.run()
+		w.after(time.Second)
+		if n.Load() > 0 {
+			t.Errorf("a subscription that owes nothing was claimed from %d times", n.Load())
+		}
+		w.publish(w.event("2"))
+		w.after(time.Second)
+		if got := tg.ids(); got != "1 2" {
+			t.Errorf("delivered %q", got)
 		}
 	})
 }

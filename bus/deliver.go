@@ -163,6 +163,14 @@ func (d *deliverer) wake(s *subscription) {
 	}
 }
 
+// mayOwe reports whether there may be something to claim that nobody has looked for
+// yet.
+func (s *subscription) mayOwe() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dirty
+}
+
 // spawn starts one runner if permits allow.
 func (d *deliverer) spawn(s *subscription) {
 	spec := s.spec.Load()

@@ -184,21 +184,24 @@ func (e *Engine) Run(ctx context.Context) error {
 	g.Go(func() error { e.transactions.serve(ctx); return nil })
 	g.Go(func() error { e.pressure.run(ctx); return nil })
 	e.deliverer.start(ctx)
-	e.kick()
+	e.kick((*subscription).mayOwe)
 	err := g.Wait()
 	e.deliverer.drain(e.opts.DrainTimeout)
 	e.keeper.flush(context.WithoutCancel(ctx))
 	return err
 }
 
-// kick makes routers and deliverers look at everything once.
-func (e *Engine) kick() {
+// kick makes routers look at every bus once, and deliverers at those of the
+// subscriptions that are to be looked at.
+func (e *Engine) kick(look func(*subscription) bool) {
 	st := e.state.Load()
 	for _, b := range st.buses {
 		e.router.queue.add(b.id)
 	}
 	for _, s := range st.subs.All() {
-		e.deliverer.wake(s)
+		if look(s) {
+			e.deliverer.wake(s)
+		}
 	}
 	e.consumers.Range(func(_, c any) bool {
 		e.deliverer.wake(c.(*subscription))

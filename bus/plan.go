@@ -8,6 +8,8 @@ import (
 	"maps"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/switchyard-dev/switchyard/bus/persistent"
 	"github.com/switchyard-dev/switchyard/bus/store"
 	"github.com/switchyard-dev/switchyard/rules"
@@ -115,14 +117,16 @@ func (e *Engine) Apply(ctx context.Context, plan Plan) error {
 	if err := plan.check(); err != nil {
 		return err
 	}
-	c := &planChange{whole: true, rules: plan.Rules, next: &state{rules: persistent.Of(plan.Rules), planned: true}}
+	c := &planChange{whole: true, rules: plan.Rules, next: &state{planned: true}}
 	plan.Rules = nil // they are in rules
 	c.next.plan = plan
 	var err error
 	if c.fresh, err = e.deliverer.startTargets(ctx, plan.Targets); err != nil {
 		return err
 	}
-	if err = e.openAll(ctx, c); err == nil {
+	known := e.state.Load().subs
+	var inStore []store.SubscriptionInfo
+	if inStore, err = e.openAll(ctx, c); err == nil {
 		err = e.swap(ctx, c)
 	}
 	if err != nil {
@@ -134,9 +138,9 @@ func (e *Engine) Apply(ctx context.Context, plan Plan) error {
 	for _, end := range c.ends {
 		end()
 	}
-	err = e.orphan(ctx, e.store.Subscriptions())
+	err = e.orphan(ctx, inStore)
 	e.pressure.changed()
-	e.kick()
+	e.kick(func(s *subscription) bool { return known.At(s.id) != nil || s.mayOwe() })
 	return err
 }
 
@@ -190,14 +194,15 @@ func (p Plan) checkRule(name string, r RulePlan) (errs []error) {
 }
 
 // openAll opens the plan's buses and subscriptions in the store and compiles
-// each bus's rules into a set.
-func (e *Engine) openAll(ctx context.Context, c *planChange) error {
+// each bus's rules into a set. It returns the subscriptions that there are in the
+// store.
+func (e *Engine) openAll(ctx context.Context, c *planChange) ([]store.SubscriptionInfo, error) {
 	plan, next := c.next.plan, c.next
 	next.buses, next.byID = make(map[string]*busState, len(plan.Buses)), make(map[store.BusID]*busState, len(plan.Buses))
 	for name, b := range plan.Buses {
 		id, err := e.store.OpenBus(ctx, name, store.BusOptions{MaxAge: b.MaxAge, MaxBytes: b.MaxBytes, Table: b.Table})
 		if err != nil {
-			return fmt.Errorf("bus: open bus %q: %w", name, err)
+			return nil, fmt.Errorf("bus: open bus %q: %w", name, err)
 		}
 		if b.MaxEventSize <= 0 {
 			b.MaxEventSize = DefaultMaxEventSize
@@ -208,24 +213,46 @@ func (e *Engine) openAll(ctx context.Context, c *planChange) error {
 	old := e.state.Load()
 	entries, err := e.openRules(ctx, c)
 	if err != nil {
+		return nil, err
+	}
+	// With many rules each of these takes a while, and none needs another.
+	var inStore []store.SubscriptionInfo
+	var parts errgroup.Group
+	parts.Go(func() error {
+		inStore = e.store.Subscriptions()
+		return e.openConsumers(ctx, c, func() []store.SubscriptionInfo { return inStore })
+	})
+	parts.Go(func() (err error) {
+		c.known, err = e.readVersions(ctx, c)
 		return err
-	}
-	subs, named := make(map[store.SubscriptionID]*subscription, len(c.subs)), make(map[string]*subscription, len(c.subs))
-	for _, s := range c.subs {
-		subs[s.id], named[s.name] = s, s
-	}
-	next.subs, next.named = persistent.Of(subs), persistent.Of(named)
-	for _, s := range old.subs.All() {
-		if subs[s.id] == nil {
-			c.gone = append(c.gone, s)
+	})
+	parts.Go(func() error {
+		next.rules = persistent.Of(c.rules)
+		subs := make(map[store.SubscriptionID]*subscription, len(c.subs))
+		for _, s := range c.subs {
+			subs[s.id] = s
 		}
-	}
+		next.subs = persistent.Of(subs)
+		next.named = persistent.From(len(subs), func(yield func(string, *subscription) bool) {
+			for _, s := range subs {
+				if !yield(s.name, s) {
+					return
+				}
+			}
+		})
+		for _, s := range old.subs.All() {
+			if subs[s.id] == nil {
+				c.gone = append(c.gone, s)
+			}
+		}
+		return nil
+	})
 	sets := make(map[store.BusID]*rules.Set, len(next.buses))
 	for name, b := range next.buses {
 		sets[b.id] = old.sets.At(b.id).Update(entries[name])
 	}
 	next.sets = persistent.Of(sets)
-	return e.openConsumers(ctx, c)
+	return inStore, parts.Wait()
 }
 
 // orphan marks those of the subscriptions in the store whose rule or target is

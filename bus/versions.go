@@ -93,43 +93,69 @@ func parseHistory(value []byte) (h RuleHistory, err error) {
 	return h, nil
 }
 
+// knownVersions is what the store has of the rules as they were.
+type knownVersions struct {
+	versions  persistent.Map[string, uint64]    // the newest, of rules that were not removed
+	gone      persistent.Map[string, time.Time] // rules that were removed, and when
+	histories map[string]RuleHistory            // of rules that are not as their newest version says
+}
+
+// readVersions reads what the store has of the rules as they were, for the first
+// plan; later ones have it from the state in force.
+func (e *Engine) readVersions(ctx context.Context, c *planChange) (*knownVersions, error) {
+	old := e.state.Load()
+	k := &knownVersions{versions: old.versions, gone: old.gone, histories: map[string]RuleHistory{}}
+	if old.planned {
+		return k, nil
+	}
+	all, err := e.store.ListObjects(ctx, versionsKind)
+	if err != nil {
+		return nil, fmt.Errorf("bus: read the versions of rules: %w", err)
+	}
+	numbers, gone := make([]uint64, len(all)), map[string]time.Time{} // 0: it is not there
+	known := 0
+	for i, o := range all {
+		r, ok := c.rules[o.Name]
+		if ok {
+			if numbers[i] = sameNewest(o.Value, r); numbers[i] > 0 {
+				known++
+				continue
+			}
+		}
+		h, err := parseHistory(o.Value)
+		if err != nil || len(h) == 0 {
+			e.log.Warn("what a rule was before cannot be read and is forgotten", "rule", o.Name, "error", err)
+			continue
+		}
+		last := h[len(h)-1]
+		if last.Removed {
+			gone[o.Name] = last.Since
+		} else {
+			numbers[i] = last.Version
+			known++
+		}
+		if !ok || !sameDefinition(last, r) {
+			k.histories[o.Name] = h
+		}
+	}
+	k.gone = persistent.Of(gone)
+	k.versions = persistent.From(known, func(yield func(string, uint64) bool) {
+		for i, o := range all {
+			if numbers[i] > 0 && !yield(o.Name, numbers[i]) {
+				return
+			}
+		}
+	})
+	return k, nil
+}
+
 // recordVersions keeps the rules that change and are not as they were, and notes
 // their versions in the next state. Nothing is routed meanwhile, so that the
 // places of the router tell which version matched what.
 func (e *Engine) recordVersions(ctx context.Context, c *planChange) error {
 	old, next := e.state.Load(), c.next
-	next.versions, next.gone = old.versions, old.gone
-	histories := map[string]RuleHistory{} // those that are read already
-	if !old.planned {
-		all, err := e.store.ListObjects(ctx, versionsKind)
-		if err != nil {
-			return fmt.Errorf("bus: read the versions of rules: %w", err)
-		}
-		known, gone := map[string]uint64{}, map[string]time.Time{}
-		for _, o := range all {
-			if r, ok := c.rules[o.Name]; ok {
-				if version := sameNewest(o.Value, r); version > 0 {
-					known[o.Name] = version
-					continue
-				}
-			}
-			h, err := parseHistory(o.Value)
-			if err != nil || len(h) == 0 {
-				e.log.Warn("what a rule was before cannot be read and is forgotten", "rule", o.Name, "error", err)
-				continue
-			}
-			last := h[len(h)-1]
-			if last.Removed {
-				gone[o.Name] = last.Since
-			} else {
-				known[o.Name] = last.Version
-			}
-			if r, ok := c.rules[o.Name]; !ok || !sameDefinition(last, r) {
-				histories[o.Name] = h
-			}
-		}
-		next.versions, next.gone = persistent.Of(known), persistent.Of(gone)
-	}
+	histories := c.known.histories // those that are read already
+	next.versions, next.gone = c.known.versions, c.known.gone
 	known := next.versions
 	now := time.Now().UTC()
 	var changed []store.Object

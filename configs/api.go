@@ -166,8 +166,8 @@ func (l *Loader) Without(c *Config, kind, name string) (*Config, Diagnostics) {
 // exchange puts the rule o in place of the one of this name; nil removes it.
 func (c *Config) exchange(name string, o *object) {
 	key := objectKey{Rules, name}
-	scanning := func(r Rule, by int) {
-		if r.scans() {
+	scanning := func(r *Rule, by int) {
+		if r != nil && r.scans() {
 			c.scanning = maps.Clone(c.scanning)
 			c.scanning[r.Bus] += by
 		}
@@ -177,7 +177,7 @@ func (c *Config) exchange(name string, o *object) {
 		c.Rules, c.objects, c.relays = c.Rules.Without(name), c.objects.Without(key), c.relays.Without(name)
 		return
 	}
-	r := o.value.(Rule)
+	r := o.value.(*Rule)
 	scanning(r, 1)
 	c.Rules, c.objects = c.Rules.With(name, r), c.objects.With(key, o)
 	if c.relay(r) {

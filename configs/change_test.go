@@ -89,8 +89,10 @@ func describe(c *Config) string {
 		}
 	}
 	for _, o := range c.API() {
-		r := c.Rules.At(o.Name)
-		fmt.Fprintf(&b, "api %s %s %s %v %v\n", o.Kind, o.Name, r.Bus, r.Targets, r.Filter)
+		fmt.Fprintf(&b, "api %s %s\n", o.Kind, o.Name)
+		if r := c.Rules.At(o.Name); o.Kind == Rules {
+			fmt.Fprintf(&b, "rule %s %s %v %v\n", o.Name, r.Bus, r.Targets, r.Filter)
+		}
 	}
 	for name := range c.relays.All() {
 		fmt.Fprintf(&b, "relay %s\n", name)

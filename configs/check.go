@@ -23,9 +23,10 @@ type checker struct {
 }
 
 func (c *checker) check() {
+	// Most rules need no more than that what they name is there.
 	var objects []*object
 	for _, o := range c.config.objects.All() {
-		if c.of(o) {
+		if c.of(o) && (o.kind != Rules || len(o.hosts) > 0 || slices.ContainsFunc(o.names, c.missing)) {
 			objects = append(objects, o)
 		}
 	}
@@ -118,9 +119,14 @@ func (c *checker) add(o *object, line, column int, path keyPath, message string,
 	})
 }
 
+// missing reports whether there is no object that has the name.
+func (c *checker) missing(m mention) bool {
+	return c.config.objects.At(objectKey{m.kind, m.name}) == nil
+}
+
 // mention checks that a name which an object mentions is there.
 func (c *checker) mention(o *object, m mention) {
-	if c.config.objects.At(objectKey{m.kind, m.name}) != nil {
+	if !c.missing(m) {
 		return
 	}
 	if m.kind == Buses && m.name == SystemBus {
@@ -221,16 +227,15 @@ func (c *checker) scans(bus string) {
 }
 
 // scans reports whether the rule is evaluated on every event of its bus.
-func (r Rule) scans() bool {
+func (r *Rule) scans() bool {
 	if r.Matcher == nil || r.Filter == (rules.Filter{}) { // without a filter there is nothing to evaluate
 		return false
 	}
-	class, _ := r.Matcher.Class()
-	return class == rules.Scan
+	return r.Matcher.IndexClass() == rules.Scan
 }
 
 // relay reports whether the rule sends all events of its bus to another.
-func (c *Config) relay(r Rule) bool {
+func (c *Config) relay(r *Rule) bool {
 	return r.Filter == (rules.Filter{}) && slices.ContainsFunc(r.Targets, func(t string) bool { return c.busOf(t) != "" })
 }
 

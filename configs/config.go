@@ -52,7 +52,7 @@ type Config struct {
 	Network Network
 	Buses   map[string]Bus
 	Sources map[string]Source
-	Rules   persistent.Map[string, Rule]
+	Rules   persistent.Map[string, *Rule] // which are not changed
 	Targets map[string]Target
 
 	objects persistent.Map[objectKey, *object]

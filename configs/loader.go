@@ -340,6 +340,9 @@ func (m *merger) rules(d *document) {
 		d.recorder = d.record()
 		return
 	}
+	if len(m.found) == 0 {
+		m.found = make(map[objectKey]*object, len(all)) // so that it does not grow, for there may be many
+	}
 	for _, o := range all {
 		m.add(d, o)
 	}
@@ -400,7 +403,8 @@ func (l *Loader) checker(c *Config, of func(*object) bool) *checker {
 
 // take makes decoded objects those of an empty configuration.
 func (c *Config) take(objects map[objectKey]*object) {
-	c.objects = persistent.Of(objects)
+	var both sync.WaitGroup
+	both.Go(func() { c.objects = persistent.Of(objects) })
 	rules := 0
 	for _, o := range objects {
 		switch v := o.value.(type) {
@@ -408,19 +412,20 @@ func (c *Config) take(objects map[objectKey]*object) {
 			c.Buses[o.name] = v
 		case Source:
 			c.Sources[o.name] = v
-		case Rule:
+		case *Rule:
 			rules++
 		case Target:
 			c.Targets[o.name] = v
 		}
 	}
-	c.Rules = persistent.From(rules, func(yield func(string, Rule) bool) {
+	c.Rules = persistent.From(rules, func(yield func(string, *Rule) bool) {
 		for _, o := range objects {
-			if r, ok := o.value.(Rule); ok && !yield(o.name, r) {
+			if r, ok := o.value.(*Rule); ok && !yield(o.name, r) {
 				return
 			}
 		}
 	})
+	both.Wait()
 }
 
 // settle fills in the defaults that depend on another object.

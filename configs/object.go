@@ -18,7 +18,7 @@ type object struct {
 	kind, name   string
 	file         string
 	line, column int
-	value        any // Bus, Source, Rule or Target
+	value        any // Bus, Source, *Rule or Target
 	raw, view    json.RawMessage
 	names        []mention
 	hosts        []host

@@ -28,7 +28,7 @@ func (d *document) redactor(o *object, n *yaml.Node) func(*yaml.Node) string {
 		config, kind = v.Config, v.Kind
 	case Bus: // the keys of its archive
 		d.findSecrets(n, reflect.TypeFor[Bus](), secret)
-	case Rule: // the headers of its enrichments
+	case *Rule: // the headers of its enrichments
 		d.findSecrets(n, reflect.TypeFor[ruleSettings](), secret)
 	}
 	if config != nil {

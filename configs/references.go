@@ -227,7 +227,7 @@ func hider(secrets []string) func(text string) string {
 
 // Hide is a func that takes out of a text what references brought into the
 // rule; nil when there are none.
-func (r Rule) Hide() func(text string) string { return hider(r.secrets) }
+func (r *Rule) Hide() func(text string) string { return hider(r.secrets) }
 
 // Hide is a func that takes out of a text what references brought into the
 // target; nil when there are none.

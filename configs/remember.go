@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"reflect"
 	"runtime"
-	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/switchyard-dev/switchyard/bus/packed"
 	"github.com/switchyard-dev/switchyard/rules"
 	"github.com/switchyard-dev/switchyard/transform"
 )
@@ -46,16 +48,16 @@ func (d *document) record() *recorder {
 // remember writes a rule down that was decoded from n. found is what was found of
 // it, all warnings, and linted how many of its filters were looked at.
 func (r *recorder) remember(d *document, o *object, n *yaml.Node, found Diagnostics, linted int) {
-	rule := o.value.(Rule)
+	rule := o.value.(*Rule)
 	r.count++
 	r.names += len(o.names)
-	b := appendString(r.body, o.name)
-	b = appendNumber(appendNumber(b, o.line), o.column)
+	b := packed.AppendText(r.body, o.name)
+	b = packed.AppendNumber(packed.AppendNumber(b, o.line), o.column)
 	r.raws = append(r.raws, o.raw...)
-	b = appendNumber(b, len(o.raw))
-	b = appendNumber(b, len(o.names))
+	b = packed.AppendNumber(b, len(o.raw))
+	b = packed.AppendNumber(b, len(o.names))
 	for _, m := range o.names { // the bus, then the targets in their order
-		b = appendNumber(appendNumber(appendString(b, m.name), m.line), m.column)
+		b = packed.AppendNumber(packed.AppendNumber(packed.AppendText(b, m.name), m.line), m.column)
 	}
 	b = appendFilter(b, rule.Filter)
 	at, length := 0, 0
@@ -63,62 +65,70 @@ func (r *recorder) remember(d *document, o *object, n *yaml.Node, found Diagnost
 		text := d.json(block, d.asWritten)
 		at, length = bytes.Index(o.raw, text), len(text)
 	}
-	b = appendNumber(appendNumber(b, at), length)
+	b = packed.AppendNumber(packed.AppendNumber(b, at), length)
 	retry := 0
 	if rule.Retry != nil {
 		retry = 1
 	}
-	b = appendNumber(appendNumber(b, retry), linted)
-	b = appendNumber(b, len(found))
+	b = packed.AppendNumber(packed.AppendNumber(b, retry), linted)
+	b = packed.AppendNumber(b, len(found))
 	for _, w := range found {
-		b = appendNumber(appendNumber(appendString(b, w.Message), w.Line), w.Column)
-		b = appendNumber(b, len(w.path))
+		b = packed.AppendNumber(packed.AppendNumber(packed.AppendText(b, w.Message), w.Line), w.Column)
+		b = packed.AppendNumber(b, len(w.path))
 		for _, s := range w.path {
-			b = appendString(b, s.key)
+			b = packed.AppendText(b, s.key)
 			element := 0
 			if s.element {
 				element = 1 + s.index
 			}
-			b = appendNumber(b, element)
+			b = packed.AppendNumber(b, element)
 		}
 	}
 	r.body = b
 }
 
 // document is all that was written.
-func (r *recorder) document() []byte {
-	b := appendNumber(nil, len(r.taken))
+func (r *recorder) document() string {
+	taken := packed.AppendNumber(nil, len(r.taken))
 	for _, t := range r.taken {
-		b = appendNumber(appendNumber(appendNumber(b, t.start), t.end), t.breaks)
+		taken = packed.AppendNumber(packed.AppendNumber(packed.AppendNumber(taken, t.start), t.end), t.breaks)
 	}
-	rules := append(appendNumber(appendNumber(nil, r.count), r.names), r.body...)
-	out := make([]byte, 0, len(b)+len(rules)+len(r.raws)+32)
-	return append(appendString(appendString(out, b), rules), r.raws...)
+	counts := packed.AppendNumber(packed.AppendNumber(nil, r.count), r.names)
+	head := packed.AppendNumber(packed.AppendText(nil, taken), len(counts)+len(r.body))
+	var out strings.Builder
+	out.Grow(len(head) + len(counts) + len(r.body) + len(r.raws))
+	for _, part := range [][]byte{head, counts, r.body, r.raws} {
+		out.Write(part)
+	}
+	return out.String()
 }
 
 // appendFilter writes the one dialect that a filter has, and its source.
 func appendFilter(dst []byte, f rules.Filter) []byte {
 	for i, source := range [...]string{f.When, f.Pattern, f.Filters, f.SQL} {
 		if source != "" {
-			return appendString(appendNumber(dst, 1+i), source)
+			return packed.AppendText(packed.AppendNumber(dst, 1+i), source)
 		}
 	}
-	return appendNumber(dst, 0)
+	return packed.AppendNumber(dst, 0)
 }
 
+// memoryReader reads what was written.
+type memoryReader struct{ packed.Reader }
+
 func (r *memoryReader) filter() (f rules.Filter) {
-	switch dialect := r.number(); dialect {
+	switch dialect := r.Number(); dialect {
 	case 0:
 	case 1:
-		f.When = r.text()
+		f.When = r.Text()
 	case 2:
-		f.Pattern = r.text()
+		f.Pattern = r.Text()
 	case 3:
-		f.Filters = r.text()
+		f.Filters = r.Text()
 	case 4:
-		f.SQL = r.text()
+		f.SQL = r.Text()
 	default:
-		r.bad = true
+		r.Bad = true
 	}
 	return f
 }
@@ -126,7 +136,7 @@ func (r *memoryReader) filter() (f rules.Filter) {
 // recalled is a document of which rules are remembered.
 type recalled struct {
 	key   documentKey
-	whole []byte
+	whole string
 	taken []lines
 	rules memoryReader
 	raws  []byte // the JSON of the rules
@@ -144,19 +154,18 @@ func (d *document) recall(text []byte) *recalled {
 		return nil
 	}
 	c.whole = whole
-	head, rest, _ := cutString(whole)
-	body, raws, ok := cutString(rest)
-	// What is loaded shares memory with these alone, not with the whole Memory.
-	c.rules, c.raws = memoryReader{rest: string(body), bad: !ok}, slices.Clone(raws)
-	r := memoryReader{rest: string(head)}
-	c.taken = make([]lines, r.count())
+	parts := packed.Reader{Rest: whole}
+	r := packed.Reader{Rest: parts.Text()}
+	c.rules.Rest = parts.Text()
+	c.raws = unsafe.Slice(unsafe.StringData(parts.Rest), len(parts.Rest)) // which nobody changes
+	c.taken = make([]lines, r.Count())
 	at := 0
 	for i := range c.taken {
-		t := lines{r.number(), r.number(), r.number()}
-		c.rules.bad = c.rules.bad || r.bad || t.start < at || t.end < t.start || t.end > len(text) || t.breaks > t.end-t.start
+		t := lines{r.Number(), r.Number(), r.Number()}
+		c.rules.Bad = c.rules.Bad || r.Bad || t.start < at || t.end < t.start || t.end > len(text) || t.breaks > t.end-t.start
 		c.taken[i], at = t, t.end
 	}
-	if c.rules.bad {
+	if c.rules.Bad || parts.Bad || r.Bad {
 		return nil
 	}
 	return c
@@ -166,22 +175,22 @@ func (d *document) recall(text []byte) *recalled {
 // they are not what remember wrote.
 func (c *recalled) objects(d *document) (all []*object, ok bool) {
 	r, raws := c.rules, c.raws
-	objects := make([]object, r.count())
+	objects := make([]object, r.Count())
 	values := make([]Rule, len(objects))
-	names := make([]mention, 0, r.count())
+	names := make([]mention, 0, r.Count())
 	targets := make([]string, 0, cap(names))
 	found := len(d.diags)
 	for i := range objects {
 		o := &objects[i]
 		o.kind, o.file = Rules, d.file
-		o.name, o.line, o.column = r.text(), r.number(), r.number()
-		length := r.number()
+		o.name, o.line, o.column = r.Text(), r.Number(), r.Number()
+		length := r.Number()
 		if length > len(raws) {
-			r.bad = true
+			r.Bad = true
 		}
 		from, first := len(names), len(targets)
-		for k := range min(r.count(), cap(names)-len(names)) {
-			m := mention{kind: Targets, name: r.text(), index: k - 1, line: r.number(), column: r.number()}
+		for k := range min(r.Count(), cap(names)-len(names)) {
+			m := mention{kind: Targets, name: r.Text(), index: k - 1, line: r.Number(), column: r.Number()}
 			if k == 0 {
 				m.kind = Buses
 			} else {
@@ -190,19 +199,19 @@ func (c *recalled) objects(d *document) (all []*object, ok bool) {
 			names = append(names, m)
 		}
 		o.names = names[from:len(names):len(names)]
-		if !r.bad {
+		if !r.Bad {
 			o.raw, raws = raws[:length:length], raws[length:]
 			o.view = o.raw
 			values[i].Targets = targets[first:len(targets):len(targets)]
 			r.rule(d, o, &values[i])
 		}
-		if r.bad {
+		if r.Bad {
 			d.diags = d.diags[:found]
 			return nil, false
 		}
 		all = append(all, o)
 	}
-	if r.rest != "" || !d.compileAll(objects, values) {
+	if r.Rest != "" || !d.compileAll(objects, values) {
 		d.diags = d.diags[:found]
 		return nil, false
 	}
@@ -224,7 +233,7 @@ func (d *document) compileAll(objects []object, values []Rule) bool {
 					failed.Store(true)
 					return
 				}
-				objects[i].value = values[i]
+				objects[i].value = &values[i]
 			}
 		})
 	}
@@ -235,13 +244,13 @@ func (d *document) compileAll(objects []object, values []Rule) bool {
 // rule reads the value of a rule, and its warnings.
 func (r *memoryReader) rule(d *document, o *object, rule *Rule) {
 	rule.Origin, rule.Filter = o.origin(), r.filter()
-	at, length, retry := r.number(), r.number(), r.number()
-	d.linted += r.number()
-	for range r.count() {
-		w := Diagnostic{File: d.file, Warning: true, Message: r.text(), Line: r.number(), Column: r.number()}
-		for range r.count() {
-			s := step{key: r.text()}
-			if element := r.number(); element > 0 {
+	at, length, retry := r.Number(), r.Number(), r.Number()
+	d.linted += r.Number()
+	for range r.Count() {
+		w := Diagnostic{File: d.file, Warning: true, Message: r.Text(), Line: r.Number(), Column: r.Number()}
+		for range r.Count() {
+			s := step{key: r.Text()}
+			if element := r.Number(); element > 0 {
 				s.element, s.index = true, element-1
 			}
 			w.path = append(w.path, s)
@@ -249,8 +258,8 @@ func (r *memoryReader) rule(d *document, o *object, rule *Rule) {
 		w.Path = w.path.String()
 		d.diags = append(d.diags, w)
 	}
-	if r.bad || len(o.names) == 0 || at+length > len(o.raw) {
-		r.bad = true
+	if r.Bad || len(o.names) == 0 || at+length > len(o.raw) {
+		r.Bad = true
 		return
 	}
 	rule.Bus = o.names[0].name

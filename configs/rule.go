@@ -20,7 +20,7 @@ import (
 type transformNode struct{ node *yaml.Node }
 
 // rule decodes and compiles a rule.
-func (d *document) rule(o *object, n *yaml.Node, path keyPath) Rule {
+func (d *document) rule(o *object, n *yaml.Node, path keyPath) *Rule {
 	w := ruleSettings{Retry: defaultRetry()}
 	d.decodeStruct(n, reflect.ValueOf(&w).Elem(), path, nil, nil)
 	r := Rule{Bus: w.Bus, Targets: w.Targets, Origin: o.origin(), secrets: d.taint(n)}
@@ -51,7 +51,7 @@ func (d *document) rule(o *object, n *yaml.Node, path keyPath) Rule {
 	if hide := r.Hide(); hide != nil && r.Transform != nil {
 		r.Transform.Redact(hide)
 	}
-	return r
+	return &r
 }
 
 func (d *document) ruleTargets(o *object, n *yaml.Node, path keyPath, names []string) {

@@ -61,5 +61,9 @@ func (env *Env) sqlCondition(source string) (node, []*CompileError) {
 	if !bounded(&root) {
 		root = l.residual(&parsed)
 	}
-	return l.anchored(root), nil
+	root = l.anchored(root)
+	for i, r := range root.residuals(nil) {
+		r.(*sqlResidual).part = i
+	}
+	return root, nil
 }

@@ -1,5 +1,7 @@
 package rules
 
+import "sync"
+
 // sqlLowering makes a condition of an expression: comparisons of attributes with
 // literals become tests where they are exactly that, casts and errors included,
 // and what else there is stays with the evaluator.
@@ -81,7 +83,7 @@ func (l *sqlLowering) anchored(n node) node {
 	if n.kind != residualNode {
 		return n
 	}
-	name := n.more.(*sqlResidual).expr.needs()
+	name := n.more.(*sqlResidual).expr().needs()
 	if name == "" || required(name) {
 		return n
 	}
@@ -193,7 +195,9 @@ func (l *sqlLowering) in(name string, list []sqlExpr) (node, bool) {
 
 // residual leaves an expression to the evaluator.
 func (l *sqlLowering) residual(e *sqlExpr) node {
-	return node{kind: residualNode, more: &sqlResidual{expr: e, source: l.source[e.start:e.end], linear: e.linear()}}
+	return node{kind: residualNode, more: &sqlResidual{
+		expr: func() *sqlExpr { return e }, whole: l.source, start: int(e.start), end: int(e.end), linear: e.linear(),
+	}}
 }
 
 // linear reports whether the expression takes time linear in the event with a
@@ -219,16 +223,34 @@ func (e *sqlExpr) linear() bool {
 
 // sqlResidual is what only the evaluator can say.
 type sqlResidual struct {
-	expr   *sqlExpr
-	source string
-	linear bool
+	expr       func() *sqlExpr // nil if there is no such part after all
+	whole      string          // the source of the expression that it is a part of
+	part       int             // which of its residuals, in the order of the condition
+	start, end int             // in whole
+	linear     bool
 }
 
 func (s *sqlResidual) straight() bool { return s.linear }
 
-func (s *sqlResidual) text() string { return s.source }
+func (s *sqlResidual) text() string { return s.whole[s.start:s.end] }
 
 func (s *sqlResidual) test(v *view) (bool, error) {
+	e := s.expr()
+	if e == nil {
+		return false, errNoPart
+	}
 	r := sqlRun{ev: v.ev}
-	return r.boolean(s.expr)
+	return r.boolean(e)
+}
+
+// sqlPart is the expression of one of the residuals of a source. It is parsed when
+// it is first asked for, which most are not.
+func (env *Env) sqlPart(source string, part int) func() *sqlExpr {
+	return sync.OnceValue(func() *sqlExpr {
+		root, problems := env.sqlCondition(source)
+		if parts := root.residuals(nil); len(problems) == 0 && part < len(parts) {
+			return parts[part].(*sqlResidual).expr()
+		}
+		return nil
+	})
 }

@@ -96,7 +96,7 @@ func (f *filter) sqlClauses(env *Env, w *writer) clause {
 	e, problems := parseSQL(f.source)
 	root := f.tree()
 	r, whole := root.more.(*sqlResidual)
-	whole = whole && r.source == f.source[e.start:e.end]
+	whole = whole && r.text() == f.source[e.start:e.end]
 	if len(problems) > 0 || e.op == sqlAttribute || whole && e.op != sqlAnd && e.op != sqlOr && e.op != sqlNot {
 		return w.clause(root, false)
 	}
@@ -162,7 +162,7 @@ func (w *writer) clause(n *node, negated bool) clause {
 	out := clause{kind: testNode, test: *n, write: w, text: shortened(w.text(shown, negated), textMost)}
 	switch r := shown.more.(type) {
 	case *sqlResidual:
-		out.reads = sqlReads(r.expr)
+		out.reads = sqlReads(r.expr())
 	case *sqlDecided:
 		if e, problems := parseSQL(r.source); len(problems) == 0 {
 			out.reads = sqlReads(&e)

@@ -81,15 +81,15 @@ func (env *Env) Compile(f Filter) (*Matcher, error) {
 
 func (env *Env) compile(d dialect, source string) (f *filter, err error) {
 	f = &filter{dialect: d, source: source}
-	var root node
+	root, class, ok := env.recall(d, source)
+	if ok {
+		f.class = class
+		env.keep(f, &root)
+		return f, nil
+	}
+	env.compiled.Add(1)
 	switch d {
 	case inCEL:
-		var ok bool
-		if root, f.class, ok = env.recall(d, source); ok {
-			env.keep(f, &root)
-			return f, nil
-		}
-		env.compiled.Add(1)
 		root, err = env.compileCEL(source)
 	case inPattern:
 		root, err = env.compilePattern(source)

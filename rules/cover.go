@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"hash/maphash"
 	"math"
 	"regexp/syntax"
 )
@@ -352,7 +353,7 @@ func (x *expression) literals(p *place) (list []anchor) {
 
 // census counts how many filters may have an anchor.
 type census struct {
-	exact  map[anchor]int32
+	exact  map[uint64]int32 // by their hashes, which are smaller
 	ranges map[*place]int32
 	all    map[*place]int32
 }
@@ -364,7 +365,7 @@ func (counting) of(*anchor) float64 { return 1 }
 
 // newCensus is for as many filters.
 func newCensus(filters int) *census {
-	return &census{exact: make(map[anchor]int32, filters), ranges: map[*place]int32{}, all: map[*place]int32{}}
+	return &census{exact: make(map[uint64]int32, filters), ranges: map[*place]int32{}, all: map[*place]int32{}}
 }
 
 func (c *census) add(n *node) {
@@ -378,7 +379,7 @@ func (c *census) add(n *node) {
 		}
 		c.all[n.place]++
 		for _, a := range n.literals() {
-			c.exact[a]++
+			c.exact[a.hash()]++
 		}
 		if n.test == isLike || n.test == isMatch {
 			return
@@ -389,10 +390,19 @@ func (c *census) add(n *node) {
 				c.ranges[a.place]++
 			case anchorPresent:
 			default:
-				c.exact[a]++
+				c.exact[a.hash()]++
 			}
 		}
 	})
+}
+
+// hash tells anchors with a value apart.
+func (a *anchor) hash() uint64 {
+	h := uint64(a.place.id)<<16 | uint64(a.kind)<<8 | uint64(a.value.kind)
+	if a.value.kind == textValue {
+		return mix(h) ^ maphash.String(hashSeed, a.value.text)
+	}
+	return mix(mix(h) ^ math.Float64bits(a.value.num+0))
 }
 
 // of weighs an anchor by the filters that it brings up, and by what it costs to
@@ -400,11 +410,11 @@ func (c *census) add(n *node) {
 func (c *census) of(a *anchor) float64 {
 	switch a.kind {
 	case anchorValue:
-		return float64(c.exact[*a])
+		return float64(c.exact[a.hash()])
 	case anchorMember, anchorPrefix, anchorSuffix, anchorFold:
-		return float64(c.exact[*a]) + 1
+		return float64(c.exact[a.hash()]) + 1
 	case anchorContains:
-		return float64(max(c.exact[*a], 1)) + 4
+		return float64(max(c.exact[a.hash()], 1)) + 4
 	case anchorRange:
 		if math.IsInf(a.low, 0) || math.IsInf(a.high, 0) {
 			return float64(c.ranges[a.place])/2 + 2

@@ -3,84 +3,87 @@ package rules
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
-	"hash/crc32"
+	"fmt"
 	"math"
+	"net/netip"
 	"strings"
+
+	"github.com/switchyard-dev/switchyard/bus/packed"
 )
 
 // A compiled filter can be written down, so that a server that starts again
 // with many rules need not parse and check each of them. What is written is
 // good for the same build of the program only.
 
-// memory is compiled filters that were written down, by their sources.
-type memory map[memoryKey]string
+// memory is compiled filters that were written down, by their sources, and the
+// places that they look at.
+type memory struct {
+	filters map[memoryKey]string
+	places  []*place
+	steps   [][]patternStep
+}
 
 type memoryKey [16]byte
 
 func (f *filter) memoryKey() memoryKey { return keyOf(f.dialect, f.source) }
 
 func keyOf(d dialect, source string) (k memoryKey) {
-	h := sha256.New()
-	h.Write([]byte{byte(d)})
-	h.Write([]byte(source))
-	copy(k[:], h.Sum(nil))
+	// In one piece on the stack, if it is short: there are many of them.
+	sum := sha256.Sum256(append(append(make([]byte, 0, 256), byte(d)), source...))
+	copy(k[:], sum[:])
 	return k
 }
 
-const memoryMagic = "switchyard filters 1\n"
+const memoryMagic = "switchyard filters 2\n"
 
 // AppendCompiled appends the filters of matchers to dst in a form that Remember
-// reads. Only those are written that take long to compile again, and none that
-// have something to redact. build tells builds of the program apart.
+// reads, but none that have something to redact. build tells builds of the
+// program apart.
 func AppendCompiled(dst []byte, build string, matchers []*Matcher) []byte {
 	start := len(dst)
-	dst = appendText(append(dst, memoryMagic...), build)
-	var body []byte
-	seen := map[*filter]bool{}
+	dst = packed.Begin(dst, memoryMagic, build)
+	w := memoryWriter{placeAt: map[*place]int{}, stepsAt: map[*patternStep]int{}}
+	var filters, body []byte
+	seen := make(map[*filter]bool, len(matchers))
 	for _, m := range matchers {
 		f := m.filter
-		if f == nil || f.dialect != inCEL || m.redaction() != nil || seen[f] {
+		if f == nil || m.redaction() != nil || seen[f] {
 			continue
 		}
 		seen[f] = true
-		var ok bool
-		if body, ok = f.tree().append(append(body[:0], byte(f.class)), f.source); !ok {
-			continue
-		}
+		w.source = f.source
+		body = w.node(append(body[:0], byte(f.class)), f.tree())
 		key := f.memoryKey()
-		dst = appendText(append(dst, key[:]...), string(body))
+		filters = packed.AppendText(append(filters, key[:]...), body)
 	}
-	return binary.LittleEndian.AppendUint32(dst, crc32.ChecksumIEEE(dst[start:]))
+	dst = append(packed.AppendNumber(w.tables(dst), len(seen)), filters...)
+	return packed.End(dst, start)
 }
 
 // Remember lets Compile take filters from what AppendCompiled wrote by the same
-// build, until Forget. It returns how many there are; an error says that the
-// data is of another build or damaged, and is of no use.
+// build, until Forget; data is not to be changed any more. It returns how many
+// there are; an error says that the data is of another build or damaged, and is of
+// no use.
 func (env *Env) Remember(build string, data []byte) (int, error) {
-	body, ok := strings.CutPrefix(string(data), memoryMagic)
-	if !ok || len(body) < 4 {
-		return 0, errors.New("not compiled filters of this version")
+	p, err := packed.Open(data, memoryMagic, build)
+	if err != nil {
+		return 0, fmt.Errorf("the compiled filters: %w", err)
 	}
-	sum := crc32.ChecksumIEEE(data[:len(data)-4])
-	if binary.LittleEndian.Uint32(data[len(data)-4:]) != sum {
-		return 0, errors.New("the compiled filters are damaged")
-	}
-	r := reader{rest: body[:len(body)-4]}
-	if r.text() != build {
-		return 0, errors.New("the compiled filters are of another build")
-	}
-	known := memory{}
-	for r.rest != "" && !r.bad {
+	known := &memory{}
+	r := reader{Reader: p, env: env, memory: known}
+	r.tables()
+	n := r.Count()
+	known.filters = make(map[memoryKey]string, n)
+	for range n {
 		var key memoryKey
-		copy(key[:], r.take(len(key)))
-		known[key] = r.text()
+		copy(key[:], r.Take(len(key)))
+		known.filters[key] = r.Text()
 	}
-	if r.bad {
-		return 0, errors.New("the compiled filters are damaged")
+	if r.Bad || r.Rest != "" {
+		return 0, fmt.Errorf("the compiled filters: %w", packed.ErrDamaged)
 	}
-	env.memory.Store(&known)
-	return len(known), nil
+	env.memory.Store(known)
+	return len(known.filters), nil
 }
 
 // Forget drops what Remember took.
@@ -95,223 +98,177 @@ func (env *Env) recall(d dialect, source string) (node, Class, bool) {
 	if known == nil {
 		return node{}, 0, false
 	}
-	data, ok := (*known)[keyOf(d, source)]
+	data, ok := known.filters[keyOf(d, source)]
 	if !ok {
 		return node{}, 0, false
 	}
-	r := reader{rest: data, env: env, source: source}
-	class := Class(r.byte())
+	r := reader{Reader: packed.Reader{Rest: data}, env: env, memory: known, source: source}
+	class := Class(r.Byte())
 	n := r.node(0)
-	return n, class, !r.bad && r.rest == ""
+	return n, class, !r.Bad && r.Rest == ""
 }
 
-func appendText(dst []byte, s string) []byte {
-	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
+// memoryWriter writes conditions. Places, and the steps of patterns, are written
+// once for all of them.
+type memoryWriter struct {
+	source  string // of the filter
+	places  []byte
+	placeAt map[*place]int // their numbers
+	steps   []byte
+	stepsAt map[*patternStep]int
 }
 
-// append writes a condition; ok is false if it has a part that is not written.
-func (n *node) append(dst []byte, source string) (_ []byte, ok bool) {
+// tables writes the places and steps of all filters.
+func (w *memoryWriter) tables(dst []byte) []byte {
+	dst = append(packed.AppendNumber(dst, len(w.placeAt)), w.places...)
+	return append(packed.AppendNumber(dst, len(w.stepsAt)), w.steps...)
+}
+
+func (w *memoryWriter) place(dst []byte, p *place) []byte {
+	at, ok := w.placeAt[p]
+	if !ok {
+		at = len(w.placeAt)
+		w.placeAt[p] = at
+		w.places = packed.AppendText(append(w.places, byte(p.reach)), p.attr)
+		w.places = packed.AppendNumber(w.places, len(p.keys))
+		for _, k := range p.keys {
+			w.places = packed.AppendText(w.places, k)
+		}
+	}
+	return packed.AppendNumber(dst, at)
+}
+
+// pattern writes its steps as the places that these lead to.
+func (w *memoryWriter) pattern(dst []byte, p *pattern) []byte {
+	at, ok := w.stepsAt[p.step]
+	if !ok {
+		at = len(w.stepsAt)
+		w.stepsAt[p.step] = at
+		w.steps = packed.AppendNumber(w.steps, len(p.step.places))
+		for _, to := range p.step.places {
+			w.steps = w.place(w.steps, to)
+		}
+	}
+	dst = packed.AppendNumber(dst, at)
+	for i := range p.tests() {
+		dst = w.node(dst, &p.tests()[i])
+	}
+	if p.rare == nil || p.rare.ways == nil {
+		return packed.AppendNumber(dst, 0) // the costs come from the tests
+	}
+	dst = packed.AppendNumber(dst, len(p.rare.ways))
+	for i := range p.rare.ways {
+		dst = appendFields(appendFields(dst, &p.rare.ways[i].fields), &p.rare.ways[i].needs)
+	}
+	return w.node(dst, &p.rare.shadow)
+}
+
+func appendFields(dst []byte, s *fieldSet) []byte {
+	for _, word := range s {
+		dst = binary.AppendUvarint(dst, word)
+	}
+	return dst
+}
+
+// node writes a condition.
+func (w *memoryWriter) node(dst []byte, n *node) []byte {
 	dst = append(dst, byte(n.kind))
 	switch n.kind {
 	case constNode:
-		return append(dst, byte(n.value)), true
-	case andNode, orNode, notNode, ifNode:
-		k := n.kids()
-		dst = binary.AppendUvarint(dst, uint64(len(k)))
-		for i := range k {
-			if dst, ok = k[i].append(dst, source); !ok {
-				return dst, false
-			}
-		}
-		return dst, true
-	case residualNode:
-		r, ok := n.more.(*residue)
-		if !ok {
-			return dst, false
-		}
-		return r.append(dst), true
+		return append(dst, byte(n.value))
 	case testNode:
-	default:
-		return dst, false
+		return w.test(dst, n)
+	case patternNode:
+		return w.pattern(dst, n.more.(*pattern))
+	case residualNode:
+		return w.residual(dst, n.more.(residual))
 	}
-	dst = append(dst, byte(n.test), byte(n.missing), byte(n.wrong), byte(n.place.reach))
-	dst = appendText(dst, n.place.attr)
-	dst = binary.AppendUvarint(dst, uint64(len(n.place.keys)))
-	for _, k := range n.place.keys {
-		dst = appendText(dst, k)
+	k := n.kids()
+	dst = packed.AppendNumber(dst, len(k))
+	for i := range k {
+		dst = w.node(dst, &k[i])
 	}
-	dst = appendScalar(dst, n.literal(), source)
+	return dst
+}
+
+func (w *memoryWriter) test(dst []byte, n *node) []byte {
+	dst = w.place(append(dst, byte(n.test), byte(n.missing), byte(n.wrong)), n.place)
+	dst = w.scalar(dst, n.literal())
 	switch more := n.more.(type) {
-	case nil, *byte:
 	case operands:
-		dst = binary.AppendUvarint(dst, uint64(len(more)))
+		dst = packed.AppendNumber(dst, len(more))
 		for _, o := range more {
-			dst = appendScalar(dst, o, source)
+			dst = w.scalar(dst, o)
 		}
 	case *expression:
-		dst = more.long.append(dst)
-	default:
-		return dst, false
+		if more.long == nil {
+			return append(dst, 0)
+		}
+		dst = more.long.append(append(dst, 1))
+	case *glob:
+		dst = packed.AppendNumber(append(dst, bit(more.fold)), len(more.parts))
+		for _, part := range more.parts {
+			dst = packed.AppendNumber(dst, len(part.pieces))
+			for _, piece := range part.pieces {
+				dst = packed.AppendText(dst, piece)
+			}
+		}
+	case netip.Prefix:
+		dst = packed.AppendText(dst, more.String())
 	}
-	return dst, true
+	return dst
+}
+
+func bit(b bool) byte {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// residualKind is what kind of residual was written.
+type residualKind uint8
+
+const (
+	celResidual residualKind = iota
+	sqlExpression
+	sqlNotFailing
+	numericText
+)
+
+func (w *memoryWriter) residual(dst []byte, r residual) []byte {
+	switch r := r.(type) {
+	case *residue:
+		return r.append(append(dst, byte(celResidual)))
+	case *sqlResidual:
+		dst = w.text(append(dst, byte(sqlExpression), bit(r.linear)), r.whole)
+		return packed.AppendNumber(packed.AppendNumber(packed.AppendNumber(dst, r.part), r.start), r.end)
+	case *sqlDecided:
+		return w.node(w.text(append(dst, byte(sqlNotFailing)), r.source), &r.node)
+	}
+	a := r.(*numericAttribute)
+	return w.node(w.text(w.place(append(dst, byte(numericText)), a.place), a.source), &a.limits)
 }
 
 func (r *residue) append(dst []byte) []byte {
-	linear := byte(0)
-	if r.linear {
-		linear = 1
-	}
-	return append(binary.AppendUvarint(dst, uint64(r.part-wholeFilter)), linear)
+	return append(packed.AppendNumber(dst, int(r.part-wholeFilter)), bit(r.linear))
 }
 
-// appendScalar writes a text by its place in the source, where it stands there.
-func appendScalar(dst []byte, s scalar, source string) []byte {
+func (w *memoryWriter) scalar(dst []byte, s scalar) []byte {
 	dst = append(dst, byte(s.kind))
 	switch s.kind {
 	case boolValue, numberValue:
 		return binary.LittleEndian.AppendUint64(dst, math.Float64bits(s.num))
 	case textValue:
-		if at := strings.Index(source, s.text); at >= 0 {
-			return binary.AppendUvarint(binary.AppendUvarint(dst, uint64(at)+1), uint64(len(s.text)))
-		}
-		return appendText(append(dst, 0), s.text)
+		return w.text(dst, s.text)
 	}
 	return dst
 }
 
-// reader reads what was written. It is bad once something does not fit.
-type reader struct {
-	rest   string
-	bad    bool
-	env    *Env
-	source string
-}
-
-func (r *reader) take(n int) string {
-	if n < 0 || n > len(r.rest) {
-		r.bad, r.rest = true, ""
-		return ""
+// text writes a text by its place in the source, where it stands there.
+func (w *memoryWriter) text(dst []byte, s string) []byte {
+	if at := strings.Index(w.source, s); at >= 0 {
+		return packed.AppendNumber(packed.AppendNumber(dst, at+1), len(s))
 	}
-	s := r.rest[:n]
-	r.rest = r.rest[n:]
-	return s
-}
-
-func (r *reader) byte() byte {
-	if s := r.take(1); s != "" {
-		return s[0]
-	}
-	return 0
-}
-
-func (r *reader) number() int {
-	var x uint64
-	for shift := 0; shift < 35; shift += 7 {
-		b := r.byte()
-		x |= uint64(b&0x7f) << shift
-		if b < 0x80 {
-			return int(x)
-		}
-	}
-	r.bad = true
-	return 0
-}
-
-func (r *reader) text() string { return r.take(r.number()) }
-
-// count is a number of things of which each takes at least one byte.
-func (r *reader) count() int {
-	n := r.number()
-	if n > len(r.rest) {
-		r.bad = true
-		return 0
-	}
-	return n
-}
-
-func (r *reader) scalar() (s scalar) {
-	s.kind = valueKind(r.byte())
-	switch s.kind {
-	case boolValue, numberValue:
-		if b := r.take(8); b != "" {
-			s.num = math.Float64frombits(binary.LittleEndian.Uint64([]byte(b)))
-		}
-	case textValue:
-		at := r.number()
-		if at == 0 {
-			s.text = strings.Clone(r.text())
-			return s
-		}
-		n := r.number()
-		if at-1 > len(r.source) || n > len(r.source)-(at-1) {
-			r.bad = true
-			return s
-		}
-		s.text = r.env.texts.within(r.source[at-1:at-1+n], r.source[at-1:at-1+n])
-	}
-	return s
-}
-
-func (r *reader) residue() *residue {
-	part := r.number() + wholeFilter
-	return &residue{env: r.env, source: r.source, part: int32(part), linear: r.byte() == 1}
-}
-
-func (r *reader) node(depth int) node {
-	n := node{kind: nodeKind(r.byte())}
-	if depth > maxNodes || r.bad {
-		r.bad = true
-		return n
-	}
-	switch n.kind {
-	case constNode:
-		n.value = outcome(r.byte())
-	case andNode, orNode, notNode, ifNode:
-		k := make(kids, r.count())
-		for i := range k {
-			k[i] = r.node(depth + 1)
-		}
-		r.bad = r.bad || len(k) == 0 || n.kind == notNode && len(k) != 1 || n.kind == ifNode && len(k) != 3
-		n = parent(n.kind, k...)
-	case residualNode:
-		n.more = r.residue()
-	case testNode:
-		r.test(&n)
-	default:
-		r.bad = true
-	}
-	return n
-}
-
-func (r *reader) test(n *node) {
-	n.test, n.missing, n.wrong = testKind(r.byte()), outcome(r.byte()), outcome(r.byte())
-	reached, attr := reach(r.byte()), r.text()
-	keys := make([]string, r.count())
-	for i := range keys {
-		keys[i] = r.text()
-	}
-	if r.bad || n.test > inNetwork || reached > reachAll {
-		r.bad = true
-		return
-	}
-	n.place = r.env.places.of(reached, attr, keys)
-	*n = n.with(r.scalar())
-	switch n.test {
-	case isIn:
-		in := make(operands, r.count())
-		for i := range in {
-			in[i] = r.scalar()
-		}
-		n.more = in
-	case isMatch:
-		x, err := newExpression(n.text())
-		if err != nil {
-			r.bad = true
-			return
-		}
-		x.long = r.residue()
-		n.more = x
-	case isLike, inNetwork:
-		r.bad = true
-	}
+	return packed.AppendText(append(dst, 0), s)
 }

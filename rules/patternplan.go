@@ -146,23 +146,16 @@ func (s *patternSource) dataTest(ways []combination) node {
 	used = slices.Compact(used)
 	// In the order of their paths those below a step are next to each other.
 	slices.SortStableFunc(used, func(a, b int32) int { return slices.Compare(s.fields[a].path, s.fields[b].path) })
-	tests := make([]node, len(used))
-	var rare patternRare
+	tests, places := make([]node, len(used)), make([]*place, len(used))
 	number := map[int32]int32{}
 	plain := len(ways) == 1
 	for i, n := range used {
 		number[n] = int32(i)
 		f := &s.fields[n]
-		tests[i] = f.test
+		tests[i], places[i] = f.test, s.env.places.of(reachAll, "data", f.path)
 		plain = plain && !f.absent
-		if cost := testSteps(&f.test); cost > 0 {
-			if rare.costs == nil {
-				rare.costs = make([]int32, len(used))
-			}
-			rare.costs[i] = cost
-		}
 	}
-	p := newPattern(tests, s.env.places.stepsTo(s.fields, used))
+	p, rare := newPattern(tests, s.env.places.stepsTo(places)), patternRare{costs: testCosts(tests)}
 	if !plain {
 		rare.ways = make([]way, len(ways))
 		for i, w := range ways {
@@ -184,6 +177,19 @@ func (s *patternSource) dataTest(ways []combination) node {
 	}
 	p.rare = &rare
 	return node{kind: patternNode, more: p}
+}
+
+// testCosts are the testSteps of tests, nil when none takes any.
+func testCosts(tests []node) (costs []int32) {
+	for i := range tests {
+		if cost := testSteps(&tests[i]); cost > 0 {
+			if costs == nil {
+				costs = make([]int32, len(tests))
+			}
+			costs[i] = cost
+		}
+	}
+	return costs
 }
 
 // testSteps is how many steps the tests take for one character of a text, when

@@ -8,16 +8,14 @@ import (
 	"weak"
 )
 
-// stepsTo are the steps to the used fields, which are in the order of their
-// paths. Those of the same paths are one.
-func (ps *places) stepsTo(fields []field, used []int32) []patternStep {
-	paths := make([][]string, len(used))
-	places := make([]*place, len(used)) // so that their ids stay theirs
+// stepsTo are the steps to places in the data, which are in the order of their
+// paths. Those to the same places are one.
+func (ps *places) stepsTo(places []*place) []patternStep {
+	paths := make([][]string, len(places))
 	var name []byte
-	for i, n := range used {
-		paths[i] = fields[n].path
-		places[i] = ps.of(reachAll, "data", paths[i])
-		name = strconv.AppendInt(append(name, ' '), int64(places[i].id), 10)
+	for i, p := range places {
+		paths[i] = p.keys
+		name = strconv.AppendInt(append(name, ' '), int64(p.id), 10)
 	}
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
@@ -25,12 +23,14 @@ func (ps *places) stepsTo(fields []field, used []int32) []patternStep {
 		return steps
 	}
 	steps := slices.Clone(growSteps(make([]patternStep, 1), paths, 0, 0, 0))
-	steps[0].places = places
+	steps[0].places = places // so that their ids stay theirs
 	key := string(name)
 	ps.steps[key] = weakSteps{weak.Make(&steps[0]), len(steps)}
 	runtime.AddCleanup(&steps[0], ps.forgetSteps, key)
 	return steps
 }
+
+func comparePaths(a, b *place) int { return slices.Compare(a.keys, b.keys) }
 
 // weakSteps are steps as long as some pattern has them.
 type weakSteps struct {

@@ -65,13 +65,15 @@ func (r *residue) expr() (ast.Expr, *cel.Ast, error) {
 	l := lowering{env: r.env, source: r.source, keep: true}
 	l.lower(checked.NativeRep().Expr())
 	if int(r.part) >= len(l.parts) {
-		return nil, nil, errors.New("the filter has no such part")
+		return nil, nil, errNoPart
 	}
 	return l.parts[r.part], checked, nil
 }
 
 // wholeFilter is the part that is all of a filter.
 const wholeFilter = -1
+
+var errNoPart = errors.New("the filter has no such part")
 
 func (r *residue) text() string {
 	e, checked, err := r.expr()

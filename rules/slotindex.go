@@ -47,11 +47,11 @@ type needle struct {
 func (t *anchors) add(a *anchor, group int32) {
 	switch a.kind {
 	case anchorValue:
-		t.exact = append(t.exact, pair{a.value.key(), group})
+		t.exact = append(t.exact, pairOf(a.value.key(), group))
 	case anchorFold:
-		t.folded = append(t.folded, pair{textKey(a.value.text), group})
+		t.folded = append(t.folded, pairOf(textKey(a.value.text), group))
 	case anchorMember:
-		t.members = append(t.members, pair{a.value.key(), group})
+		t.members = append(t.members, pairOf(a.value.key(), group))
 	case anchorPrefix:
 		addAffix(&t.prefixes, a.value.text, group)
 	case anchorSuffix:
@@ -69,7 +69,7 @@ func addAffix(m *map[int][]pair, text string, group int32) {
 	if *m == nil {
 		*m = map[int][]pair{}
 	}
-	(*m)[len(text)] = append((*m)[len(text)], pair{textKey(text), group})
+	(*m)[len(text)] = append((*m)[len(text)], pairOf(textKey(text), group))
 }
 
 // build makes the index.
@@ -245,7 +245,7 @@ func (t *anchors) buildNeedles() []needles {
 			}
 		}
 		grams[w] = append(grams[w], best)
-		pairs[w] = append(pairs[w], pair{keyOfHash(best), n.group})
+		pairs[w] = append(pairs[w], pairOf(keyOfHash(best), n.group))
 	}
 	var out []needles
 	for w, p := range pairs {

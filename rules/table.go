@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"cmp"
 	"hash/maphash"
 	"math"
 	"slices"
@@ -39,21 +38,22 @@ type posting struct {
 	once   bool  // some of the groups may be met more than once for an event
 }
 
-// pair is one group of a table to be.
-type pair struct {
-	key   key
-	group int32
-}
+// pair is one group of a table to be: its key, and then the group, in one number,
+// for these are sorted.
+type pair uint64
+
+func pairOf(k key, group int32) pair { return pair(k)<<32 | pair(group) }
+
+func (p pair) key() key     { return key(p >> 32) }
+func (p pair) group() int32 { return int32(p) }
 
 // newTable makes the table of pairs, which it sorts.
 func (t *anchors) newTable(pairs []pair) table {
-	slices.SortFunc(pairs, func(a, b pair) int {
-		return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.group, b.group))
-	})
+	slices.Sort(pairs)
 	pairs = slices.Compact(pairs)
 	keys := 0
 	for i := range pairs {
-		if i == 0 || pairs[i].key != pairs[i-1].key {
+		if i == 0 || pairs[i].key() != pairs[i-1].key() {
 			keys++
 		}
 	}
@@ -64,23 +64,24 @@ func (t *anchors) newTable(pairs []pair) table {
 	out := table{rows: make([]row, size)}
 	for i := 0; i < len(pairs); {
 		j := i + 1
-		for j < len(pairs) && pairs[j].key == pairs[i].key {
+		for j < len(pairs) && pairs[j].key() == pairs[i].key() {
 			j++
 		}
-		g, record := pairs[i].group, t.block.entries[pairs[i].group].record
+		g := pairs[i].group()
+		record := t.block.entries[g].record
 		if j-i > 1 {
 			groups := make([]int32, 0, j-i)
 			for _, p := range pairs[i:j] {
-				groups = append(groups, p.group)
+				groups = append(groups, p.group())
 			}
 			g, record = ^int32(len(out.more)), nil
 			out.more = append(out.more, t.block.posting(groups, t.of))
 		}
-		at := out.line(pairs[i].key)
+		at := out.line(pairs[i].key())
 		for out.rows[at].key != 0 {
 			at = (at + 1) & key(size-1)
 		}
-		out.rows[at] = row{pairs[i].key, g, record}
+		out.rows[at] = row{pairs[i].key(), g, record}
 		i = j
 	}
 	return out

@@ -1,10 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -84,25 +84,33 @@ func (c *compiledRules) save(cfg *configs.Config) {
 	c.written = compiled
 }
 
-// readCompiled reads what save wrote: the filters, and the rules of files.
+// readCompiled reads what save wrote: the filters, and the rules of files. They
+// share no memory, for the rules keep theirs.
 func readCompiled(path string) (filters, files []byte, err error) {
-	info, err := os.Stat(path)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
 	if err != nil {
 		return nil, nil, err
 	}
 	if info.Size() > maxCompiled {
 		return nil, nil, fmt.Errorf("%d bytes are too many", info.Size())
 	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	rest, ok := bytes.CutPrefix(data, []byte(compiledMagic))
-	if !ok || len(rest) < 8 || binary.LittleEndian.Uint64(rest) > uint64(len(rest)-8) {
+	head := make([]byte, len(compiledMagic)+8)
+	left := uint64(info.Size()) - uint64(len(head))
+	if _, err := io.ReadFull(f, head); err != nil || string(head[:len(compiledMagic)]) != compiledMagic ||
+		binary.LittleEndian.Uint64(head[len(compiledMagic):]) > left {
 		return nil, nil, errors.New("not compiled rules of this version")
 	}
-	n := binary.LittleEndian.Uint64(rest)
-	return rest[8 : 8+n], rest[8+n:], nil
+	n := binary.LittleEndian.Uint64(head[len(compiledMagic):])
+	filters, files = make([]byte, n), make([]byte, left-n)
+	if _, err = io.ReadFull(f, filters); err == nil {
+		_, err = io.ReadFull(f, files)
+	}
+	return filters, files, err
 }
 
 // writeWhole writes a file of some parts so that it is there whole or not at all.

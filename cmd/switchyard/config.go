@@ -222,7 +222,7 @@ func (m *manager) plan(cfg *configs.Config) (bus.Plan, error) {
 
 // rulePlan is what the engine needs of one rule. An enricher whose settings are
 // those in force is taken over.
-func (m *manager) rulePlan(cfg *configs.Config, name string, r configs.Rule) bus.RulePlan {
+func (m *manager) rulePlan(cfg *configs.Config, name string, r *configs.Rule) bus.RulePlan {
 	p := bus.RulePlan{Bus: r.Bus, Matcher: r.Matcher, Transform: r.Transform, Targets: r.Targets, Hide: r.Hide()}
 	if len(r.Enrich) > 0 {
 		p.EnrichFingerprint = fmt.Sprint(r.EnrichFingerprint, cfg.Network.Allow)

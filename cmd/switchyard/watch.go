@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -86,16 +87,27 @@ func contentOf(path string) string {
 	}
 	h := sha256.New()
 	for _, f := range files {
-		data, err := os.ReadFile(f)
-		if err != nil {
-			data = []byte(err.Error())
-		}
 		h.Write([]byte(f))
 		h.Write([]byte{0})
-		sum := sha256.Sum256(data)
-		h.Write(sum[:])
+		h.Write(digest(f))
 	}
 	return hex.EncodeToString(h.Sum(nil))
+}
+
+// digest is that of a file, or of why it cannot be read. A file may be long, and is
+// not taken into memory.
+func digest(path string) []byte {
+	h := sha256.New()
+	f, err := os.Open(path)
+	if err == nil {
+		_, err = io.Copy(h, f)
+		_ = f.Close()
+	}
+	if err != nil {
+		sum := sha256.Sum256([]byte(err.Error()))
+		return sum[:]
+	}
+	return h.Sum(nil)
 }
 
 // fingerprint is a short digest of data.

@@ -411,7 +411,7 @@ func (s *Store) commitEntry(c *appendCall, i int, e *entry, pos seglog.Position)
 		via = via[:maxVia]
 	}
 	b.mu.Lock()
-	done, segment := b.account(e.seq, e.record, size, pos)
+	b.account(e.seq, e.record, size, pos)
 	s.collect(b, e.seq, c.termsOf(i))
 	if b.table.Load() != nil {
 		s.pending.noteRow(b, from.Event.Subject(), tableRow{e.seq, pos, uint32(size), from.Event.Format() == event.NoData})
@@ -430,9 +430,6 @@ func (s *Store) commitEntry(c *appendCall, i int, e *entry, pos seglog.Position)
 		s.pending.buses = append(s.pending.buses, b)
 	}
 	b.mu.Unlock()
-	if segment != 0 {
-		s.pending.segments = append(s.pending.segments, segmentDone{segment, b.id, done})
-	}
 }
 
 // tailBudget bounds the bytes of recent events that are kept for the router.

@@ -7,7 +7,6 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
-	"github.com/switchyard-dev/switchyard/bus/store"
 	"github.com/switchyard-dev/switchyard/bus/store/embedded/seglog"
 )
 
@@ -17,19 +16,12 @@ type pending struct {
 	schedule uint64          // highest schedule id up to it
 	mark     uint64          // number of the newest identity in it
 	buses    []*bus          // those that were touched
-	segments []segmentDone
 	known    []knownRow
 	sched    []schedNote
 	bytes    int // of the events in sched
 	commits  []commitNote
 	rows     []rowNote
 	subjects []byte // of rows
-}
-
-type segmentDone struct {
-	segment uint64
-	bus     store.BusID
-	row     segmentRow
 }
 
 // schedNote is a scheduled event to be kept, or one to be removed.
@@ -123,10 +115,6 @@ func (s *Store) apply() error {
 	var key, value []byte
 	s.journal(batch, p.known, p.mark)
 	s.applyRows(batch, &p)
-	for _, d := range p.segments {
-		key = segmentKey(key[:0], prefixSegment, d.segment, d.bus)
-		_ = batch.Set(key, d.row.append(value[:0]), nil)
-	}
 	indexed := make([]int, len(p.buses))
 	for i, b := range p.buses {
 		b.mu.Lock()
@@ -170,12 +158,16 @@ func (p *pending) emptied() pending {
 	clear(p.buses)
 	clear(p.sched)
 	clear(p.rows)
-	return pending{buses: p.buses[:0], segments: p.segments[:0], known: p.known[:0], sched: p.sched[:0],
+	return pending{buses: p.buses[:0], known: p.known[:0], sched: p.sched[:0],
 		rows: p.rows[:0], subjects: p.subjects[:0]}
 }
 
 // writeRows writes what the state knows of b's log; b.mu is held.
 func (b *bus) writeRows(batch *pebble.Batch, key, value []byte) {
+	for _, d := range b.done {
+		_ = batch.Set(segmentKey(key[:0], prefixSegment, d.segment, b.id), d.row.append(value[:0]), nil)
+	}
+	b.done = nil
 	_ = batch.Set(idKey(key[:0], prefixLast, uint32(b.id)), b.lastRow(value[:0]), nil)
 	if b.segment != 0 {
 		_ = batch.Set(segmentKey(key[:0], prefixSegment, b.segment, b.id), b.seg.append(value[:0]), nil)

@@ -39,6 +39,7 @@ type bus struct {
 	trimming atomic.Uint64 // bodies below it are kept as owed rows; at least first
 	seg      segmentRow
 	segment  uint64          // that seg is about
+	done     []segmentDone   // segments before, of which the state does not know all yet
 	indexed  seglog.Position // of the newest index entry
 	recent   []indexEntry    // not in the state yet
 	cursor   cursor          // where the last sequential read ended

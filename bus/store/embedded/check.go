@@ -121,7 +121,7 @@ func Check(ctx context.Context, opts CheckOptions) (_ Report, err error) {
 }
 
 func newChecker(opts CheckOptions) *checker {
-	c := &checker{opts: opts, buses: map[store.BusID]*checkedBus{}}
+	c := &checker{opts: opts, buses: map[store.BusID]*checkedBus{}, held: map[holding]uint64{}}
 	c.report.Problems, c.report.Buses, c.report.State = []Problem{}, []BusStats{}, []RowStats{}
 	return c
 }
@@ -148,9 +148,10 @@ type checker struct {
 	named   bool   // it has the rows that find scheduled events by their names
 	report  Report
 	buses   map[store.BusID]*checkedBus
-	covered seglog.Position   // up to which the state has what the log has
-	places  []seglog.Position // where index rows point, sorted; those below are passed
-	end     seglog.Position   // of the newest record
+	covered seglog.Position    // up to which the state has what the log has
+	places  []seglog.Position  // where index rows point, sorted; those below are passed
+	end     seglog.Position    // of the newest record
+	held    map[holding]uint64 // what segments of the log hold that the state should know of: the highest sequence
 
 	lastBus store.BusID // the highest number that the state has given
 
@@ -259,6 +260,7 @@ func (c *checker) checkLog(ctx context.Context) error {
 			c.damaged = true
 			c.problem("log", "it ends at %v, before %v, up to where the state knows it; the server does not start", sum.End, covered)
 		}
+		c.checkHeld()
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.buses)) {
 		b := c.buses[id]
@@ -346,7 +348,7 @@ func (c *checker) entry(b *checkedBus, e *entry, pos seglog.Position, where stri
 	}
 	if e.seq < b.first { // retention has passed it
 		if b.tabled {
-			c.countRow(b, e, where)
+			c.countRow(b, e, pos, where)
 		}
 		return
 	}
@@ -377,6 +379,9 @@ func (c *checker) entry(b *checkedBus, e *entry, pos seglog.Position, where stri
 	}
 	b.seen, b.recorded = e.seq, e.record
 	b.stats.add(e)
+	if e.seq <= b.last {
+		c.hold(e, pos)
+	}
 }
 
 // add counts an event that can be read.
@@ -389,7 +394,7 @@ func (s *BusStats) add(e *entry) {
 }
 
 // countRow counts an entry that is a row of the table of its bus.
-func (c *checker) countRow(b *checkedBus, e *entry, where string) {
+func (c *checker) countRow(b *checkedBus, e *entry, pos seglog.Position, where string) {
 	subject, _, err := event.PeekSubject(e.event)
 	if err != nil || !inTable(subject) {
 		return
@@ -399,6 +404,7 @@ func (c *checker) countRow(b *checkedBus, e *entry, where string) {
 		if err == nil && row.seq == e.seq && !row.ends {
 			b.found++
 			b.stats.add(e)
+			c.hold(e, pos)
 		}
 		return err
 	})

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -353,4 +354,45 @@ func (c *checker) subName(id uint32) string {
 		return err // a row that cannot be read is reported where rows are looked at
 	})
 	return name
+}
+
+// holding is a bus in a segment of the log.
+type holding struct {
+	segment uint64
+	bus     store.BusID
+}
+
+// hold takes note of an event that the state is to know of by its segment.
+func (c *checker) hold(e *entry, pos seglog.Position) {
+	key := holding{pos.Segment, e.bus}
+	c.held[key] = max(c.held[key], e.seq)
+}
+
+// checkHeld reports the segments of which the state does not know that a bus
+// needs them. The rows of segments that were made one stand below its number
+// until its own is there.
+func (c *checker) checkHeld() {
+	segments := make([]uint64, 0, len(c.held))
+	for key := range c.held {
+		segments = append(segments, key.segment)
+	}
+	slices.Sort(segments)
+	c.rows(prefixSegment, 13, func(key, value []byte) error {
+		k, v := rowReader{rest: key[1:]}, rowReader{rest: value}
+		segment, bus, row := k.u64(), store.BusID(k.u32()), v.segmentRow()
+		if at, _ := slices.BinarySearch(segments, segment); at < len(segments) {
+			if in := (holding{segments[at], bus}); row.max >= c.held[in] {
+				delete(c.held, in)
+			}
+		}
+		return v.err()
+	})
+	left := slices.SortedFunc(maps.Keys(c.held), func(x, y holding) int {
+		return cmp.Or(cmp.Compare(x.segment, y.segment), cmp.Compare(x.bus, y.bus))
+	})
+	for _, in := range left {
+		c.damaged = true
+		c.problem(c.kind(prefixSegment), "bus %q: it is not known that segment %d of the log holds its sequence %d; retention may remove that with the segment",
+			c.buses[in.bus].name, in.segment, c.held[in])
+	}
 }

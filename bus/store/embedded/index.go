@@ -35,22 +35,31 @@ func parseIndexEntry(key, value []byte) (indexEntry, error) {
 	return e, nil
 }
 
+// segmentDone is what a bus has in a segment that it is past.
+type segmentDone struct {
+	segment uint64
+	row     segmentRow
+}
+
 // account takes note of an event that stands in the log at pos; b.mu is held.
-// A finished segment summary is returned for the state.
-func (b *bus) account(seq uint64, recorded int64, size int, pos seglog.Position) (done segmentRow, segment uint64) {
+// What the state does not know yet of a segment that b is past stays with b, so
+// that it is written together with numbers that are beyond it: a start does not
+// look again at what those cover.
+func (b *bus) account(seq uint64, recorded int64, size int, pos seglog.Position) {
 	if pos.Segment != b.indexed.Segment || pos.Offset-b.indexed.Offset >= indexDistance {
 		b.recent = append(b.recent, indexEntry{seq, pos, recorded, b.appended})
 		b.indexed = pos
 	}
 	if pos.Segment != b.segment {
-		done, segment = b.seg, b.segment
+		if b.touched && b.segment != 0 {
+			b.done = append(b.done, segmentDone{b.segment, b.seg})
+		}
 		b.segment, b.seg = pos.Segment, segmentRow{min: seq}
 	}
 	b.seg.max = seq
 	b.seg.bytes += int64(size)
 	b.last, b.recorded = seq, recorded
 	b.appended += int64(size)
-	return done, segment
 }
 
 // locate finds the newest index entry that keep accepts, which must accept all

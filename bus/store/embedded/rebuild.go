@@ -66,11 +66,9 @@ func (r *repair) index(ctx context.Context, c *checker) error {
 	}
 	_, err = seglog.Check(ctx, r.opts.FS, r.path("log"), seglog.Visitor{
 		Record: func(pos seglog.Position, payload []byte) error {
-			if covered.Less(pos) {
-				return nil // the next start reads it
-			}
+			later := covered.Less(pos) // the next start reads it, but for what the bus's numbers cover
 			return walkPayload(payload, func(e *entry) error {
-				if b := buses[e.bus]; b != nil && e.flags&flagScheduled == 0 && e.seq > b.last {
+				if b := buses[e.bus]; b != nil && e.flags&flagScheduled == 0 && e.seq > b.last && (!later || e.seq <= c.buses[e.bus].last) {
 					if b.last < b.first && e.seq >= b.first {
 						b.appended = b.removed
 					}
@@ -98,10 +96,12 @@ func (r *repair) index(ctx context.Context, c *checker) error {
 
 // account takes note of an event of a bus.
 func (r *repair) account(b *bus, e *entry, pos seglog.Position) {
-	done, segment := b.account(e.seq, e.record, len(e.event), pos)
-	if segment != 0 {
-		_ = r.batch.Set(segmentKey(nil, prefixSegment, segment, b.id), done.append(nil), nil)
+	b.account(e.seq, e.record, len(e.event), pos)
+	b.touched = true
+	for _, d := range b.done {
+		_ = r.batch.Set(segmentKey(nil, prefixSegment, d.segment, b.id), d.row.append(nil), nil)
 	}
+	b.done = b.done[:0]
 	for _, x := range b.recent {
 		_ = r.batch.Set(seqKey(nil, prefixIndex, b.id, x.seq), x.append(nil), nil)
 	}

@@ -240,10 +240,7 @@ func (s *Store) replay(pos seglog.Position, payload []byte) error {
 		case e.seq != b.last+1 && !s.givenUp(b.id, gap{b.last + 1, e.seq - 1}):
 			return fmt.Errorf("at %v: bus %q goes on with sequence %d after %d", pos, b.name, e.seq, b.last)
 		}
-		done, segment := b.account(e.seq, e.record, len(e.event), pos)
-		if segment != 0 {
-			s.pending.segments = append(s.pending.segments, segmentDone{segment, b.id, done})
-		}
+		b.account(e.seq, e.record, len(e.event), pos)
 		if !b.touched {
 			b.touched = true
 			s.pending.buses = append(s.pending.buses, b)

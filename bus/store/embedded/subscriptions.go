@@ -104,8 +104,8 @@ func (s *Store) openSubscription(opts store.SubscriptionOptions) (info store.Sub
 	s.tableMu.RLock()
 	sub := s.bySub[opts.Name]
 	s.tableMu.RUnlock()
-	batch := s.state.db.NewBatch()
 	if sub == nil {
+		batch := s.state.db.NewBatch()
 		sub = &subscription{id: s.lastSub + 1, name: opts.Name, bus: opts.Bus, order: opts.Order, from: b.bounds().Last}
 		_ = batch.Set(metaKey("sub"), be32(nil, uint32(sub.id)), nil)
 		_ = batch.Set(idKey(nil, prefixSub, uint32(sub.id)), sub.row(), nil)
@@ -118,12 +118,18 @@ func (s *Store) openSubscription(opts store.SubscriptionOptions) (info store.Sub
 	}
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
-	same := sub.bus == opts.Bus && sub.order == opts.Order && !sub.orphan
+	if sub.bus == opts.Bus && sub.order == opts.Order && !sub.orphan { // which at a start are nearly all, and may be many
+		if sub.claimable() {
+			ready = sub
+		}
+		return s.info(sub), ready, nil
+	}
 	if sub.bus != opts.Bus {
 		sub.from = b.bounds().Last
 	}
 	reorder := sub.order != opts.Order
 	sub.bus, sub.orphan = opts.Bus, false
+	batch := s.state.db.NewBatch()
 	if reorder {
 		if err := s.reorder(sub, opts.Order); err != nil {
 			_ = batch.Close()
@@ -136,9 +142,7 @@ func (s *Store) openSubscription(opts store.SubscriptionOptions) (info store.Sub
 			}
 		}
 	}
-	if !same {
-		_ = batch.Set(idKey(nil, prefixSub, uint32(sub.id)), sub.row(), nil)
-	}
+	_ = batch.Set(idKey(nil, prefixSub, uint32(sub.id)), sub.row(), nil)
 	if err := s.state.commit(batch); err != nil {
 		return info, nil, err
 	}

@@ -93,7 +93,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	head.Set("Content-Security-Policy", policy)
 	head.Set("X-Content-Type-Options", "nosniff")
 	head.Set("Referrer-Policy", "no-referrer")
-	head.Set("Cross-Origin-Opener-Policy", "same-origin")
 	head.Set("Cache-Control", "no-cache") // kept, and asked for again: a new release is seen at once
 	head.Set("ETag", f.etag)
 	if unchanged(r.Header.Get("If-None-Match"), f.etag) {

@@ -91,11 +91,13 @@ func (p *tab) listen() {
 			if err != nil {
 				return
 			}
-			if m.Source == "network" && strings.Contains(m.Text, "400 (Bad Request)") {
-				continue // what was asked for is wrong; the page shows it
+			if m.Source == "network" && strings.Contains(m.URL, "/v1/") {
+				continue // an answer that is an error, which the page shows
 			}
 			mu.Lock()
-			found = append(found, fmt.Sprintf("%s (%s:%d)", m, m.URL, m.Line))
+			if len(found) < 20 {
+				found = append(found, fmt.Sprintf("%s (%s:%d)", m, m.URL, m.Line))
+			}
 			mu.Unlock()
 		}
 	}()
@@ -304,6 +306,16 @@ func TestTheConsole(t *testing.T) {
 		p.click("Resume")
 		p.sees("active")
 	})
+	t.Run("what goes wrong is shown with what to do", func(t *testing.T) {
+		p := p.in(t)
+		p.open("#/subscriptions/large/printed")
+		p.click("Seek…")
+		p.enter("#place", "nowhere")
+		p.click("Move")
+		p.sees("Bad Request", "give a sequence from 1 on", "/to: not a place")
+		p.open("#/events/orders/999999")
+		p.sees("Not Found", `bus "orders" has no event with sequence 999999`, "Try again")
+	})
 	t.Run("dead letters are redriven and purged", func(t *testing.T) {
 		p := p.in(t)
 		p.open("#/subscriptions/refunds/ledger")
@@ -345,12 +357,12 @@ func TestTheConsole(t *testing.T) {
 		p := p.in(t)
 		p.open("#/rules/large")
 		p.sees("Filter in CEL", "indexed", "1 test stand", "Version 1")
-		p.enter("#event", `{"type": "order.placed", "data": {"id": 5, "total": 50}}`)
+		p.enter("#event", `{"type": "order.placed", "data": {"id": 12345678901234567891, "total": 50}}`)
 		p.click("Try it on the event")
 		p.sees("does not match", "event.data.total > 100: total is 50")
 		p.enter("#filter", `event.data.total > 10`)
 		p.click("Try it on the event")
-		p.sees("matches", "What would be delivered", `"number": 5`)
+		p.sees("matches", "What would be delivered", `"number": 12345678901234567891`)
 		p.click("Run it over what is stored")
 		p.sees("looked at", "The last that match")
 		p.enter("#filter", `event.data.total >`)
@@ -395,5 +407,12 @@ func TestTheConsole(t *testing.T) {
 				t.Errorf("%q is wider than the screen", route)
 			}
 		}
+	})
+	t.Run("a page says that the server is gone", func(t *testing.T) {
+		p := p.in(t)
+		p.open("#/")
+		p.sees("Subscriptions")
+		s.kill()
+		p.sees("The server cannot be reached: what is shown may be old.")
 	})
 }

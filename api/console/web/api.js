@@ -26,8 +26,13 @@ export function address(path, query) {
   return url;
 }
 
-// path joins the parts of a path, each escaped.
-export const path = (...parts) => 'v1/' + parts.map((p) => encodeURIComponent(p)).join('/');
+// path joins the parts of a path, each escaped. Dots, which no name is, would lead
+// elsewhere.
+export function path(...parts) {
+  const odd = parts.find((p) => /^\.{1,2}$/.test(p));
+  if (odd) throw new Problem(404, { title: 'Not Found', detail: `${odd} is not a name; correct the address` });
+  return 'v1/' + parts.map((p) => encodeURIComponent(p)).join('/');
+}
 
 async function send(method, where, { query, body, signal } = {}) {
   const request = { method, signal, headers: { Accept: 'application/json' }, cache: 'no-store' };
@@ -80,23 +85,27 @@ function offline(is) {
   banner.textContent = is ? 'The server cannot be reached: what is shown may be old. Trying again…' : '';
 }
 
-// every calls work now and each time that ms have passed since it ended, while
-// the page is seen, until signal ends; failed gets its errors.
+// every calls work now and each time that ms have passed since it ended, or
+// longer if it takes long, while the page is seen, until signal ends; failed gets
+// its errors. The func that it returns has it called at once.
 export function every(ms, signal, work, failed) {
   let timer = 0;
   let busy = false;
+  let again = false;
   const turn = async () => {
     clearTimeout(timer);
+    again = busy;
     if (busy || signal.aborted) return;
     if (document.hidden) return; // visibilitychange goes on
     busy = true;
+    const began = performance.now();
     try {
       await work();
     } catch (err) {
       if (err.name !== 'AbortError' && !signal.aborted) failed(err);
     }
     busy = false;
-    if (!signal.aborted) timer = setTimeout(turn, ms);
+    if (!signal.aborted) timer = setTimeout(turn, again ? 0 : Math.max(ms, 5 * (performance.now() - began)));
   };
   document.addEventListener('visibilitychange', turn, { signal });
   signal.addEventListener('abort', () => clearTimeout(timer));

@@ -48,6 +48,14 @@ function find(parts) {
   return null;
 }
 
+// showMenu marks the page that is open, and brings it into view on a phone.
+function showMenu(open) {
+  const nav = document.getElementById('nav');
+  nav.replaceChildren(...menu.map(([name, label]) => h('a', { href: `#/${name}`, 'aria-current': open === name && 'page' }, label)));
+  const here = nav.querySelector('[aria-current]');
+  if (here) nav.scrollLeft = here.offsetLeft - nav.clientWidth / 3;
+}
+
 let running = new AbortController();
 let shown = null;
 
@@ -62,8 +70,7 @@ async function show() {
   running.abort();
   running = new AbortController();
   const found = find(parts);
-  document.getElementById('nav').replaceChildren(...menu.map(([name, label]) =>
-    h('a', { href: `#/${name}`, 'aria-current': (parts[0] ?? '') === name && 'page' }, label)));
+  showMenu(parts[0] ?? '');
   for (const dialog of document.querySelectorAll('dialog')) dialog.remove();
   main.replaceChildren();
   const page = parts.join('/');
@@ -82,7 +89,9 @@ async function show() {
   try {
     await found.page(view);
   } catch (err) {
-    if (err.name !== 'AbortError' && !view.signal.aborted) main.append(problem(err, show));
+    if (err.name === 'AbortError' || view.signal.aborted) return;
+    for (const waiting of main.querySelectorAll('.loading')) waiting.remove();
+    main.append(problem(err, show));
   }
 }
 

@@ -1,5 +1,5 @@
 // Showing JSON: coloured, folded when it is long, bounded, and as YAML.
-import { h } from './dom.js';
+import { h, button } from './dom.js';
 import { bytes } from './words.js';
 
 const foldLines = 24; // lines that are shown of more than 32
@@ -26,9 +26,9 @@ function coloured(source) {
 
 // block shows a value as JSON. raw is where all of it can be read.
 export function block(value, { raw, mark } = {}) {
-  const source = typeof value === 'string' && mark === undefined ? value : JSON.stringify(value, null, 2) ?? '';
-  const isText = typeof value === 'string' && mark === undefined;
-  const cut = source.length > mostShown ? source.slice(0, mostShown) : source;
+  const isText = typeof value === 'string' && !mark;
+  const source = isText ? value : JSON.stringify(value, null, 2) ?? '';
+  const cut = source.slice(0, mostShown);
   const lines = cut.split('\n');
   const folded = lines.length > foldLines + 8 || cut.length > 6000;
   const pre = h('pre', { class: 'json', tabindex: '0' });
@@ -43,14 +43,17 @@ export function block(value, { raw, mark } = {}) {
   show(!folded);
   const box = h('div', { class: 'block', 'data-own': true, 'data-key': 'json-' + hash(source) }, pre);
   if (folded) {
+    const closed = `Show all (${lines.length} lines, ${bytes(source.length)})`;
     let all = false;
-    const button = h('button', { type: 'button', class: 'quiet' });
-    const label = () => { button.textContent = all ? 'Show less' : `Show all (${lines.length} lines, ${bytes(source.length)})`; };
-    button.onclick = () => { all = !all; show(all); label(); };
-    label();
-    box.append(button);
+    box.append(button(closed, (e) => {
+      all = !all;
+      show(all);
+      e.currentTarget.textContent = all ? 'Show less' : closed;
+    }, { class: 'quiet' }));
   }
-  if (cut !== source) box.append(h('p', { class: 'note' }, `The first ${bytes(mostShown)} of ${bytes(source.length)}. `, raw && h('a', { href: raw }, 'All of it as JSON')));
+  if (cut !== source) {
+    box.append(h('p', { class: 'note' }, `The first ${bytes(mostShown)} of ${bytes(source.length)}. `, raw && h('a', { href: raw }, 'All of it as JSON')));
+  }
   return box;
 }
 
@@ -61,7 +64,7 @@ function hash(s) {
   return `${s.length}-${n}`;
 }
 
-// afterBefore shows an event after a transform; lines that are not in the event
+// after shows an event after a transform; lines that are not in the event
 // before it are marked.
 export function after(value, before) {
   const trim = (line) => line.trim().replace(/,$/, '');

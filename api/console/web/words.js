@@ -1,7 +1,7 @@
 // How values are put in words.
 import { h } from './dom.js';
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hour12: false });
+const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
 const day = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' });
 const number = new Intl.NumberFormat('en');
 
@@ -15,8 +15,10 @@ export function time(value, fine) {
   if (!value) return '–';
   const t = new Date(value);
   const ms = fine ? '.' + String(t.getMilliseconds()).padStart(3, '0') : '';
-  const today = t.toDateString() === new Date().toDateString();
-  return h('time', { datetime: value, title: value }, (today ? '' : day.format(t) + (t.getFullYear() === new Date().getFullYear() ? ', ' : ` ${t.getFullYear()}, `)) + clock.format(t) + ms);
+  const now = new Date();
+  const year = t.getFullYear() === now.getFullYear() ? '' : ` ${t.getFullYear()}`;
+  const date = t.toDateString() === now.toDateString() ? '' : `${day.format(t)}${year}, `;
+  return h('time', { datetime: value, title: value }, date + clock.format(t) + ms);
 }
 
 // span is a length of time in words.
@@ -60,22 +62,25 @@ export function bytes(n) {
 // kinds are the looks of states; the word itself is always shown.
 const kinds = {
   delivered: 'good', active: 'good', done: 'good', ok: 'good', matches: 'good', closed: 'good', true: 'good', 'in force': 'good', indexed: 'good',
-  queued: 'wait', 'in flight': 'wait', inflight: 'wait', running: 'wait', scheduled: 'wait', waiting: 'wait', mixed: 'wait', 'half-open': 'wait',
+  queued: 'wait', 'in flight': 'wait', inflight: 'wait', running: 'wait', scheduled: 'wait', waiting: 'wait', mixed: 'wait', 'half-open': 'warn',
   retrying: 'warn', paused: 'warn', orphaned: 'warn', open: 'warn', expired: 'warn', scan: 'warn', failed: 'bad', dead: 'bad', 'fails': 'bad', suspended: 'bad',
 };
 
 const shown = { inflight: 'in flight', dead: 'dead letter' };
 
-// state is a badge.
-export const state = (s) => h('span', { class: `state ${kinds[s] ?? 'plain'}` }, shown[s] ?? s);
+// badge is a short word with a look: good, wait, warn, bad or plain.
+export const badge = (look, word) => h('span', { class: `state ${look}` }, word);
+
+// state is the badge of a state.
+export const state = (s) => badge(kinds[s] ?? 'plain', shown[s] ?? s);
 
 // routes of the console.
 const join = (...parts) => '#/' + parts.map((p) => encodeURIComponent(p)).join('/');
 export const to = {
   event: (bus, seq) => join('events', bus, seq),
   events: (bus, query) => (bus ? join('events', bus) : '#/events') + (query ? '?' + new URLSearchParams(query) : ''),
+  object: join, // a bus, a target or a source: its kind and name
   rule: (name) => join('rules', name),
-  bus: (name) => join('buses', name),
   target: (name) => join('targets', name),
   source: (name) => join('sources', name),
   subscription: (rule, target) => join('subscriptions', rule, ...String(target).split('/')),

@@ -91,8 +91,8 @@ func (p *tab) listen() {
 			if err != nil {
 				return
 			}
-			if m.Source == "network" && strings.Contains(m.URL, "/v1/") {
-				continue // an answer that is an error, which the page shows
+			if m.Source == "network" && !strings.Contains(m.URL, "/console/") {
+				continue // a call that failed, which the page shows
 			}
 			mu.Lock()
 			if len(found) < 20 {

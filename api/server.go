@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/switchyard-dev/switchyard/api/console"
 	"github.com/switchyard-dev/switchyard/bus"
 	"github.com/switchyard-dev/switchyard/bus/store"
 	"github.com/switchyard-dev/switchyard/configs"
@@ -145,9 +146,7 @@ func New(opts Options) (*Server, error) {
 	g.RedirectFixedPath = false
 	g.UseRawPath, g.UnescapePathValues = true, true
 	g.Use(s.recover)
-	g.NoRoute(func(c *gin.Context) {
-		fail(c, problem(http.StatusNotFound, "not-found", "there is nothing at %s; /openapi.json lists every call", c.Request.URL.Path))
-	})
+	g.NoRoute(gin.WrapF(nothingThere))
 	g.NoMethod(func(c *gin.Context) {
 		fail(c, problem(http.StatusMethodNotAllowed, "method-not-allowed", "%s is not allowed at %s; allowed: %s",
 			c.Request.Method, c.Request.URL.Path, c.Writer.Header().Get("Allow")))
@@ -165,12 +164,25 @@ func New(opts Options) (*Server, error) {
 		return nil, err
 	}
 	s.openapi = append(s.openapi, '\n')
+	pages, err := console.New(http.HandlerFunc(nothingThere))
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range []string{console.Path, console.Path + "/*file"} {
+		g.GET(path, gin.WrapH(pages))
+		g.HEAD(path, gin.WrapH(pages))
+	}
 	guard := http.NewCrossOriginProtection()
 	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, problem(http.StatusForbidden, "cross-site", "requests from other sites are refused"))
 	}))
 	s.handler = guard.Handler(g)
 	return s, nil
+}
+
+// nothingThere answers for a path that no call has.
+func nothingThere(w http.ResponseWriter, r *http.Request) {
+	writeProblem(w, problem(http.StatusNotFound, "not-found", "there is nothing at %s; /openapi.json lists every call", r.URL.Path))
 }
 
 // ServeHTTP implements http.Handler.

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/switchyard-dev/switchyard/api"
+	"github.com/switchyard-dev/switchyard/api/console"
 	"github.com/switchyard-dev/switchyard/bus"
 	"github.com/switchyard-dev/switchyard/bus/store/archive"
 	"github.com/switchyard-dev/switchyard/bus/store/embedded"
@@ -193,6 +194,7 @@ func (a *app) run(ctx context.Context, reload <-chan os.Signal) error {
 		fmt.Fprintln(a.notice, "no configuration was given (-c): buses, rules and targets are those that were made over HTTP")
 	}
 	fmt.Fprintf(a.notice, "switchyard %s is ready on http://%s (data in %s)\n", release, a.listener.Addr(), a.dataDir())
+	fmt.Fprintf(a.notice, "console: http://%s%s/\n", a.listener.Addr(), console.Path)
 	var err error
 	select {
 	case err = <-served:

@@ -19,6 +19,7 @@ func mayImport() map[string][]string {
 		"cmd":                 {"*"},
 		"bench":               {"*"},
 		"api":                 {"bus", "bus/component", "bus/event", "bus/store", "bus/store/archive", "configs", "rules", "transform"},
+		"api/console":         {},
 		"configs":             {"bus/component", "bus/event", "bus/packed", "bus/persistent", "bus/store/objects", "sources", "targets", "rules", "transform", "transform/enrich"},
 		"bus":                 {"bus/event", "bus/persistent", "bus/store", "rules", "transform", "transform/enrich", "sources", "targets"},
 		"bus/event":           {},

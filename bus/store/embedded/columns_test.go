@@ -35,7 +35,7 @@ func someRun(r *rand.Rand, set *runSet, number uint64, n int) (*run, filter, []i
 // what is in them, and for what is not.
 func TestRunsAreFoundAmongMany(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
-	set := newRunSet(4096)
+	set := newRunSet(512)
 	holds := map[*run][]identity{}
 	number := uint64(0)
 	check := func() {
@@ -66,7 +66,7 @@ func TestRunsAreFoundAmongMany(t *testing.T) {
 	for step := range 60 {
 		for range r.IntN(7) {
 			number++
-			run, f, ids := someRun(r, set, number, 1+r.IntN(1<<(1+r.IntN(12))))
+			run, f, ids := someRun(r, set, number, 1+r.IntN(1<<(1+r.IntN(9))))
 			set = set.with(run, f)
 			holds[run] = ids
 		}
@@ -102,8 +102,8 @@ func TestRunsAreFoundAmongMany(t *testing.T) {
 // are filled, cleared and widened.
 func TestRunsAreFoundWhileOthersComeAndGo(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
-	first := newRunSet(4096)
-	stays, f, ids := someRun(r, first, 0, 1000)
+	first := newRunSet(512)
+	stays, f, ids := someRun(r, first, 0, 500)
 	var set atomic.Pointer[runSet]
 	set.Store(first.with(stays, f))
 	var done atomic.Bool
@@ -121,7 +121,7 @@ func TestRunsAreFoundWhileOthersComeAndGo(t *testing.T) {
 		})
 	}
 	for number := uint64(1); number < 40; number++ {
-		r, f, _ := someRun(r, first, number, 2000)
+		r, f, _ := someRun(r, first, number, 400)
 		set.Store(set.Load().with(r, f))
 		if number%10 == 0 {
 			set.Store(set.Load().without(func(r *run) bool { return r != stays && r.number%2 == 0 }))

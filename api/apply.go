@@ -76,7 +76,7 @@ func (e *ApplyError) Error() string {
 // Fault is a field at fault in an object that was to be applied; pointer leads
 // from the object to it.
 func (n Named) Fault(pointer, detail string) ProblemField {
-	return ProblemField{Pointer: "/" + n.Kind + "/" + strings.ReplaceAll(strings.ReplaceAll(n.Name, "~", "~0"), "/", "~1") + pointer, Detail: detail}
+	return ProblemField{Pointer: "/" + n.Kind + "/" + pointerToken(n.Name) + pointer, Detail: detail}
 }
 
 // apply creates and replaces objects, all or none.

@@ -70,7 +70,7 @@ func unknownKey(raw json.RawMessage, t reflect.Type, pointer string) (at, hint s
 		types[strings.ToLower(name)] = t.Field(i).Type
 	}
 	for name, value := range members {
-		below := pointer + "/" + strings.ReplaceAll(strings.ReplaceAll(name, "~", "~0"), "/", "~1")
+		below := pointer + "/" + pointerToken(name)
 		inner, ok := types[strings.ToLower(name)]
 		if !ok {
 			return below, configs.DidYouMean(name, known, "keys")
@@ -113,4 +113,9 @@ func valueWords(value string) string {
 		return strings.TrimSpace("a number " + rest)
 	}
 	return value
+}
+
+// pointerToken is a name as JSON pointers have it (RFC 6901, section 3).
+func pointerToken(name string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(name, "~", "~0"), "/", "~1")
 }

@@ -17,74 +17,63 @@ import (
 )
 
 func newApply() *cobra.Command {
+	var dry bool
+	cmd := newApplying(&dry, func(cmd *cobra.Command, answer api.ApplyAnswer) {
+		counts := map[string]int{}
+		for _, o := range answer.Objects {
+			counts[o.Result]++
+			fmt.Fprintf(cmd.OutOrStdout(), "%-9s  %s %s\n", o.Result, o.Kind, o.Name)
+		}
+		summary := fmt.Sprintf("%d created, %d changed, %d unchanged", counts[api.Created], counts[api.Changed], counts[api.Unchanged])
+		if dry {
+			summary = "a dry run, nothing was changed; it would be " + summary
+		}
+		fmt.Fprintln(cmd.OutOrStdout(), summary)
+	})
+	cmd.Use = "apply FILE|DIR|-"
+	cmd.Short = "Create and change objects of a running server as a configuration file has them"
+	cmd.Long = "Create and change buses, targets, sources and rules of a running server through its API, as a\n" +
+		"configuration file, the files of a folder or standard input (-) have them. All of them are checked first,\n" +
+		"and they come into force together or not at all. What stands in a file of the server is read-only, what is\n" +
+		"not in FILE stays as it is (see switchyard delete), and references such as ${env:NAME} are refused."
+	cmd.Example = "  switchyard apply rules.yaml\n" +
+		"  switchyard apply rules.yaml --dry-run\n" +
+		"  switchyard apply -f - < rules.yaml"
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "check, and say what would be done")
+	return cmd
+}
+
+func newDiff() *cobra.Command {
+	dry := true
+	cmd := newApplying(&dry, showDiff)
+	cmd.Use = "diff FILE|DIR|-"
+	cmd.Short = "Show what apply would change"
+	cmd.Long = "Show which objects of a configuration file a running server does not have, or has with other settings.\n" +
+		"Secrets are not shown. Nothing is changed."
+	cmd.Example = "  switchyard diff rules.yaml"
+	return cmd
+}
+
+// newApplying makes a command that applies a file, or only asks what that would
+// change, and shows the answer.
+func newApplying(dry *bool, show func(*cobra.Command, api.ApplyAnswer)) *cobra.Command {
 	var c client
 	var file string
-	var dry bool
 	cmd := &cobra.Command{
-		Use:   "apply FILE|DIR|-",
-		Short: "Create and change objects of a running server as a configuration file has them",
-		Long: "Create and change buses, targets, sources and rules of a running server through its API, as a\n" +
-			"configuration file, the files of a folder or standard input (-) have them. All of them are checked first,\n" +
-			"and they come into force together or not at all. What stands in a file of the server is read-only, what is\n" +
-			"not in FILE stays as it is (see switchyard delete), and references such as ${env:NAME} are refused.",
-		Example: "  switchyard apply rules.yaml\n" +
-			"  switchyard apply rules.yaml --dry-run\n" +
-			"  switchyard apply -f - < rules.yaml",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, err := theFile(args, file)
 			if err != nil {
 				return err
 			}
-			answer, err := apply(cmd, &c, name, dry)
+			answer, err := apply(cmd, &c, name, *dry)
 			if err != nil {
 				return err
 			}
 			if c.out.json() {
 				return printJSON(cmd, answer)
 			}
-			counts := map[string]int{}
-			for _, o := range answer.Objects {
-				counts[o.Result]++
-				fmt.Fprintf(cmd.OutOrStdout(), "%-9s  %s %s\n", o.Result, o.Kind, o.Name)
-			}
-			summary := fmt.Sprintf("%d created, %d changed, %d unchanged", counts[api.Created], counts[api.Changed], counts[api.Unchanged])
-			if dry {
-				summary = "a dry run, nothing was changed; it would be " + summary
-			}
-			fmt.Fprintln(cmd.OutOrStdout(), summary)
-			return nil
-		},
-	}
-	c.flags(cmd)
-	cmd.Flags().StringVarP(&file, "file", "f", "", "the file or folder, the same as FILE; - is standard input")
-	cmd.Flags().BoolVar(&dry, "dry-run", false, "check, and say what would be done")
-	return cmd
-}
-
-func newDiff() *cobra.Command {
-	var c client
-	var file string
-	cmd := &cobra.Command{
-		Use:   "diff FILE|DIR|-",
-		Short: "Show what apply would change",
-		Long: "Show which objects of a configuration file a running server does not have, or has with other settings.\n" +
-			"Secrets are not shown. Nothing is changed.",
-		Example: "  switchyard diff rules.yaml",
-		Args:    cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			name, err := theFile(args, file)
-			if err != nil {
-				return err
-			}
-			answer, err := apply(cmd, &c, name, true)
-			if err != nil {
-				return err
-			}
-			if c.out.json() {
-				return printJSON(cmd, answer)
-			}
-			showDiff(cmd, answer)
+			show(cmd, answer)
 			return nil
 		},
 	}

@@ -176,7 +176,7 @@ func (sc *schedule) putBack(batch []*nearEvent) {
 // alone reports whether the rows up to the last of some events that were
 // recorded are those of these events, and of no other that waits. They are in
 // order; s.applyMu is held.
-func (sc *schedule) alone(recorded []schedPlace) bool {
+func (sc *schedule) alone(recorded []waiting) bool {
 	last := recorded[len(recorded)-1]
 	sc.mu.Lock()
 	defer sc.mu.Unlock()
@@ -187,7 +187,7 @@ func (sc *schedule) alone(recorded []schedPlace) bool {
 		if last.less(e.schedPlace) {
 			continue
 		}
-		if _, ok := slices.BinarySearchFunc(recorded, e.schedPlace, schedPlace.compare); !ok {
+		if _, ok := slices.BinarySearchFunc(recorded, e.schedPlace, func(w waiting, at schedPlace) int { return w.compare(at) }); !ok {
 			return false
 		}
 	}

@@ -65,13 +65,11 @@ const manyTogether = 8
 // them by their names are anywhere.
 func (s *Store) removeTogether(batch *pebble.Batch, notes []schedNote) bool {
 	var recorded []waiting
-	var places []schedPlace
 	first := schedPlace{due: forever} // of what was scheduled
 	for i := range notes {
 		switch at := notes[i].schedPlace; {
 		case notes[i].raw == nil:
 			recorded = append(recorded, notes[i].waiting)
-			places = append(places, at)
 		case at.less(first):
 			first = at
 		}
@@ -79,15 +77,13 @@ func (s *Store) removeTogether(batch *pebble.Batch, notes []schedNote) bool {
 	if len(recorded) < manyTogether {
 		return false
 	}
-	slices.SortFunc(places, schedPlace.compare)
-	from, last := places[0], places[len(places)-1]
-	if !last.less(first) || !s.schedule.alone(places) {
+	slices.SortFunc(recorded, func(x, y waiting) int { return x.compare(y.schedPlace) })
+	from, last := recorded[0], recorded[len(recorded)-1]
+	if !last.less(first) || !s.schedule.alone(recorded) {
 		return false
 	}
 	_ = batch.DeleteRange(schedKey(nil, from.due, from.id, 0), schedKey(nil, last.due, last.id+1, 0), nil)
-	slices.SortFunc(recorded, func(x, y waiting) int {
-		return cmp.Or(cmp.Compare(x.bus, y.bus), x.compare(y.schedPlace))
-	})
+	slices.SortStableFunc(recorded, func(x, y waiting) int { return cmp.Compare(x.bus, y.bus) })
 	for len(recorded) > 0 {
 		bus := recorded[0].bus
 		n := 1

@@ -6,10 +6,10 @@ import { time, state, to, many, count } from '../words.js';
 import { block, after } from '../json.js';
 import { showVerdict, showExplanation } from './event.js';
 import { definition, origin, busYAML } from './objects.js';
+import { narrowed } from './narrowed.js';
 import { subscriptionTable, alarming } from './subscriptions.js';
 
 const dialects = { when: 'CEL', pattern: 'event pattern', filters: 'CloudEvents filters', sql: 'CloudEvents SQL' };
-const shownMost = 500;
 const subscriptionsShown = 100;
 const testsShown = 50;
 const samplesShown = 10;
@@ -37,32 +37,14 @@ const columns = [
 ];
 
 // rules is the page of all.
-export async function rules({ main, signal }) {
-  const failures = h('div');
-  const list = h('section', {}, h('p', { class: 'loading' }, 'Reading…'));
-  const search = h('input', { id: 'narrow', placeholder: 'part of a name, bus or filter', autocomplete: 'off' });
-  main.append(heading('Rules', 'Each looks at the events of a bus, and sends those that its filter matches to its targets.',
-    h('label', { for: 'narrow' }, 'Only'), search), failures, list);
-  let items = [];
-  let more = false;
-  const show = () => {
-    const wanted = search.value.trim();
-    const fit = items.filter((r) => [r.name, r.bus, filterOf(r)].some((t) => t.includes(wanted)));
-    if (items.length === 0) {
-      fill(list, empty('There is no rule yet. Write a file such as this, and start the server with it:', code(busYAML), code('switchyard serve -c switchyard.yaml')));
-      return;
-    }
-    fill(list, fit.length === 0 ? empty('No rule has that in it.') : table(columns, fit.slice(0, shownMost), (r) => r.name),
-      fit.length > shownMost && h('p', { class: 'note' }, `The first ${shownMost} of ${count(fit.length)}; narrow them down above.`),
-      more && h('p', { class: 'note' }, `Only the first ${count(items.length)} are looked at; #/rules/NAME leads to any.`));
-  };
-  search.oninput = show;
-  every(5000, signal, async () => {
-    ({ items, more } = await all('v1/rules', {}, signal));
-    fill(failures);
-    show();
-  }, failing(failures, list));
-}
+export const rules = (page) => narrowed(page, {
+  title: 'Rules', lead: 'Each looks at the events of a bus, and sends those that its filter matches to its targets.',
+  hint: 'part of a name, bus or filter', from: 'v1/rules', ms: 5000, one: '#/rules/NAME',
+  texts: (r) => [r.name, r.bus, filterOf(r)],
+  show: (list) => table(columns, list, (r) => r.name),
+  none: () => empty('There is no rule yet. Write a file such as this, and start the server with it:', code(busYAML), code('switchyard serve -c switchyard.yaml')),
+  noMatch: 'No rule has that in it.',
+});
 
 // rule is the page of one.
 export async function rule({ main, params: [name], signal }) {

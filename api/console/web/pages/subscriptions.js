@@ -5,8 +5,8 @@ import { get, post, all, every, path, address } from '../api.js';
 import { time, ago, state, to, many, count, duration } from '../words.js';
 import { block } from '../json.js';
 import { showAttempt } from './event.js';
+import { narrowed } from './narrowed.js';
 
-const shownMost = 500;
 const pageSize = 20;
 
 // within is the target in a subscription's name, with its consumer.
@@ -32,31 +32,14 @@ const columns = [
 export const subscriptionTable = (list) => table(columns, list, (s) => s.name);
 
 // subscriptions is the page of all.
-export async function subscriptions({ main, signal }) {
-  const failures = h('div');
-  const list = h('section', {}, h('p', { class: 'loading' }, 'Reading…'));
-  const search = h('input', { id: 'narrow', placeholder: 'part of a name', autocomplete: 'off' });
-  main.append(heading('Subscriptions', 'Each rule has one for each of its targets: a queue, with retries and dead letters of its own.',
-    h('label', { for: 'narrow' }, 'Only'), search), failures, list);
-  let items = [];
-  let more = false;
-  const show = () => {
-    const fit = items.filter((s) => s.name.includes(search.value.trim()));
-    if (items.length === 0) {
-      fill(list, empty('There is none yet: define a rule with a target.', link('#/rules', 'How to define a rule')));
-      return;
-    }
-    fill(list, fit.length === 0 ? empty('No name has that in it.') : subscriptionTable(fit.slice(0, shownMost)),
-      fit.length > shownMost && h('p', { class: 'note' }, `The first ${shownMost} of ${count(fit.length)}; narrow them down above.`),
-      more && h('p', { class: 'note' }, `Only the first ${count(items.length)} are looked at; #/subscriptions/RULE/TARGET leads to any.`));
-  };
-  search.oninput = show;
-  every(4000, signal, async () => {
-    ({ items, more } = await all('v1/subscriptions', {}, signal));
-    fill(failures);
-    show();
-  }, failing(failures, list));
-}
+export const subscriptions = (page) => narrowed(page, {
+  title: 'Subscriptions', lead: 'Each rule has one for each of its targets: a queue, with retries and dead letters of its own.',
+  hint: 'part of a name', from: 'v1/subscriptions', ms: 4000, one: '#/subscriptions/RULE/TARGET',
+  texts: (s) => [s.name],
+  show: subscriptionTable,
+  none: () => empty('There is none yet: define a rule with a target.', link('#/rules', 'How to define a rule')),
+  noMatch: 'No name has that in it.',
+});
 
 // subscription is the page of one.
 export async function subscription({ main, params: [rule, target, consumer], signal }) {

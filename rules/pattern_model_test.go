@@ -141,13 +141,16 @@ func TestPatternsMatchAsAModelDoes(t *testing.T) {
 		source, data := modelPattern(r, 3), modelValue(r, 4, true)
 		pattern, _ := json.Marshal(source)
 		text, _ := json.Marshal(data)
+		ways := modelRules(source, nil, []modelRule{{}})
 		m, err := env.Compile(onData(string(pattern)))
-		if err != nil {
-			t.Fatalf("%s: %v", pattern, err)
+		if refused := len(ways) > maxWays; refused != (err != nil) {
+			t.Fatalf("%s makes %d combinations: %v", pattern, len(ways), err)
+		} else if refused {
+			continue
 		}
 		arrays := 0
 		fields := modelFields(data, nil, map[int]int{}, &arrays, nil)
-		want := slices.ContainsFunc(modelRules(source, nil, []modelRule{{}}), func(rule modelRule) bool {
+		want := slices.ContainsFunc(ways, func(rule modelRule) bool {
 			return modelMatches(rule, fields)
 		})
 		ev := withData(string(text))

@@ -136,6 +136,8 @@ func TestPatterns(t *testing.T) {
 		{"a field that no element has", `{"a": {"y": [{"exists": false}]}}`, `{"a": [{"x": 1}, {"y": 1}]}`, n},
 		{"a field that may be absent from the element", `{"a": {"x": [1], "y": [{"exists": false}, 2]}}`, `{"a": [{"x": 1, "y": 3}, {"x": 1}]}`, y},
 
+		{"a value that an element has too, which lacks the field", `{"a": [1], "a.b": [{"exists": false}]}`, `{"a": [1, [1], {"b": 1}]}`, y},
+		{"a value that only elements with the field have", `{"a": [1], "a.b": [{"exists": false}]}`, `{"a": [1, [2], {"b": 1}]}`, n},
 		{"fields that no element has", `{"a": {"x": [{"exists": false}], "y": [{"exists": false}]}}`, `{"a": [{"x": 1}, {"z": 1}]}`, n},
 		{"fields of which no element has any", `{"a": {"x": [{"exists": false}], "y": [{"exists": false}]}}`, `{"a": [{"z": 1}, {"z": 1}]}`, y},
 

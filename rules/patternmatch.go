@@ -26,13 +26,17 @@ type patternWalk struct {
 	// any: elements of an array need not be chosen. What is found then is an upper
 	// bound, which chose says is not exact.
 	any, chose bool
-	worked     int // steps of the tests that take long
+	absences   bool // the way has fields that may be absent
+	worked     int  // steps of the tests that take long
 }
 
 // foundFields is what was seen of the event so far.
 type foundFields struct {
 	holds fieldSet // fields that hold for some value
 	seen  fieldSet // fields that have a value
+	// here are those of holds that hold in the element being tried, whether or not
+	// they did before: any of them may choose it. Kept for ways with absent fields.
+	here fieldSet
 }
 
 // errPatternSteps says that a pattern did not come to an end on an event.
@@ -70,6 +74,7 @@ func (w *patternWalk) matches(x *value) bool {
 	if len(ways) <= 1 {
 		if len(ways) == 1 {
 			w.way = ways[0]
+			w.absences = w.way.fields != w.way.needs
 		} else {
 			w.way.fields = upTo(int(all))
 			w.way.needs = w.way.fields
@@ -86,6 +91,7 @@ func (w *patternWalk) matches(x *value) bool {
 	w.worked = first.worked
 	for i := range ways {
 		w.way, w.found = ways[i], foundFields{}
+		w.absences = w.way.fields != w.way.needs
 		switch {
 		case !w.way.needs.within(&first.found.holds):
 			continue
@@ -136,8 +142,13 @@ func (w *patternWalk) scalar(at int32, x *value) {
 			continue
 		}
 		w.found.seen.add(i)
-		if !w.found.holds.has(i) && w.affords(i, x) && w.on(i, x) == yes {
+		known := &w.found.holds
+		if w.absences {
+			known = &w.found.here
+		}
+		if !known.has(i) && w.affords(i, x) && w.on(i, x) == yes {
 			w.found.holds.add(i)
+			w.found.here.add(i)
 		}
 	}
 }
@@ -299,21 +310,25 @@ func (w *patternWalk) choose(at int32, n event.Node) {
 			continue
 		}
 		w.found = before
+		w.found.here = fieldSet{}
 		x := nodeValue(e)
 		w.visit(at, &x)
 		none.union(&w.found.seen)
 		gained := w.found.holds.count(s.first, s.last) - before.holds.count(s.first, s.last)
-		if gained == 0 {
+		if gained == 0 && w.found.here.count(s.first, s.last) == 0 {
 			continue
 		}
 		if w.way.done(&w.found, s.first, s.last) {
+			w.found.here.union(&before.here)
 			return
 		}
 		if gained > most {
 			best, most = w.found, gained
 		}
 	}
-	if w.found = best; most == 0 {
+	w.found = best
+	w.found.here.union(&before.here)
+	if most == 0 {
 		w.found.seen = none
 	}
 }

@@ -131,7 +131,7 @@ func (c *checker) mention(o *object, m mention) {
 	}
 	if m.kind == Buses && m.name == SystemBus {
 		if o.kind != Rules {
-			c.add(o, m.line, m.column, o.path(m), quote(SystemBus)+" can be read by rules; only Switchyard itself publishes to it", false)
+			c.add(o, int(m.line), int(m.column), o.path(m), quote(SystemBus)+" can be read by rules; only Switchyard itself publishes to it", false)
 		}
 		return
 	}
@@ -140,11 +140,11 @@ func (c *checker) mention(o *object, m mention) {
 		what = "bus"
 	}
 	if m.hidden {
-		c.add(o, m.line, m.column, o.path(m), "there is no "+what+" with the name that the reference gives", false)
+		c.add(o, int(m.line), int(m.column), o.path(m), "there is no "+what+" with the name that the reference gives", false)
 		return
 	}
 	hint := DidYouMean(m.name, c.known(m.kind), m.kind)
-	c.add(o, m.line, m.column, o.path(m), fmt.Sprintf("there is no %s %s%s", what, quote(m.name), hint), false)
+	c.add(o, int(m.line), int(m.column), o.path(m), fmt.Sprintf("there is no %s %s%s", what, quote(m.name), hint), false)
 }
 
 // known are the names of a kind, collected when they are first needed.

@@ -68,6 +68,7 @@ type Loader struct {
 	Memory *Memory
 
 	fields sync.Map // []field by reflect.Type
+	shared names    // of buses and targets, in rules
 }
 
 func (l *Loader) lookupEnv(name string) (string, bool) {

@@ -28,21 +28,31 @@ type object struct {
 // mention is a name of another object, and where it stands.
 type mention struct {
 	kind, name   string
-	hidden       bool    // the name came from a reference
-	path         keyPath // nil in a rule that was remembered: its bus, or the target at index
-	index        int
-	line, column int
+	path         keyPath // nil in a rule: it is its bus, or its target at index
+	line, column int32
+	index        int32
+	hidden       bool // the name came from a reference
 }
 
 // path is where a mention stands.
 func (o *object) path(m mention) keyPath {
 	switch {
-	case m.path != nil:
+	case o.kind != Rules:
 		return m.path
 	case m.kind == Buses:
 		return pathOf(o.kind, o.name, "bus")
 	}
-	return pathOf(o.kind, o.name, "targets").at(m.index)
+	return pathOf(o.kind, o.name, "targets").at(int(m.index))
+}
+
+// ruleObject is a rule in one piece of memory, with room for the names that most
+// rules have: there may be 100,000 of them, and the garbage collector goes to each
+// piece.
+type ruleObject struct {
+	object
+	rule    Rule
+	names   [2]mention
+	targets [1]string
 }
 
 // host is an address that a target will connect to.
@@ -103,7 +113,15 @@ func checkName(name string) string {
 
 // object decodes one named object.
 func (d *document) object(kind string, key, n *yaml.Node) *object {
-	o := &object{kind: kind, name: key.Value, file: d.file, line: key.Line, column: key.Column}
+	var o *object
+	var rule *ruleObject
+	if kind == Rules {
+		rule = &ruleObject{}
+		o = &rule.object
+	} else {
+		o = &object{}
+	}
+	o.kind, o.name, o.file, o.line, o.column = kind, key.Value, d.file, key.Line, key.Column
 	path := pathOf(kind, o.name)
 	d.objectStart = len(d.diags)
 	if !isNull(n) && n.Kind != yaml.MappingNode {
@@ -120,7 +138,7 @@ func (d *document) object(kind string, key, n *yaml.Node) *object {
 	case Sources:
 		o.value = d.sourceObject(o, n, path)
 	case Rules:
-		o.value = d.rule(o, n, path)
+		o.value = d.rule(rule, n, path)
 	case Targets:
 		o.value = d.target(o, n, path)
 	}
@@ -213,5 +231,9 @@ func (d *document) descend(n *yaml.Node, path keyPath, keys []string) (*yaml.Nod
 // mention notes a name of another object for the checks.
 func (d *document) mention(o *object, n *yaml.Node, path keyPath, kind, name string, keys ...string) {
 	at, p := d.descend(n, path, keys)
-	o.names = append(o.names, mention{kind: kind, name: name, hidden: len(d.taint(at)) > 0, path: p, line: at.Line, column: at.Column})
+	m := mention{kind: kind, name: name, path: p, line: int32(at.Line), column: int32(at.Column), hidden: len(d.taint(at)) > 0}
+	if o.kind == Rules {
+		m.path = nil
+	}
+	o.names = append(o.names, m)
 }

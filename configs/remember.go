@@ -57,7 +57,7 @@ func (r *recorder) remember(d *document, o *object, n *yaml.Node, found Diagnost
 	b = packed.AppendNumber(b, len(o.raw))
 	b = packed.AppendNumber(b, len(o.names))
 	for _, m := range o.names { // the bus, then the targets in their order
-		b = packed.AppendNumber(packed.AppendNumber(packed.AppendText(b, m.name), m.line), m.column)
+		b = packed.AppendNumber(packed.AppendNumber(packed.AppendText(b, m.name), int(m.line)), int(m.column))
 	}
 	b = appendFilter(b, rule.Filter)
 	at, length := 0, 0
@@ -190,7 +190,7 @@ func (c *recalled) objects(d *document) (all []*object, ok bool) {
 		}
 		from, first := len(names), len(targets)
 		for k := range min(r.Count(), cap(names)-len(names)) {
-			m := mention{kind: Targets, name: r.Text(), index: k - 1, line: r.Number(), column: r.Number()}
+			m := mention{kind: Targets, name: r.Text(), index: int32(k - 1), line: int32(r.Number()), column: int32(r.Number())}
 			if k == 0 {
 				m.kind = Buses
 			} else {

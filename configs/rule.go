@@ -20,10 +20,15 @@ import (
 type transformNode struct{ node *yaml.Node }
 
 // rule decodes and compiles a rule.
-func (d *document) rule(o *object, n *yaml.Node, path keyPath) *Rule {
+func (d *document) rule(whole *ruleObject, n *yaml.Node, path keyPath) *Rule {
 	w := ruleSettings{Retry: defaultRetry()}
 	d.decodeStruct(n, reflect.ValueOf(&w).Elem(), path, nil, nil)
-	r := Rule{Bus: w.Bus, Targets: w.Targets, Origin: o.origin(), secrets: d.taint(n)}
+	o, r := &whole.object, &whole.rule
+	o.names, r.Targets = whole.names[:0], whole.targets[:0]
+	r.Bus, r.Origin, r.secrets = d.loader.shared.of(w.Bus), o.origin(), d.taint(n)
+	for _, name := range w.Targets {
+		r.Targets = append(r.Targets, d.loader.shared.of(name))
+	}
 	if r.Bus == "" {
 		d.reportBelow(n, path, "it is required: the bus whose events the rule looks at", "bus")
 	} else {
@@ -32,16 +37,17 @@ func (d *document) rule(o *object, n *yaml.Node, path keyPath) *Rule {
 	d.ruleTargets(o, n, path, r.Targets)
 	if _, retry := child(n, "retry"); !isNull(retry) {
 		d.checkRetry(n, path, &w.Retry)
-		r.Retry = &w.Retry
+		retry := w.Retry // without the rest of what was written
+		r.Retry = &retry
 	}
-	d.enrich(o, &r, n, path, w.Enrich)
-	d.compile(o.name, &r, n, path, &w)
-	d.unread(&r, n, path)
+	d.enrich(o, r, n, path, w.Enrich)
+	d.compile(o.name, r, n, path, &w)
+	d.unread(r, n, path)
 	_, tests := child(n, "tests")
 	for i, f := range w.Tests {
 		at := path.down("tests").at(i)
 		if fixture, ok := d.fixture(f, tests.Content[i], at); ok {
-			fixture.Enriched = d.fixtureEnriched(&r, tests.Content[i], at)
+			fixture.Enriched = d.fixtureEnriched(r, tests.Content[i], at)
 			r.Tests = append(r.Tests, fixture)
 		}
 	}
@@ -51,7 +57,7 @@ func (d *document) rule(o *object, n *yaml.Node, path keyPath) *Rule {
 	if hide := r.Hide(); hide != nil && r.Transform != nil {
 		r.Transform.Redact(hide)
 	}
-	return &r
+	return r
 }
 
 func (d *document) ruleTargets(o *object, n *yaml.Node, path keyPath, names []string) {
@@ -71,7 +77,7 @@ func (d *document) ruleTargets(o *object, n *yaml.Node, path keyPath, names []st
 		case seen[name]:
 			d.reportf(element, p, "%s is listed twice; an event goes to a target of a rule once", quote(name))
 		default:
-			o.names = append(o.names, mention{kind: Targets, name: name, hidden: len(d.taint(element)) > 0, path: p, line: element.Line, column: element.Column})
+			o.names = append(o.names, mention{kind: Targets, name: name, line: int32(element.Line), column: int32(element.Column), index: int32(i), hidden: len(d.taint(element)) > 0})
 		}
 		seen[name] = true
 	}

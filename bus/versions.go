@@ -158,6 +158,7 @@ func (e *Engine) recordVersions(ctx context.Context, c *planChange) error {
 	next.versions, next.gone = c.known.versions, c.known.gone
 	known := next.versions
 	now := time.Now().UTC()
+	newest := map[string]uint64{}
 	var changed []store.Object
 	add := func(name string, v RuleVersion) error {
 		h, ok := histories[name]
@@ -179,7 +180,7 @@ func (e *Engine) recordVersions(ctx context.Context, c *planChange) error {
 		if v.Removed {
 			next.versions, next.gone = next.versions.Without(name), next.gone.With(name, now)
 		} else {
-			next.versions, next.gone = next.versions.With(name, v.Version), next.gone.Without(name)
+			newest[name], next.gone = v.Version, next.gone.Without(name)
 		}
 		return nil
 	}
@@ -210,6 +211,7 @@ func (e *Engine) recordVersions(ctx context.Context, c *planChange) error {
 			return err
 		}
 	}
+	next.versions = next.versions.WithAll(newest)
 	if err := e.store.PutObjects(ctx, changed); err != nil {
 		return fmt.Errorf("bus: keep the versions of rules: %w", err)
 	}

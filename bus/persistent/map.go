@@ -7,42 +7,47 @@
 package persistent
 
 import (
+	"cmp"
 	"hash/maphash"
 	"iter"
 	"maps"
-	"math/bits"
 	"slices"
 )
 
 // Map is a map from K to V. The zero value is empty. A change costs about the
 // logarithm of the size: what is not changed is shared.
 //
-// It is a trie over the hashes of the keys, six bits a level.
+// It is a trie over the hashes of the keys, four bits a level. Its leaves have
+// many entries, side by side, so that there are few pieces of memory and pointers
+// for the garbage collector to go to.
 type Map[K comparable, V any] struct {
 	root *node[K, V]
 	size int
 }
 
-// node is the entries whose hashes begin alike.
+// node is the entries whose hashes begin alike: a branch or a leaf.
 type node[K comparable, V any] struct {
-	used  uint64 // a bit for each branch that is there
-	slots []slot[K, V]
-}
-
-// slot is one branch: a node, or an entry where there is only one.
-type slot[K comparable, V any] struct {
-	node  *node[K, V]
-	entry *entry[K, V]
+	kids    []*node[K, V] // of a branch, fanOut of them, nil where there is nothing; nil in a leaf
+	hashes  []uint64      // of entries, which are looked for among these
+	entries []entry[K, V]
 }
 
 type entry[K comparable, V any] struct {
-	hash  uint64
 	key   K
 	value V
-	next  *entry[K, V] // of the same hash, almost never
 }
 
-const levelBits = 6
+const (
+	levelBits = 4
+	fanOut    = 1 << levelBits
+	hashBits  = 64
+	// leafMost is how many entries a leaf has before it becomes a branch, and more
+	// only where their hashes begin alike.
+	leafMost = 32
+	// manyShare is the share of the entries above which they are all laid out anew
+	// rather than changed one by one.
+	manyShare = 16
+)
 
 // hashSeed differs from process to process.
 var hashSeed = maphash.MakeSeed()
@@ -52,61 +57,55 @@ func Of[K comparable, V any](m map[K]V) Map[K, V] { return From(len(m), maps.All
 
 // From is the Map of n entries with keys that differ.
 func From[K comparable, V any](n int, entries iter.Seq2[K, V]) Map[K, V] {
-	slab, all := make([]entry[K, V], 0, n), make([]*entry[K, V], 0, n)
+	type hashed struct {
+		hash uint64
+		at   int
+	}
+	order, unordered := make([]hashed, 0, n), make([]entry[K, V], 0, n)
 	for k, v := range entries {
-		slab = append(slab, entry[K, V]{hash: maphash.Comparable(hashSeed, k), key: k, value: v})
+		order = append(order, hashed{maphash.Comparable(hashSeed, k), len(order)})
+		unordered = append(unordered, entry[K, V]{k, v})
 	}
-	for i := range slab {
-		all = append(all, &slab[i])
+	slices.SortFunc(order, func(a, b hashed) int { return cmp.Compare(a.hash, b.hash) })
+	hashes, all := make([]uint64, len(order)), make([]entry[K, V], len(order))
+	for i, o := range order {
+		hashes[i], all[i] = o.hash, unordered[o.at]
 	}
-	slices.SortFunc(all, func(a, b *entry[K, V]) int {
-		switch {
-		case a.hash < b.hash:
-			return -1
-		case a.hash > b.hash:
-			return 1
-		}
-		return 0
-	})
-	return Map[K, V]{branch(all, 0), len(all)}
+	return Map[K, V]{build(hashes, all, 0), len(all)}
 }
 
-// branch is the node of entries in order of hash that are alike up to shift; nil
+// build is the node of entries in order of hash that are alike up to shift; nil
 // without entries.
-func branch[K comparable, V any](all []*entry[K, V], shift uint) *node[K, V] {
-	if len(all) == 0 {
+func build[K comparable, V any](hashes []uint64, entries []entry[K, V], shift uint) *node[K, V] {
+	switch {
+	case len(entries) == 0:
 		return nil
+	case len(entries) <= leafMost || shift >= hashBits:
+		return &node[K, V]{hashes: slices.Clip(hashes), entries: slices.Clip(entries)}
 	}
-	n := &node[K, V]{}
-	for i := range all {
-		n.used |= 1 << place(all[i].hash, shift)
-	}
-	n.slots = make([]slot[K, V], 0, bits.OnesCount64(n.used))
-	for from := 0; from < len(all); {
-		at, to := place(all[from].hash, shift), from+1
-		for to < len(all) && place(all[to].hash, shift) == at {
+	n := &node[K, V]{kids: make([]*node[K, V], fanOut)}
+	for from := 0; from < len(entries); {
+		at, to := place(hashes[from], shift), from+1
+		for to < len(entries) && place(hashes[to], shift) == at {
 			to++
 		}
-		if all[from].hash == all[to-1].hash {
-			for i := from + 1; i < to; i++ {
-				all[i].next = all[i-1]
-			}
-			n.slots = append(n.slots, slot[K, V]{entry: all[to-1]})
-		} else {
-			n.slots = append(n.slots, slot[K, V]{node: branch(all[from:to], shift+levelBits)})
-		}
+		n.kids[at] = build(hashes[from:to], entries[from:to], shift+levelBits)
 		from = to
 	}
 	return n
 }
 
-// place is the branch of a hash below a node at shift.
-func place(hash uint64, shift uint) uint { return uint(hash << shift >> (64 - levelBits)) }
+// place is the kid of a hash below a branch at shift.
+func place(hash uint64, shift uint) uint { return uint(hash << shift >> (hashBits - levelBits)) }
 
-// at is the place in slots of a branch, and whether it is there.
-func (n *node[K, V]) at(branch uint) (i int, ok bool) {
-	bit := uint64(1) << branch
-	return bits.OnesCount64(n.used & (bit - 1)), n.used&bit != 0
+// at is the place of a key in a leaf, -1 if it is not there.
+func (n *node[K, V]) at(hash uint64, key K) int {
+	for i, h := range n.hashes {
+		if h == hash && n.entries[i].key == key {
+			return i
+		}
+	}
+	return -1
 }
 
 // Len is the number of entries.
@@ -114,21 +113,18 @@ func (m Map[K, V]) Len() int { return m.size }
 
 // Get is the value of a key, and whether there is one.
 func (m Map[K, V]) Get(key K) (value V, ok bool) {
-	hash, shift := maphash.Comparable(hashSeed, key), uint(0)
-	for n := m.root; n != nil; shift += levelBits {
-		i, ok := n.at(place(hash, shift))
-		if !ok {
-			break
-		}
-		s := &n.slots[i]
-		n = s.node
-		for e := s.entry; e != nil; e = e.next {
-			if e.key == key {
-				return e.value, true
-			}
-		}
+	n, hash := m.root, maphash.Comparable(hashSeed, key)
+	for shift := uint(0); n != nil && n.kids != nil; shift += levelBits {
+		n = n.kids[place(hash, shift)]
 	}
-	return value, false
+	if n == nil {
+		return value, false
+	}
+	i := n.at(hash, key)
+	if i < 0 {
+		return value, false
+	}
+	return n.entries[i].value, true
 }
 
 // At is the value of a key, the zero value if there is none.
@@ -146,13 +142,13 @@ func (n *node[K, V]) all(yield func(K, V) bool) bool {
 	if n == nil {
 		return true
 	}
-	for i := range n.slots {
-		for e := n.slots[i].entry; e != nil; e = e.next {
-			if !yield(e.key, e.value) {
-				return false
-			}
+	for i := range n.entries {
+		if e := &n.entries[i]; !yield(e.key, e.value) {
+			return false
 		}
-		if !n.slots[i].node.all(yield) {
+	}
+	for _, kid := range n.kids {
+		if !kid.all(yield) {
 			return false
 		}
 	}
@@ -161,7 +157,7 @@ func (n *node[K, V]) all(yield func(K, V) bool) bool {
 
 // With is the Map with a value for a key, in place of the one it may have.
 func (m Map[K, V]) With(key K, value V) Map[K, V] {
-	root, added := m.root.with(&entry[K, V]{hash: maphash.Comparable(hashSeed, key), key: key, value: value}, 0)
+	root, added := m.root.with(maphash.Comparable(hashSeed, key), entry[K, V]{key, value}, 0)
 	if added {
 		m.size++
 	}
@@ -169,52 +165,58 @@ func (m Map[K, V]) With(key K, value V) Map[K, V] {
 	return m
 }
 
-func (n *node[K, V]) with(e *entry[K, V], shift uint) (_ *node[K, V], added bool) {
-	branchAt := place(e.hash, shift)
-	if n == nil {
-		return &node[K, V]{1 << branchAt, []slot[K, V]{{entry: e}}}, true
+// WithAll is With for each entry of a Go map.
+func (m Map[K, V]) WithAll(values map[K]V) Map[K, V] {
+	if len(values) > m.size/manyShare {
+		all := make(map[K]V, m.size+len(values))
+		maps.Insert(all, m.All())
+		maps.Copy(all, values)
+		return Of(all)
 	}
-	i, ok := n.at(branchAt)
-	if !ok {
-		slots := make([]slot[K, V], 0, len(n.slots)+1)
-		slots = append(append(append(slots, n.slots[:i]...), slot[K, V]{entry: e}), n.slots[i:]...)
-		return &node[K, V]{n.used | 1<<branchAt, slots}, true
+	for k, v := range values {
+		m = m.With(k, v)
 	}
-	out := &node[K, V]{n.used, slices.Clone(n.slots)}
-	s := &out.slots[i]
-	switch {
-	case s.node != nil:
-		s.node, added = s.node.with(e, shift+levelBits)
-	case s.entry.hash == e.hash:
-		var had bool
-		e.next, had = s.entry.without(e.key)
-		s.entry, added = e, !had
-	default:
-		below, _ := (*node[K, V])(nil).with(s.entry, shift+levelBits)
-		s.node, added = below.with(e, shift+levelBits)
-		s.entry = nil
-	}
-	return out, added
+	return m
 }
 
-// without is the list without a key.
-func (e *entry[K, V]) without(key K) (_ *entry[K, V], removed bool) {
-	switch {
-	case e == nil:
-		return nil, false
-	case e.key == key:
-		return e.next, true
+func (n *node[K, V]) with(hash uint64, e entry[K, V], shift uint) (_ *node[K, V], added bool) {
+	if n == nil {
+		return &node[K, V]{hashes: []uint64{hash}, entries: []entry[K, V]{e}}, true
 	}
-	rest, removed := e.next.without(key)
-	if !removed {
-		return e, false
+	if n.kids != nil {
+		out := &node[K, V]{kids: slices.Clone(n.kids)}
+		kid := &out.kids[place(hash, shift)]
+		*kid, added = (*kid).with(hash, e, shift+levelBits)
+		return out, added
 	}
-	return &entry[K, V]{e.hash, e.key, e.value, rest}, true
+	if i := n.at(hash, e.key); i >= 0 {
+		out := &node[K, V]{hashes: n.hashes, entries: slices.Clone(n.entries)}
+		out.entries[i] = e
+		return out, false
+	}
+	if len(n.entries) < leafMost || shift >= hashBits {
+		return &node[K, V]{hashes: append(slices.Clip(n.hashes), hash), entries: append(slices.Clip(n.entries), e)}, true
+	}
+	out := &node[K, V]{kids: make([]*node[K, V], fanOut)}
+	for i, h := range n.hashes {
+		out.put(h, n.entries[i], shift)
+	}
+	out.put(hash, e, shift)
+	return out, true
+}
+
+// put adds an entry to a leaf right below a branch that nobody else has yet.
+func (n *node[K, V]) put(hash uint64, e entry[K, V], shift uint) {
+	kid := &n.kids[place(hash, shift)]
+	if *kid == nil {
+		*kid = &node[K, V]{}
+	}
+	(*kid).hashes, (*kid).entries = append((*kid).hashes, hash), append((*kid).entries, e)
 }
 
 // Without is the Map without a key.
 func (m Map[K, V]) Without(key K) Map[K, V] {
-	root, removed := m.root.without(key, maphash.Comparable(hashSeed, key), 0)
+	root, removed := m.root.without(maphash.Comparable(hashSeed, key), key, 0)
 	if removed {
 		m.size--
 		m.root = root
@@ -222,32 +224,49 @@ func (m Map[K, V]) Without(key K) Map[K, V] {
 	return m
 }
 
-func (n *node[K, V]) without(key K, hash uint64, shift uint) (_ *node[K, V], removed bool) {
+func (n *node[K, V]) without(hash uint64, key K, shift uint) (_ *node[K, V], removed bool) {
 	if n == nil {
 		return nil, false
 	}
-	branchAt := place(hash, shift)
-	i, ok := n.at(branchAt)
-	if !ok {
-		return n, false
+	if n.kids != nil {
+		at := place(hash, shift)
+		kid, removed := n.kids[at].without(hash, key, shift+levelBits)
+		if !removed {
+			return n, false
+		}
+		out := &node[K, V]{kids: slices.Clone(n.kids)}
+		out.kids[at] = kid
+		return out.joined(), true
 	}
-	s := n.slots[i]
-	if s.node != nil {
-		s.node, removed = s.node.without(key, hash, shift+levelBits)
-	} else {
-		s.entry, removed = s.entry.without(key)
-	}
-	switch {
-	case !removed:
+	switch i := n.at(hash, key); {
+	case i < 0:
 		return n, false
-	case s.node == nil && s.entry == nil && len(n.slots) == 1:
+	case len(n.entries) == 1:
 		return nil, true
-	case s.node == nil && s.entry == nil:
-		return &node[K, V]{n.used &^ (1 << branchAt), slices.Delete(slices.Clone(n.slots), i, i+1)}, true
-	case s.node != nil && len(s.node.slots) == 1 && s.node.slots[0].entry != nil:
-		s = s.node.slots[0] // the only one left there
+	default:
+		return &node[K, V]{hashes: slices.Delete(slices.Clone(n.hashes), i, i+1), entries: slices.Delete(slices.Clone(n.entries), i, i+1)}, true
 	}
-	out := &node[K, V]{n.used, slices.Clone(n.slots)}
-	out.slots[i] = s
-	return out, true
+}
+
+// joined is a branch, as one leaf if its leaves have few entries together.
+func (n *node[K, V]) joined() *node[K, V] {
+	count := 0
+	for _, kid := range n.kids {
+		if kid != nil && kid.kids != nil {
+			return n
+		}
+		if kid != nil {
+			count += len(kid.entries)
+		}
+	}
+	if count > leafMost/2 {
+		return n
+	}
+	out := &node[K, V]{}
+	for _, kid := range n.kids {
+		if kid != nil {
+			out.hashes, out.entries = append(out.hashes, kid.hashes...), append(out.entries, kid.entries...)
+		}
+	}
+	return out
 }

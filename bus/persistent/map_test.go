@@ -64,32 +64,60 @@ func TestAMapIsWhatItsChangesMadeAndOldOnesStayAsTheyWere(t *testing.T) {
 	}
 }
 
-// Two keys may have one hash, whatever the seed is.
+// Keys may have one hash, whatever the seed is, and more of them than a leaf has
+// room for.
 func TestKeysOfOneHashAreToldApart(t *testing.T) {
-	const hash = 0xabcdef
+	const hash, many = 0xabcdef, 2 * leafMost
 	var n *node[int, string]
-	for k := range 3 {
-		n, _ = n.with(&entry[int, string]{hash: hash, key: k, value: "v"}, 0)
+	add := func(hash uint64, k int, v string) {
+		t.Helper()
+		var added bool
+		if n, added = n.with(hash, entry[int, string]{k, v}, 0); added != (v == "v") {
+			t.Errorf("key %d counts as added: %v", k, added)
+		}
 	}
-	n, _ = n.with(&entry[int, string]{hash: hash + 1, key: 9, value: "v"}, 0) // like them up to the last bits
-	n, replaced := n.with(&entry[int, string]{hash: hash, key: 1, value: "other"}, 0)
-	if replaced {
-		t.Error("a key that was there counts as one more")
+	want := map[int]string{many: "v", 1: "other"}
+	for k := range many {
+		add(hash, k, "v")
+		if k != 1 {
+			want[k] = "v"
+		}
 	}
-	want := map[int]string{0: "v", 1: "other", 2: "v", 9: "v"}
-	for _, k := range []int{1, 0, 9, 2} {
+	add(hash+1, many, "v") // like them up to the last bits
+	add(hash, 1, "other")
+	for k := many; k >= 0; k-- {
 		if got := maps.Collect((Map[int, string]{root: n}).All()); !maps.Equal(got, want) {
 			t.Fatalf("it has %v, want %v", got, want)
 		}
 		at := uint64(hash)
-		if k == 9 {
+		if k == many {
 			at++
 		}
-		n, _ = n.without(k, at, 0)
+		var removed bool
+		if n, removed = n.without(at, k, 0); !removed {
+			t.Fatalf("key %d is not there", k)
+		}
 		delete(want, k)
 	}
 	if n != nil {
 		t.Error("nodes are left")
+	}
+}
+
+func TestManyValuesAtOnceAreWhatTheyAreOneByOne(t *testing.T) {
+	old := map[int]string{}
+	for k := range 200 {
+		old[k] = "old"
+	}
+	for _, changes := range []int{0, 3, 150} {
+		values, want := map[int]string{}, maps.Clone(old)
+		for i := range changes {
+			values[100+i] = "new"
+			want[100+i] = "new"
+		}
+		m := Of(old)
+		same(t, "with all", m.WithAll(values), want)
+		same(t, "the old one", m, old)
 	}
 }
 

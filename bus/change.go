@@ -144,6 +144,11 @@ func (e *Engine) openRule(ctx context.Context, c *planChange, name string) error
 	return e.openConsumers(ctx, c, e.store.Subscriptions)
 }
 
+// subscriptionsTogether is how many subscriptions at most are in one piece of
+// memory, which the garbage collector goes to once. One of them keeps the others
+// from being freed, but these are few.
+const subscriptionsTogether = 64
+
 // openRules opens the subscriptions of the rules that change in the store, and
 // makes the entries of the buses' sets.
 func (e *Engine) openRules(ctx context.Context, c *planChange) (entries map[string][]rules.Entry, err error) {
@@ -172,10 +177,15 @@ func (e *Engine) openRules(ctx context.Context, c *planChange) (entries map[stri
 		entries[bus] = make([]rules.Entry, 0, n)
 	}
 	c.subs = make([]*subscription, 0, len(infos))
+	var room []subscription
 	for i, info := range infos {
 		s := old.subs.At(info.ID)
 		if s == nil {
-			s = &subscription{id: info.ID, name: info.Name, from: info.From}
+			if len(room) == 0 {
+				room = make([]subscription, min(subscriptionsTogether, len(infos)-i))
+			}
+			s, room = &room[0], room[1:]
+			s.id, s.name, s.from = info.ID, info.Name, info.From
 			// At a start, when nothing else works on the store, most owe nothing.
 			s.dirty = old.planned || info.Depth+info.Dead > 0
 		}
@@ -220,9 +230,10 @@ func (e *Engine) swap(ctx context.Context, c *planChange) error {
 			rule: name, bus: next.buses[r.Bus], transform: r.Transform, asks: e.deliverer.asked.At(name),
 			target: e.deliverer.targets[target], order: next.plan.Targets[target].Order, hideRule: r.Hide,
 		}
-		spec.retry = spec.target.plan.Retry
+		spec.retry = &spec.target.plan.Retry
 		if r.Retry != nil {
-			spec.retry = r.Retry.withDefaults()
+			own := r.Retry.withDefaults()
+			spec.retry = &own
 		}
 		s.spec.Store(spec)
 		c.end(e.deliverer.setPull(s, spec.target, false))

@@ -60,7 +60,7 @@ type subscriptionSpec struct {
 	asks      *asked // nil without enrichments
 	target    *target
 	order     store.Order
-	retry     RetryPolicy // the rule's, else the target's
+	retry     *RetryPolicy // the rule's, else the target's; never changed
 	hideRule  func(text string) string
 }
 

@@ -200,8 +200,7 @@ func (c *checker) row(prefix byte, key, value []byte, left map[uint32]counts) er
 	r := rowReader{rest: key[1:]}
 	switch prefix {
 	case prefixSub:
-		_, err := parseSubRow(store.SubscriptionID(r.u32()), value)
-		return err
+		return new(subscription).parse(store.SubscriptionID(r.u32()), value)
 	case prefixFormer:
 		_, err := parseFormer(value)
 		return err
@@ -347,7 +346,8 @@ func (c *checker) busName(id store.BusID) string {
 func (c *checker) subName(id uint32) string {
 	name := fmt.Sprintf("subscription %d", id)
 	_, _ = c.state.get(idKey(nil, prefixSub, id), func(v []byte) error {
-		sub, err := parseSubRow(store.SubscriptionID(id), v)
+		var sub subscription
+		err := sub.parse(store.SubscriptionID(id), v)
 		if err == nil {
 			name = fmt.Sprintf("subscription %q", sub.name)
 		}

@@ -39,7 +39,7 @@ func FuzzDecode(f *testing.F) {
 		_, _ = parseAttempt(data)
 		_, _ = parseDead(place{}, death{}, data)
 		_, _ = parseQueueRow(data)
-		_, _ = parseSubRow(1, data)
+		_ = new(subscription).parse(1, data)
 		_, _ = parseBusRow(1, data)
 		_, _ = parseIndexEntry(data, data)
 		_, _ = parseCounts(data)

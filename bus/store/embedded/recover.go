@@ -144,11 +144,12 @@ func (s *Store) loadBuses() error {
 
 func (s *Store) loadSubs() error {
 	err := s.eachID(prefixSub, func(id uint32, v []byte) error {
-		sub, err := parseSubRow(store.SubscriptionID(id), v)
-		if err == nil {
-			s.addSub(sub)
+		sub := s.newSub()
+		if err := sub.parse(store.SubscriptionID(id), v); err != nil {
+			return err
 		}
-		return err
+		s.addSub(sub)
+		return nil
 	})
 	if err != nil {
 		return err

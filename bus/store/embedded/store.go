@@ -181,7 +181,8 @@ type core struct {
 	subs    table[subscription]
 	bySub   map[string]*subscription
 	lastSub store.SubscriptionID
-	lastRun uint32 // of a replay
+	subRoom []subscription // for the next ones; guarded by openMu
+	lastRun uint32         // of a replay
 	laneMu  sync.Mutex
 	lanes   map[uint32][]*lane // by run, each in order of subscription; guarded by laneMu
 

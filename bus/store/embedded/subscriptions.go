@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -26,14 +27,31 @@ func (sub *subscription) row() []byte {
 	return be64(be64(b, uint64(sub.since)), uint64(sub.pauses))
 }
 
-func parseSubRow(id store.SubscriptionID, v []byte) (*subscription, error) {
+// parse fills in what a row says.
+func (sub *subscription) parse(id store.SubscriptionID, v []byte) error {
 	r := rowReader{rest: v}
-	sub := &subscription{id: id, name: r.text(), bus: store.BusID(r.u32()), from: r.u64()}
+	sub.id, sub.name, sub.bus, sub.from = id, r.text(), store.BusID(r.u32()), r.u64()
 	sub.order = store.Order(r.u8())
 	flags := r.u8()
 	sub.paused, sub.orphan = flags&1 != 0, flags&2 != 0
 	sub.reason, sub.since, sub.pauses = r.text(), r.i64(), r.i64()
-	return sub, r.err()
+	return r.err()
+}
+
+// subsTogether is how many subscriptions are in one piece of memory, 32 KiB, which
+// the garbage collector goes to once: there may be 100,000, and most do nothing.
+// One of them keeps the others from being freed, but these are few.
+const subsTogether = 32 << 10 / int(unsafe.Sizeof(subscription{}))
+
+// newSub is room for a subscription. A caller holds openMu, or has the store to
+// itself.
+func (s *Store) newSub() *subscription {
+	if len(s.subRoom) == 0 {
+		s.subRoom = make([]subscription, subsTogether)
+	}
+	sub := &s.subRoom[0]
+	s.subRoom = s.subRoom[1:]
+	return sub
 }
 
 func (s *Store) sub(id store.SubscriptionID) *subscription {
@@ -106,7 +124,8 @@ func (s *Store) openSubscription(opts store.SubscriptionOptions) (info store.Sub
 	s.tableMu.RUnlock()
 	if sub == nil {
 		batch := s.state.db.NewBatch()
-		sub = &subscription{id: s.lastSub + 1, name: opts.Name, bus: opts.Bus, order: opts.Order, from: b.bounds().Last}
+		sub = s.newSub()
+		sub.id, sub.name, sub.bus, sub.order, sub.from = s.lastSub+1, opts.Name, opts.Bus, opts.Order, b.bounds().Last
 		_ = batch.Set(metaKey("sub"), be32(nil, uint32(sub.id)), nil)
 		_ = batch.Set(idKey(nil, prefixSub, uint32(sub.id)), sub.row(), nil)
 		if err := s.state.commit(batch); err != nil {

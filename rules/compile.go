@@ -67,11 +67,15 @@ func (env *Env) Compile(f Filter) (*Matcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Matcher{filter: shared, env: env}
+	m := &shared.first
+	if shared.taken.Swap(true) {
+		m = &Matcher{}
+	}
+	m.filter, m.env = shared, env
 	switch {
 	case shared.record == nil:
 		m.record = env.records.next("")
-	case shared.taken.Swap(true):
+	case m != &shared.first:
 		m.record = env.records.next(shared.record.code())
 	default:
 		m.record = shared.record

@@ -29,10 +29,11 @@ type matcherMore struct {
 type filter struct {
 	dialect dialect
 	class   Class
-	taken   atomic.Bool // a matcher has the record
+	taken   atomic.Bool // the first matcher is given out
 	source  string
 	root    *node   // with all that is below it behind it, or a codeNode
 	record  *record // of the first matcher, with a codeNode for its code; else nil
+	first   Matcher // in the same piece of memory, for most filters have one
 }
 
 // tree is the condition. What has code is decoded, which takes time.

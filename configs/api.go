@@ -221,7 +221,7 @@ func (c *Config) Users(kind, name string) []string {
 	}
 	var out []string
 	for _, o := range c.objects.All() {
-		if slices.ContainsFunc(o.names, func(m mention) bool { return m.kind == kind && m.name == name }) {
+		if slices.ContainsFunc(o.names, func(m mention) bool { return m.kind() == kind && m.name == name }) {
 			out = append(out, pathOf(o.kind, o.name).String())
 		}
 	}

@@ -54,7 +54,7 @@ func (c *checker) check() {
 		c.hosts(o, guardian)
 		// One that came through the API may be made before its rule.
 		if o.kind == Targets && o.file != "" && !o.bad && !used[o.name] {
-			c.add(o, o.line, o.column, pathOf(o.kind, o.name), "no rule uses this target", true)
+			c.add(o, o.spot, pathOf(o.kind, o.name), "no rule uses this target", true)
 		}
 	}
 	c.loops()
@@ -95,7 +95,7 @@ func (c *checker) hosts(o *object, guardian *ssrf.Guardian) {
 		}
 		ip, err := netip.ParseAddr(address)
 		if err == nil && guardian.SafeAddr(ip.Unmap().WithZone("")) != nil {
-			c.add(o, h.line, h.column, h.path, forbiddenAddress(h.address, ip), true)
+			c.add(o, h.spot, h.path, forbiddenAddress(h.address, ip), true)
 		}
 	}
 }
@@ -108,20 +108,20 @@ func forbiddenAddress(shown string, ip netip.Addr) string {
 	return fmt.Sprintf("targets may not reach %s, which is not a public address; deliveries will fail unless network.allow has it, such as %s/%d", shown, ip.Unmap().WithZone(""), bits)
 }
 
-func (c *checker) add(o *object, line, column int, path keyPath, message string, warning bool) {
+func (c *checker) add(o *object, at spot, path keyPath, message string, warning bool) {
 	above := 0
 	if o.file == "" {
 		above = 2
 	}
 	c.diags = append(c.diags, Diagnostic{
-		File: o.file, Line: line, Column: column, Path: path.String(), Message: message, Warning: warning,
+		File: o.file, Line: int(at.line), Column: int(at.column), Path: path.String(), Message: message, Warning: warning,
 		path: path, above: above,
 	})
 }
 
 // missing reports whether there is no object that has the name.
 func (c *checker) missing(m mention) bool {
-	return c.config.objects.At(objectKey{m.kind, m.name}) == nil
+	return c.config.objects.At(objectKey{m.kind(), m.name}) == nil
 }
 
 // mention checks that a name which an object mentions is there.
@@ -129,22 +129,22 @@ func (c *checker) mention(o *object, m mention) {
 	if !c.missing(m) {
 		return
 	}
-	if m.kind == Buses && m.name == SystemBus {
+	if m.bus && m.name == SystemBus {
 		if o.kind != Rules {
-			c.add(o, int(m.line), int(m.column), o.path(m), quote(SystemBus)+" can be read by rules; only Switchyard itself publishes to it", false)
+			c.add(o, m.spot, o.path(m), quote(SystemBus)+" can be read by rules; only Switchyard itself publishes to it", false)
 		}
 		return
 	}
-	what := strings.TrimSuffix(m.kind, "s")
-	if m.kind == Buses {
+	what := strings.TrimSuffix(m.kind(), "s")
+	if m.bus {
 		what = "bus"
 	}
 	if m.hidden {
-		c.add(o, int(m.line), int(m.column), o.path(m), "there is no "+what+" with the name that the reference gives", false)
+		c.add(o, m.spot, o.path(m), "there is no "+what+" with the name that the reference gives", false)
 		return
 	}
-	hint := DidYouMean(m.name, c.known(m.kind), m.kind)
-	c.add(o, int(m.line), int(m.column), o.path(m), fmt.Sprintf("there is no %s %s%s", what, quote(m.name), hint), false)
+	hint := DidYouMean(m.name, c.known(m.kind()), m.kind())
+	c.add(o, m.spot, o.path(m), fmt.Sprintf("there is no %s %s%s", what, quote(m.name), hint), false)
 }
 
 // known are the names of a kind, collected when they are first needed.
@@ -189,7 +189,7 @@ func (c *checker) loops() {
 			}
 			if way := path(next, to, r.Bus); way != nil {
 				circle := strings.Join(append([]string{r.Bus}, way...), " → ")
-				c.add(o, o.line, o.column, pathOf(Rules, name, "targets").at(i),
+				c.add(o, o.spot, pathOf(Rules, name, "targets").at(i),
 					"every event goes in a circle: "+circle+"; it is stopped after some rounds, as a dead letter; give a rule on the way a filter", true)
 			}
 		}
@@ -220,7 +220,7 @@ func (c *checker) scans(bus string) {
 		return
 	}
 	o := beyond[i]
-	c.add(o, o.line, o.column, pathOf(Rules, o.name, filterKey(c.config.Rules.At(o.name).Filter)), fmt.Sprintf("rule %s is evaluated on every event of bus %s, "+
+	c.add(o, o.spot, pathOf(Rules, o.name, filterKey(c.config.Rules.At(o.name).Filter)), fmt.Sprintf("rule %s is evaluated on every event of bus %s, "+
 		"which has %d such rules, and at most %d are allowed; let it compare an attribute or a value in the data with a literal, "+
 		"joined to the rest by &&, such as event.type == \"…\" && …, so that an index finds it; or raise scanRules of the bus",
 		quote(o.name), quote(bus), len(objects), b.ScanRules), false)
@@ -256,7 +256,7 @@ func (c *Config) busOf(target string) string {
 		return ""
 	}
 	for _, m := range o.names {
-		if m.kind == Buses && m.path[2].key == "bus" {
+		if m.bus && o.path(m)[2].key == "bus" {
 			return m.name
 		}
 	}

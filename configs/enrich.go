@@ -187,7 +187,7 @@ func (d *document) warnBelow(n *yaml.Node, path keyPath, message string, keys ..
 func (d *document) enrichHost(o *object, u *yaml.Node, path keyPath) {
 	text, _, _ := strings.Cut(u.Value, "${{")
 	if parsed, err := url.Parse(text); err == nil && parsed.Host != "" && len(d.taint(u)) == 0 {
-		o.hosts = append(o.hosts, host{parsed.Hostname(), path, u.Line, u.Column})
+		o.hosts = append(o.hosts, host{parsed.Hostname(), path, spotOf(u)})
 	}
 }
 

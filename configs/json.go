@@ -139,7 +139,10 @@ func (d *document) appendJSON(dst []byte, n *yaml.Node, text func(n *yaml.Node) 
 // json is what appendJSON writes, with no room to spare.
 func (d *document) json(n *yaml.Node, text func(n *yaml.Node) string) []byte {
 	d.scratch = d.appendJSON(d.scratch[:0], n, text)
-	return bytes.Clone(d.scratch)
+	if d.file == "" {
+		return bytes.Clone(d.scratch)
+	}
+	return d.room.bytes(d.scratch)
 }
 
 // appendScalar writes a scalar in the JSON type that its YAML type has.

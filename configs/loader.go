@@ -380,7 +380,7 @@ func (m *merger) once(d *document, key *yaml.Node, first *Origin) bool {
 func (m *merger) add(d *document, o *object) {
 	key := objectKey{o.kind, o.name}
 	if first := m.found[key]; first != nil {
-		d.addAt(o.line, o.column, pathOf(o.kind, o.name), fmt.Sprintf("it is already defined in %s; a name is defined once", first.origin()), false)
+		d.addAt(int(o.line), int(o.column), pathOf(o.kind, o.name), fmt.Sprintf("it is already defined in %s; a name is defined once", first.origin()), false)
 		return
 	}
 	m.found[key] = o

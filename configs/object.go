@@ -15,31 +15,45 @@ type objectKey struct{ kind, name string }
 // of its text that later checks and the API need. It holds no nodes, so that a
 // configuration of many rules stays small.
 type object struct {
-	kind, name   string
-	file         string
-	line, column int
-	value        any // Bus, Source, *Rule or Target
-	raw, view    json.RawMessage
-	names        []mention
-	hosts        []host
-	bad          bool // errors were found in it
+	kind, name string
+	file       string
+	spot
+	bad       bool // errors were found in it
+	value     any  // Bus, Source, *Rule or Target
+	raw, view json.RawMessage
+	names     []mention
+	hosts     []host
 }
+
+// spot is a place in a document.
+type spot struct{ line, column int32 }
+
+func spotOf(n *yaml.Node) spot { return spot{int32(n.Line), int32(n.Column)} }
 
 // mention is a name of another object, and where it stands.
 type mention struct {
-	kind, name   string
-	path         keyPath // nil in a rule: it is its bus, or its target at index
-	line, column int32
-	index        int32
-	hidden       bool // the name came from a reference
+	name  string
+	place *keyPath // nil in a rule: it is its bus, or its target at index
+	spot
+	index  int32
+	bus    bool // of a bus, not of a target
+	hidden bool // the name came from a reference
+}
+
+// kind is that of the object.
+func (m mention) kind() string {
+	if m.bus {
+		return Buses
+	}
+	return Targets
 }
 
 // path is where a mention stands.
 func (o *object) path(m mention) keyPath {
 	switch {
-	case o.kind != Rules:
-		return m.path
-	case m.kind == Buses:
+	case m.place != nil:
+		return *m.place
+	case m.bus:
 		return pathOf(o.kind, o.name, "bus")
 	}
 	return pathOf(o.kind, o.name, "targets").at(int(m.index))
@@ -57,14 +71,14 @@ type ruleObject struct {
 
 // host is an address that a target will connect to.
 type host struct {
-	address      string
-	path         keyPath
-	line, column int
+	address string
+	path    keyPath
+	spot
 }
 
 func (o *object) fromAPI() bool { return o.file == "" }
 
-func (o *object) origin() Origin { return Origin{File: o.file, Line: o.line} }
+func (o *object) origin() Origin { return Origin{File: o.file, Line: int(o.line)} }
 
 func (o *object) public() Object {
 	return Object{Kind: o.kind, Name: o.name, Raw: o.raw, Origin: o.origin(), decoded: o}
@@ -121,7 +135,10 @@ func (d *document) object(kind string, key, n *yaml.Node) *object {
 	} else {
 		o = &object{}
 	}
-	o.kind, o.name, o.file, o.line, o.column = kind, key.Value, d.file, key.Line, key.Column
+	o.kind, o.name, o.file, o.spot = kind, key.Value, d.file, spotOf(key)
+	if d.file != "" {
+		o.name = d.room.text(key.Value)
+	}
 	path := pathOf(kind, o.name)
 	d.objectStart = len(d.diags)
 	if !isNull(n) && n.Kind != yaml.MappingNode {
@@ -228,12 +245,12 @@ func (d *document) descend(n *yaml.Node, path keyPath, keys []string) (*yaml.Nod
 	return at, path
 }
 
-// mention notes a name of another object for the checks.
-func (d *document) mention(o *object, n *yaml.Node, path keyPath, kind, name string, keys ...string) {
+// mention notes a name of a bus for the checks.
+func (d *document) mention(o *object, n *yaml.Node, path keyPath, bus string, keys ...string) {
 	at, p := d.descend(n, path, keys)
-	m := mention{kind: kind, name: name, path: p, line: int32(at.Line), column: int32(at.Column), hidden: len(d.taint(at)) > 0}
-	if o.kind == Rules {
-		m.path = nil
+	m := mention{name: bus, bus: true, spot: spotOf(at), hidden: len(d.taint(at)) > 0}
+	if o.kind != Rules {
+		m.place = &p
 	}
 	o.names = append(o.names, m)
 }

@@ -52,7 +52,7 @@ func (r *recorder) remember(d *document, o *object, n *yaml.Node, found Diagnost
 	r.count++
 	r.names += len(o.names)
 	b := packed.AppendText(r.body, o.name)
-	b = packed.AppendNumber(packed.AppendNumber(b, o.line), o.column)
+	b = packed.AppendNumber(packed.AppendNumber(b, int(o.line)), int(o.column))
 	r.raws = append(r.raws, o.raw...)
 	b = packed.AppendNumber(b, len(o.raw))
 	b = packed.AppendNumber(b, len(o.names))
@@ -183,17 +183,15 @@ func (c *recalled) objects(d *document) (all []*object, ok bool) {
 	for i := range objects {
 		o := &objects[i]
 		o.kind, o.file = Rules, d.file
-		o.name, o.line, o.column = r.Text(), r.Number(), r.Number()
+		o.name, o.spot = r.Text(), spot{int32(r.Number()), int32(r.Number())}
 		length := r.Number()
 		if length > len(raws) {
 			r.Bad = true
 		}
 		from, first := len(names), len(targets)
 		for k := range min(r.Count(), cap(names)-len(names)) {
-			m := mention{kind: Targets, name: r.Text(), index: int32(k - 1), line: int32(r.Number()), column: int32(r.Number())}
-			if k == 0 {
-				m.kind = Buses
-			} else {
+			m := mention{name: r.Text(), bus: k == 0, index: int32(k - 1), spot: spot{int32(r.Number()), int32(r.Number())}}
+			if k > 0 {
 				targets = append(targets, m.name)
 			}
 			names = append(names, m)

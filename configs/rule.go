@@ -32,7 +32,7 @@ func (d *document) rule(whole *ruleObject, n *yaml.Node, path keyPath) *Rule {
 	if r.Bus == "" {
 		d.reportBelow(n, path, "it is required: the bus whose events the rule looks at", "bus")
 	} else {
-		d.mention(o, n, path, Buses, r.Bus, "bus")
+		d.mention(o, n, path, r.Bus, "bus")
 	}
 	d.ruleTargets(o, n, path, r.Targets)
 	if _, retry := child(n, "retry"); !isNull(retry) {
@@ -77,7 +77,7 @@ func (d *document) ruleTargets(o *object, n *yaml.Node, path keyPath, names []st
 		case seen[name]:
 			d.reportf(element, p, "%s is listed twice; an event goes to a target of a rule once", quote(name))
 		default:
-			o.names = append(o.names, mention{kind: Targets, name: name, line: int32(element.Line), column: int32(element.Column), index: int32(i), hidden: len(d.taint(element)) > 0})
+			o.names = append(o.names, mention{name: name, spot: spotOf(element), index: int32(i), hidden: len(d.taint(element)) > 0})
 		}
 		seen[name] = true
 	}

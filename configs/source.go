@@ -33,7 +33,7 @@ func (d *document) sourceObject(o *object, n *yaml.Node, path keyPath) Source {
 	if s.Bus == "" {
 		d.reportBelow(n, path, "it is required: the bus that the events go to", "bus")
 	} else {
-		d.mention(o, n, path, Buses, s.Bus, "bus")
+		d.mention(o, n, path, s.Bus, "bus")
 	}
 	return s
 }

@@ -43,14 +43,14 @@ func (d *document) target(o *object, n *yaml.Node, path keyPath) Target {
 		if t.Kind != "" && t.Kind != "http" && t.Kind != "function" {
 			d.reportBelow(n, path, "a "+t.Kind+" target gets no replies; only http and function targets can have replyTo", "replyTo")
 		}
-		d.mention(o, n, path, Buses, t.ReplyTo, "replyTo")
+		d.mention(o, n, path, t.ReplyTo, "replyTo")
 	}
 	if t.DeadLetter.Bus != "" {
-		d.mention(o, n, path, Buses, t.DeadLetter.Bus, "deadLetter", "bus")
+		d.mention(o, n, path, t.DeadLetter.Bus, "deadLetter", "bus")
 	}
 	if _, settings := child(n, t.Kind); settings != nil {
 		if _, name := child(settings, "name"); t.Kind == "bus" && !isNull(name) {
-			d.mention(o, n, path, Buses, name.Value, "bus", "name")
+			d.mention(o, n, path, name.Value, "bus", "name")
 		}
 		for _, keys := range [...][]string{
 			{"url"}, {"auth", "oauth2", "tokenURL"},
@@ -77,7 +77,7 @@ func (d *document) noteHosts(o *object, settings *yaml.Node, path keyPath, keys 
 	}
 	for one := range strings.SplitSeq(n.Value, ",") {
 		if u, err := url.Parse(one); err == nil && u.Host != "" {
-			o.hosts = append(o.hosts, host{u.Hostname(), path, n.Line, n.Column})
+			o.hosts = append(o.hosts, host{u.Hostname(), path, spotOf(n)})
 		}
 	}
 }

@@ -78,6 +78,9 @@ type deliverer struct {
 	limit   *limiter // over all targets
 	wakes   *wakes
 	runners sync.WaitGroup
+	// settlers are those of runners that ended. A runner often ends after a few
+	// deliveries, and what a settler collects in is large.
+	settlers sync.Pool
 
 	mu      sync.Mutex
 	stopped bool
@@ -90,6 +93,7 @@ type deliverer struct {
 
 func newDeliverer(e *Engine) *deliverer {
 	d := &deliverer{e: e, targets: map[string]*target{}, stopped: true}
+	d.settlers.New = func() any { return &settler{d: d} }
 	d.limit = newLimiter(float64(e.opts.MaxInFlight), float64(e.opts.MaxInFlight))
 	d.wakes = newWakes(func(s *subscription) { d.wake(s) })
 	d.ctx, d.cancel = context.WithCancel(context.Background())
@@ -225,7 +229,8 @@ func (d *deliverer) freed(l *limiter) {
 
 // run goes through deliveries of s until there are none to claim.
 func (d *deliverer) run(s *subscription, t *target, asks *asked) {
-	out := settler{d: d}
+	out := d.settlers.Get().(*settler)
+	defer d.settlers.Put(out) // empty, for what ends a runner flushes it first
 	for {
 		dl, more, ok := d.take(s, t, asks)
 		if !ok {
@@ -241,7 +246,7 @@ func (d *deliverer) run(s *subscription, t *target, asks *asked) {
 			return
 		}
 		if b := t.batcher(); b != nil {
-			d.deliverBatch(s, spec, b, dl, &out)
+			d.deliverBatch(s, spec, b, dl, out)
 			out.flush()
 			if t.limit.excess() {
 				d.wake(s)
@@ -253,7 +258,7 @@ func (d *deliverer) run(s *subscription, t *target, asks *asked) {
 		if more && (!fast || out.len() == 0) {
 			d.spawn(s)
 		}
-		d.deliver(s, spec, &dl, &out)
+		d.deliver(s, spec, &dl, out)
 		if !fast || spec.order != store.OrderNone || out.full() {
 			out.flush()
 		}

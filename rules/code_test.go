@@ -60,20 +60,24 @@ func TestCodeSaysWhatItsConditionSays(t *testing.T) {
 // TestRangesFindEachIntervalOfANumber compares them with a look at each interval.
 func TestRangesFindEachIntervalOfANumber(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
-	for _, many := range []int{1, 5, 6, 7, 48, 49, 385, 3000} {
+	for _, many := range []int{1, 3, 4, 5, 32, 33, 257, 3000} {
 		b := &block{entries: make([]setEntry, many)}
 		all := make([]interval, many)
 		for i := range all {
 			low := float64(r.IntN(1000))
+			b.entries[i].record = &record{}
 			all[i] = interval{low, low + float64(r.IntN(1+r.IntN(500))), int32(i)}
 		}
-		x := newRanges(slices.Clone(all))
+		x := (&anchors{block: b, ranges: slices.Clone(all)}).newRanges()
 		for num := -1.0; num < 1600; num += 0.5 {
 			v := &view{block: b}
 			x.find(v, num)
 			var got, want []int32
 			for _, c := range v.candidates {
 				got = append(got, c.group)
+				if c.record != b.entries[c.group].record {
+					t.Fatalf("interval %d comes with the record of another", c.group)
+				}
 			}
 			for _, in := range all {
 				if in.low <= num && num <= in.high {

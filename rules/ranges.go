@@ -20,11 +20,14 @@ type interval struct {
 	group     int32
 }
 
-// rangeLeaf is intervals in order, 128 bytes.
+// rangeLeaf is intervals in order, 128 bytes: a line of memory of numbers, and one
+// that leads to the entry and to the record of a filter at once, as a row does.
 type rangeLeaf struct {
-	low, high [6]float64
-	group     [6]int32
+	low, high [4]float64
+	record    [4]*record
+	group     [4]int32
 	count     int32
+	_         [12]byte
 }
 
 type bound struct{ low, highest float64 }
@@ -32,8 +35,10 @@ type bound struct{ low, highest float64 }
 // fanOut is how many bounds stand together, 128 bytes.
 const fanOut = 8
 
-// newRanges makes the ranges of intervals, which it sorts; nil without any.
-func newRanges(intervals []interval) *ranges {
+// newRanges makes the ranges of the anchors' intervals, which it sorts; nil without
+// any.
+func (t *anchors) newRanges() *ranges {
+	intervals := t.ranges
 	if len(intervals) == 0 {
 		return nil
 	}
@@ -44,7 +49,8 @@ func newRanges(intervals []interval) *ranges {
 		leaf := rangeLeaf{count: int32(len(part))}
 		b := bound{part[0].low, math.Inf(-1)}
 		for i, in := range part {
-			leaf.low[i], leaf.high[i], leaf.group[i] = in.low, in.high, in.group
+			leaf.low[i], leaf.high[i] = in.low, in.high
+			leaf.group[i], leaf.record[i] = in.group, t.block.entries[in.group].record
 			b.highest = max(b.highest, in.high)
 		}
 		x.leaves, level = append(x.leaves, leaf), append(level, b)
@@ -77,7 +83,7 @@ func (x *ranges) visit(v *view, num float64, level, i int) {
 				return
 			}
 			if leaf.high[j] >= num {
-				v.addGroup(leaf.group[j])
+				v.add(candidate{leaf.group[j], leaf.record[j]})
 			}
 		}
 		return

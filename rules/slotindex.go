@@ -74,7 +74,7 @@ func addAffix(m *map[int][]pair, text string, group int32) {
 
 // build makes the index.
 func (t *anchors) build() slotIndex {
-	x := slotIndex{ranges: newRanges(t.ranges)}
+	x := slotIndex{ranges: t.newRanges()}
 	if len(t.exact) > 0 {
 		x.exact = t.newTable(t.exact)
 	}

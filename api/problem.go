@@ -62,6 +62,15 @@ func (p *Problem) with(pointer, detail string) *Problem {
 	return p
 }
 
+// at adds the field that err is about, if it is about one.
+func (p *Problem) at(err error) *Problem {
+	var field *bus.FieldError
+	if errors.As(err, &field) {
+		return p.with("/"+field.Field, field.Reason)
+	}
+	return p
+}
+
 // fail answers a request with err as problem details.
 func fail(c *gin.Context, err error) {
 	c.Abort()
@@ -132,13 +141,13 @@ func asProblem(err error) *Problem {
 	case errors.Is(err, bus.ErrTooManyTransactions):
 		return problem(http.StatusTooManyRequests, "too-many-transactions", "%v", err)
 	case errors.Is(err, bus.ErrTransaction):
-		return problem(http.StatusBadRequest, "invalid-transaction", "%v; nothing was stored", err)
+		return problem(http.StatusBadRequest, "invalid-transaction", "%v; nothing was stored", err).at(err)
 	case errors.Is(err, store.ErrCommitted), errors.Is(err, store.ErrRolledBack):
 		return problem(http.StatusConflict, "transaction-finished", "%v", err)
 	case errors.Is(err, store.ErrBusGone):
 		return problem(http.StatusConflict, "bus-gone", "%v; it can only be rolled back", err)
 	case errors.Is(err, bus.ErrReplay), errors.Is(err, bus.ErrSeek):
-		return problem(http.StatusBadRequest, "invalid-parameter", "%v", err)
+		return problem(http.StatusBadRequest, "invalid-parameter", "%v", err).at(err)
 	case errors.Is(err, bus.ErrOrphaned):
 		return problem(http.StatusConflict, "orphaned", "%v", err)
 	case errors.Is(err, bus.ErrStopping):

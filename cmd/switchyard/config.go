@@ -535,10 +535,24 @@ func (m *manager) Put(ctx context.Context, kind, name string, body []byte, cond 
 		found = append(found, merged.FailedTests(name)...)
 	}
 	for _, w := range found.Warnings() {
+		if !m.concerns(w, kind, name) {
+			continue
+		}
 		m.log.Warn(w.Message, "at", w.Path)
 		o.Warnings = append(o.Warnings, warningOf(w, kind, name))
 	}
 	return o, !exists, nil
+}
+
+// concerns reports whether a diagnostic is about an object or one that names it.
+// What is wrong with others was said when they were made.
+func (m *manager) concerns(d configs.Diagnostic, kind, name string) bool {
+	if k, n := d.Object(); k == kind && n == name {
+		return true
+	}
+	return slices.ContainsFunc(m.current.Users(kind, name), func(user string) bool {
+		return d.Path == user || strings.HasPrefix(d.Path, user+".")
+	})
 }
 
 // warningOf is a warning that a change of an object drew.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/switchyard-dev/switchyard/api"
@@ -143,5 +144,31 @@ func TestAChangeComesIntoForceThoughItsClientHasGone(t *testing.T) {
 				t.Errorf("in the store is\n%v\nin force is\n%v", stored, inForce)
 			}
 		})
+	}
+}
+
+func TestAPutWarnsOfWhatItConcerns(t *testing.T) {
+	a := appWithObjects(t)
+	put := func(kind, name, body string) []string {
+		t.Helper()
+		o, _, err := a.config.Put(t.Context(), kind, name, []byte(body), api.Condition{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var messages []string
+		for _, w := range o.Warnings {
+			messages = append(messages, w.Message)
+		}
+		return messages
+	}
+	const private = `{"http":{"url":"http://10.0.0.1/"}}`
+	if got := put(configs.Targets, "private", private); len(got) != 1 || !strings.Contains(got[0], "may not reach 10.0.0.1") {
+		t.Errorf("the target itself: %q", got)
+	}
+	if got := put(configs.Buses, "other", `{}`); got != nil {
+		t.Errorf("a bus that has nothing to do with it: %q", got)
+	}
+	if got := put(configs.Targets, "chained", `{"bus":{"name":"other"}}`); got != nil {
+		t.Errorf("another target: %q", got)
 	}
 }

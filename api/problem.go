@@ -62,6 +62,12 @@ func (p *Problem) with(pointer, detail string) *Problem {
 	return p
 }
 
+// BadValue reports whether a parameter or a filter of the request cannot be read,
+// whatever the server holds.
+func (p *Problem) BadValue() bool {
+	return p.Type == problemType+"invalid-parameter" || p.Type == problemType+"invalid-filter"
+}
+
 // at adds the field that err is about, if it is about one.
 func (p *Problem) at(err error) *Problem {
 	var field *bus.FieldError
@@ -146,8 +152,10 @@ func asProblem(err error) *Problem {
 		return problem(http.StatusConflict, "transaction-finished", "%v", err)
 	case errors.Is(err, store.ErrBusGone):
 		return problem(http.StatusConflict, "bus-gone", "%v; it can only be rolled back", err)
-	case errors.Is(err, bus.ErrReplay), errors.Is(err, bus.ErrSeek):
-		return problem(http.StatusBadRequest, "invalid-parameter", "%v", err).at(err)
+	case errors.Is(err, bus.ErrReplay):
+		return problem(http.StatusBadRequest, "invalid-replay", "%v", err).at(err)
+	case errors.Is(err, bus.ErrSeek):
+		return problem(http.StatusBadRequest, "invalid-seek", "%v", err).at(err)
 	case errors.Is(err, bus.ErrOrphaned):
 		return problem(http.StatusConflict, "orphaned", "%v", err)
 	case errors.Is(err, bus.ErrStopping):

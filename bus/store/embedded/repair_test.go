@@ -570,3 +570,72 @@ func write(t *testing.T, path, content string) {
 		t.Fatal(err)
 	}
 }
+
+// TestARepairLetsTheStateKnowWhatSegmentsHold repairs a store whose state says of
+// two segments nothing and of one too little, as older programs could leave it
+// after a crash: retention took the first for empty.
+func TestARepairLetsTheStateKnowWhatSegmentsHold(t *testing.T) {
+	dir := ordered(t)
+	s, err := Open(Options{Dir: dir, NoBackground: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bus, err := s.OpenBus(t.Context(), "a", store.BusOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch := s.state.db.NewBatch()
+	n := 0
+	if err := s.state.scanPrefix([]byte{prefixSegment}, func(key, value []byte) (bool, error) {
+		switch n++; n {
+		case 2, 3:
+			_ = batch.Delete(key, nil)
+		case 4:
+			v := rowReader{rest: value}
+			row := v.segmentRow()
+			row.max--
+			_ = batch.Set(key, row.append(nil), nil)
+		}
+		return true, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if n < 6 {
+		t.Fatalf("there are rows of %d segments only", n)
+	}
+	if err := errors.Join(s.state.commitSynced(batch), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	problems := func() int {
+		t.Helper()
+		r, err := Check(t.Context(), CheckOptions{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range r.Problems {
+			if !strings.Contains(p.What, "retention may remove that") {
+				t.Errorf("%s: %s", p.Where, p.What)
+			}
+		}
+		return len(r.Problems)
+	}
+	if got := problems(); got != 3 {
+		t.Errorf("the check finds %d problems, want 3", got)
+	}
+	if _, err := Repair(t.Context(), RepairOptions{CheckOptions: CheckOptions{Dir: dir}, Apply: true}); err != nil {
+		t.Fatal(err)
+	}
+	if got := problems(); got != 0 {
+		t.Errorf("the check of what was repaired finds %d problems", got)
+	}
+	if s, err = Open(Options{Dir: dir, NoBackground: true}); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Trim(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if records, err := s.Read(t.Context(), bus, 1, 1000, 1<<20, nil); err != nil || len(records) != 300 {
+		t.Errorf("%d of 300 events are left, %v", len(records), err)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"runtime"
 	"slices"
 	"sort"
 
@@ -26,6 +27,9 @@ const (
 	// maxRuns bounds the memory for the filters, to about 25 MB. Runs beyond are
 	// taken apart.
 	maxRuns = 128
+	// yieldBuckets is after how many buckets of a sort others may run (pacer says
+	// why).
+	yieldBuckets = 4096
 )
 
 func (r *run) fresh(now int64) bool { return now-r.newest < r.window }
@@ -124,7 +128,10 @@ func sortRows(rows []knownRow) {
 		*at++
 	}
 	start := uint32(0)
-	for _, end := range ends {
+	for i, end := range ends {
+		if i%yieldBuckets == 0 {
+			runtime.Gosched()
+		}
 		if end-start > 1 {
 			slices.SortFunc(sorted[start:end], func(x, y knownRow) int { return x.compare(&y) })
 		}
@@ -160,6 +167,7 @@ func writeRun(batch *pebble.Batch, number uint64, rows []knownRow, f filter) *ru
 		}
 		_ = op.Finish()
 		rows = rows[n:]
+		runtime.Gosched() // as in a sort
 	}
 	_ = batch.Set(runKey(number), r.row(f), nil)
 	return r

@@ -313,6 +313,7 @@ func (s *Store) fire() (some bool, err error) {
 	for {
 		if batch := sc.take(now, min(fireBytes, s.log.MaxPayload())); len(batch) > 0 {
 			some = true
+			s.state.pace.spread()
 			if err := s.record(batch); err != nil {
 				return some, err
 			}

@@ -21,12 +21,13 @@ type shield struct {
 	vfs.FS
 	dir    string // Pebble's; what it copies elsewhere, for a snapshot, is none of this
 	report func(error)
+	pace   *pacer
 	failed atomic.Bool
 	shadow *vfs.MemFS // has what is written after the failure
 }
 
 func newShield(fs vfs.FS, dir string, report func(error)) *shield {
-	return &shield{FS: fs, dir: dir, report: report, shadow: vfs.NewMem()}
+	return &shield{FS: fs, dir: dir, report: report, pace: newPacer(), shadow: vfs.NewMem()}
 }
 
 // covers says whether a file or folder is Pebble's own.
@@ -75,7 +76,7 @@ func (s *shield) open(name string, category vfs.DiskWriteCategory, do func() (vf
 	if !s.failed.Load() {
 		f, err := do()
 		if err == nil {
-			return &shieldedFile{f, s}, nil
+			return s.paced(&shieldedFile{f, s}, category), nil
 		}
 		if !s.broke(err) {
 			return nil, err
@@ -239,4 +240,29 @@ func (f *shieldedFile) Close() error {
 		return nil
 	}
 	return err
+}
+
+// pacedFile is a file that is made in the background.
+type pacedFile struct {
+	*shieldedFile
+	kind int
+}
+
+// paced is a file as its category wants it.
+func (s *shield) paced(f *shieldedFile, category vfs.DiskWriteCategory) vfs.File {
+	switch category { // as Pebble calls them
+	case "pebble-memtable-flush":
+		return &pacedFile{f, paceFlush}
+	case "pebble-compaction":
+		return &pacedFile{f, paceCompaction}
+	}
+	return f
+}
+
+// Write implements vfs.File.
+func (f *pacedFile) Write(b []byte) (int, error) {
+	if !f.shield.failed.Load() {
+		f.shield.pace.wait(f.kind, len(b))
+	}
+	return f.shieldedFile.Write(b)
 }

@@ -29,6 +29,7 @@ type state struct {
 	failed atomic.Pointer[error]
 	onFail func()       // is told of a failure, once; may be nil
 	placed func() error // says whether its folder is where it was; may be nil
+	pace   *pacer
 
 	dirty  atomic.Bool // something was committed since the last sync
 	syncMu sync.Mutex
@@ -38,20 +39,23 @@ type state struct {
 const (
 	memTableSize = 8 << 20
 	cacheSize    = 8 << 20
+	compactAt    = 8 // sublevels of the first level
 )
 
 // openState opens the state, with readOnly as it is and without writing to it.
 func openState(fs vfs.FS, dir string, log *slog.Logger, readOnly bool, onFail func()) (*state, error) {
 	st := &state{log: log, onFail: onFail}
 	logger := stateLogger{st}
+	shield := newShield(fs, dir, st.fail)
+	st.pace = shield.pace
 	opts := &pebble.Options{
-		FS:                          newShield(fs, dir, st.fail),
+		FS:                          shield,
 		ReadOnly:                    readOnly,
 		Logger:                      logger,
 		CacheSize:                   cacheSize,
 		MemTableSize:                memTableSize,
 		MemTableStopWritesThreshold: 4,
-		L0CompactionThreshold:       8, // look-ups are rare (filter.go), so writing less often wins
+		L0CompactionThreshold:       compactAt, // look-ups are rare (filter.go), so writing less often wins
 		L0StopWritesThreshold:       24,
 		LBaseMaxBytes:               256 << 20,
 		MaxOpenFiles:                256,
@@ -81,6 +85,10 @@ func openState(fs vfs.FS, dir string, log *slog.Logger, readOnly bool, onFail fu
 		return nil, fmt.Errorf("open the state in %q: %w", dir, plain(err))
 	}
 	st.db = db
+	st.pace.start(func() paceLoad {
+		m := db.Metrics()
+		return paceLoad{memtables: int(m.MemTable.Count), sublevels: int(m.Levels[0].Sublevels)}
+	})
 	return st, nil
 }
 
@@ -162,7 +170,10 @@ func (st *state) flush() error {
 }
 
 // close closes the state; an error says that something was not written.
-func (st *state) close() error { return errors.Join(st.db.Close(), st.err()) }
+func (st *state) close() error {
+	close(st.pace.stop)
+	return errors.Join(st.db.Close(), st.err())
+}
 
 // get calls f with the value of key; ok is false when there is none. f must
 // not keep the value.

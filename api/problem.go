@@ -62,6 +62,21 @@ func (p *Problem) with(pointer, detail string) *Problem {
 	return p
 }
 
+// BadValue reports whether a parameter or a filter of the request cannot be read,
+// whatever the server holds.
+func (p *Problem) BadValue() bool {
+	return p.Type == problemType+"invalid-parameter" || p.Type == problemType+"invalid-filter"
+}
+
+// at adds the field that err is about, if it is about one.
+func (p *Problem) at(err error) *Problem {
+	var field *bus.FieldError
+	if errors.As(err, &field) {
+		return p.with("/"+field.Field, field.Reason)
+	}
+	return p
+}
+
 // fail answers a request with err as problem details.
 func fail(c *gin.Context, err error) {
 	c.Abort()
@@ -132,13 +147,15 @@ func asProblem(err error) *Problem {
 	case errors.Is(err, bus.ErrTooManyTransactions):
 		return problem(http.StatusTooManyRequests, "too-many-transactions", "%v", err)
 	case errors.Is(err, bus.ErrTransaction):
-		return problem(http.StatusBadRequest, "invalid-transaction", "%v; nothing was stored", err)
+		return problem(http.StatusBadRequest, "invalid-transaction", "%v; nothing was stored", err).at(err)
 	case errors.Is(err, store.ErrCommitted), errors.Is(err, store.ErrRolledBack):
 		return problem(http.StatusConflict, "transaction-finished", "%v", err)
 	case errors.Is(err, store.ErrBusGone):
 		return problem(http.StatusConflict, "bus-gone", "%v; it can only be rolled back", err)
-	case errors.Is(err, bus.ErrReplay), errors.Is(err, bus.ErrSeek):
-		return problem(http.StatusBadRequest, "invalid-parameter", "%v", err)
+	case errors.Is(err, bus.ErrReplay):
+		return problem(http.StatusBadRequest, "invalid-replay", "%v", err).at(err)
+	case errors.Is(err, bus.ErrSeek):
+		return problem(http.StatusBadRequest, "invalid-seek", "%v", err).at(err)
 	case errors.Is(err, bus.ErrOrphaned):
 		return problem(http.StatusConflict, "orphaned", "%v", err)
 	case errors.Is(err, bus.ErrStopping):

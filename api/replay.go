@@ -101,7 +101,7 @@ func (s *Server) startReplay(c *gin.Context) {
 		q.Rate = r.PerSecond()
 	}
 	if _, err = s.when(req.When); err != nil { // what is wrong with it, and where
-		fail(c, err)
+		fail(c, beneath("/when", asProblem(err)))
 		return
 	}
 	r, err := s.opts.Engine.StartReplay(c.Request.Context(), q)

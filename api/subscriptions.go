@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"reflect"
+	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -265,13 +266,14 @@ func (s *Server) selectDead(c *gin.Context, allByDefault bool, act deadAction) {
 	sel := bus.Selection{}
 	var err error
 	if sel.When, err = s.when(req.When); err != nil {
-		fail(c, err)
+		fail(c, beneath("/when", asProblem(err)))
 		return
 	}
 	for i, text := range req.IDs {
 		id, err := s.opts.Engine.ParseDeliveryID(text)
 		if err != nil {
-			fail(c, problem(http.StatusBadRequest, "invalid-parameter", "ids[%d]: %q is not a delivery id; nothing was changed", i, text))
+			fail(c, problem(http.StatusBadRequest, "invalid-parameter", "ids[%d]: %q is not a delivery id; nothing was changed", i, text).
+				with("/ids/"+strconv.Itoa(i), "not a delivery id"))
 			return
 		}
 		sel.IDs = append(sel.IDs, id)

@@ -2,14 +2,18 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
 	"github.com/switchyard-dev/switchyard/bus"
 	"github.com/switchyard-dev/switchyard/bus/event"
+	"github.com/switchyard-dev/switchyard/bus/store"
 )
 
 // TransactionRequest begins a transaction.
@@ -78,7 +82,7 @@ func (s *Server) beginTransaction(c *gin.Context) {
 	t, err := s.opts.Engine.BeginTransaction(c.Request.Context(), batch, req.CheckURL, bus.PublishOptions{Via: s.origins.of(bus.OriginTransaction, c.Request)})
 	if err != nil {
 		p := asProblem(err)
-		if p.Status < 500 && len(p.Errors) > 0 {
+		if refused := (*bus.PublicationError)(nil); errors.As(err, &refused) {
 			p = beneath("/events", p)
 		}
 		fail(c, p)
@@ -138,6 +142,14 @@ func (s *Server) listTransactions(c *gin.Context) {
 		return
 	}
 	if state := c.Query("state"); state != "" {
+		var known []string
+		for _, s := range []store.TransactionState{store.TransactionOpen, store.TransactionParked, store.TransactionCommitted, store.TransactionRolledBack} {
+			known = append(known, s.String())
+		}
+		if !slices.Contains(known, state) {
+			fail(c, problem(http.StatusBadRequest, "invalid-parameter", "state=%q is none of %s", state, strings.Join(known, ", ")))
+			return
+		}
 		kept := all[:0]
 		for _, t := range all {
 			if t.State.String() == state {

@@ -93,7 +93,7 @@ func (e *Engine) StartReplay(ctx context.Context, q ReplayRequest) (Replay, erro
 		return Replay{}, err
 	}
 	if q.Name != "" && !replayName.MatchString(q.Name) {
-		return Replay{}, fmt.Errorf("%w: the name %q does not match %s", ErrReplay, q.Name, replayName)
+		return Replay{}, wrong(ErrReplay, "name", "%q cannot be a name; use up to 63 of a-z, 0-9, _, . and -, beginning with a letter or a digit", q.Name)
 	}
 	if q.When != "" {
 		if _, err := e.replays.compile(q.When); err != nil {
@@ -110,7 +110,11 @@ func (e *Engine) StartReplay(ctx context.Context, q ReplayRequest) (Replay, erro
 		r.To = min(r.To, q.To)
 	}
 	if r.From > r.To {
-		return Replay{}, fmt.Errorf("%w: bus %q holds no event in that range; it holds %d to %d", ErrReplay, q.Bus, bounds.First, bounds.Last)
+		edge := "from"
+		if q.From == 0 {
+			edge = "to"
+		}
+		return Replay{}, wrong(ErrReplay, edge, "bus %q holds no event in that range; it holds %d to %d", q.Bus, bounds.First, bounds.Last)
 	}
 	subs, err := e.replayTo(q)
 	if err != nil {
@@ -124,9 +128,9 @@ func (e *Engine) StartReplay(ctx context.Context, q ReplayRequest) (Replay, erro
 func (e *Engine) replayTo(q ReplayRequest) ([]store.SubscriptionID, error) {
 	st := e.state.Load()
 	names := slices.Clone(q.Rules)
-	for _, name := range names {
+	for i, name := range names {
 		if r, ok := st.rules.Get(name); !ok || r.Bus != q.Bus {
-			return nil, fmt.Errorf("%w: bus %q has no rule %q", ErrReplay, q.Bus, name)
+			return nil, wrong(ErrReplay, fmt.Sprintf("rules/%d", i), "bus %q has no rule %q", q.Bus, name)
 		}
 	}
 	if len(names) == 0 {
@@ -153,7 +157,7 @@ func (e *Engine) replayTo(q ReplayRequest) ([]store.SubscriptionID, error) {
 	case len(subs) == 0:
 		return nil, fmt.Errorf("%w: there is no subscription to replay to on bus %q: no rule, or only broadcasts without consumers", ErrReplay, q.Bus)
 	case len(subs) > MaxReplayParts:
-		return nil, fmt.Errorf("%w: %d subscriptions are more than a replay may have (%d); choose rules", ErrReplay, len(subs), MaxReplayParts)
+		return nil, wrong(ErrReplay, "rules", "%d subscriptions are more than a replay may have (%d); choose rules", len(subs), MaxReplayParts)
 	}
 	return subs, nil
 }

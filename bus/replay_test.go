@@ -257,20 +257,35 @@ func TestAReplayGoesOnAfterARestart(t *testing.T) {
 }
 
 func TestAReplayEndsWithItsRules(t *testing.T) {
-	within(t, func(w *world) {
-		tg := &target{}
-		w.to(tg, bus.TargetPlan{})
-		w.run()
-		w.publishN(40)
-		r := w.replay(bus.ReplayRequest{Rate: 10})
-		w.after(time.Second)
-		p := w.plan(map[string]bus.TargetPlan{"u": {Target: &target{}}})
-		w.apply(p)
-		w.after(time.Minute)
-		if r = w.replayNow(r.ID); r.State != bus.ReplayFailed || r.Error == "" {
-			t.Errorf("without its rule the replay is %+v", r)
-		}
-	})
+	for name, c := range map[string]struct {
+		fails error // what the target says to the replayed deliveries
+		rest  int   // rules in the plan without the replay's
+	}{
+		"another rule stays":                   {rest: 1},
+		"no rule stays":                        {},
+		"no rule stays and its rule owes some": {fails: errors.New("busy")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			within(t, func(w *world) {
+				tg := &target{}
+				w.to(tg, bus.TargetPlan{})
+				w.run()
+				w.publishN(40)
+				tg.deliver = func(context.Context, *targets.Delivery) error { return c.fails }
+				r := w.replay(bus.ReplayRequest{Rate: 10})
+				w.after(time.Second)
+				p := w.plan(map[string]bus.TargetPlan{"u": {Target: &target{}}})
+				if c.rest == 0 {
+					p.Rules = nil
+				}
+				w.apply(p)
+				w.after(time.Minute)
+				if r = w.replayNow(r.ID); r.State != bus.ReplayFailed || r.Error == "" {
+					t.Errorf("without its rule the replay is %+v", r)
+				}
+			})
+		})
+	}
 }
 
 func TestConsumersOfABroadcastAndWorkersGetReplays(t *testing.T) {

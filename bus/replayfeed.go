@@ -199,8 +199,8 @@ func (f *feed) look(ctx context.Context) error {
 // adopt makes the set of rules that the replay's subscriptions have in a plan.
 // Those that are gone from it, or have another bus, are dropped.
 func (f *feed) adopt(ctx context.Context, st *state) error {
-	if st.named.Len() == 0 {
-		return errors.New("no rule is in force yet")
+	if !st.planned {
+		return errors.New("no plan is in force yet")
 	}
 	f.bus, f.targets = f.parts[0].Bus, map[store.SubscriptionID][]int{}
 	var gone []store.SubscriptionID

@@ -118,11 +118,11 @@ func (e *Engine) seekTo(ctx context.Context, bus *busState, b store.Bounds, plac
 		return b.First, nil
 	case !place.Time.IsZero():
 		if place.Time.After(time.Now()) {
-			return 0, fmt.Errorf("%w: %s is yet to come", ErrSeek, place.Time.Format(time.RFC3339Nano))
+			return 0, wrong(ErrSeek, "to", "%s is yet to come", place.Time.Format(time.RFC3339Nano))
 		}
 		return e.store.SequenceAt(ctx, bus.id, place.Time)
 	case place.Sequence > b.Last:
-		return 0, fmt.Errorf(`%w: bus %q has no sequence %d yet; its last is %d, and "end" is after that`, ErrSeek, bus.name, place.Sequence, b.Last)
+		return 0, wrong(ErrSeek, "to", `bus %q has no sequence %d yet; its last is %d, and "end" is after that`, bus.name, place.Sequence, b.Last)
 	}
 	return max(place.Sequence, b.First), nil
 }

@@ -91,16 +91,16 @@ func TransactionID(name string) (uint64, error) {
 func (e *Engine) BeginTransaction(ctx context.Context, batch []Publication, checkURL string, opts PublishOptions) (Transaction, error) {
 	switch {
 	case len(batch) == 0:
-		return Transaction{}, fmt.Errorf("%w: it has no events", ErrTransaction)
+		return Transaction{}, wrong(ErrTransaction, "events", "it has no events")
 	case len(batch) > MaxTransactionEvents:
-		return Transaction{}, fmt.Errorf("%w: %d events are more than it may have (%d)", ErrTransaction, len(batch), MaxTransactionEvents)
+		return Transaction{}, wrong(ErrTransaction, "events", "%d events are more than it may have (%d)", len(batch), MaxTransactionEvents)
 	}
 	if checkURL != "" {
 		if e.opts.Checker == nil {
-			return Transaction{}, fmt.Errorf("%w: nothing here can ask at a checkURL", ErrTransaction)
+			return Transaction{}, wrong(ErrTransaction, "checkURL", "nothing here can ask at a checkURL")
 		}
 		if err := e.opts.Checker.Accept(checkURL); err != nil {
-			return Transaction{}, fmt.Errorf("%w: checkURL: %w", ErrTransaction, err)
+			return Transaction{}, wrong(ErrTransaction, "checkURL", "checkURL: %v", err)
 		}
 	}
 	entries, err := e.entries(batch, opts)
@@ -112,7 +112,7 @@ func (e *Engine) BeginTransaction(ctx context.Context, batch []Publication, chec
 		size += entries[i].Event.Size()
 	}
 	if size > MaxTransactionBytes {
-		return Transaction{}, fmt.Errorf("%w: its events have %d bytes together, more than %d", ErrTransaction, size, MaxTransactionBytes)
+		return Transaction{}, wrong(ErrTransaction, "events", "its events have %d bytes together, more than %d", size, MaxTransactionBytes)
 	}
 	if !e.transactions.reserve() {
 		return Transaction{}, ErrTooManyTransactions

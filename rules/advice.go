@@ -179,10 +179,7 @@ func (a *advisor) syntax(m, before, rest string) (message, hint string, last boo
 	token, unknown := strings.CutPrefix(m, "token recognition error at: '")
 	token = strings.TrimSuffix(token, "'")
 	word := wordAt(rest, 1)
-	lastWord := ""
-	if f := strings.Fields(before); len(f) > 0 {
-		lastWord = f[len(f)-1]
-	}
+	lastWord := lastField(before)
 	switch {
 	case unknown && strings.ContainsAny(token[:min(1, len(token))], `"'`) && strings.Contains(token, `\`):
 		escape := token[strings.Index(token, `\`):]
@@ -193,7 +190,7 @@ func (a *advisor) syntax(m, before, rest string) (message, hint string, last boo
 	case unknown && strings.HasPrefix(token, "$"):
 		return "syntax error: $ is no operator", "${{ … }} is for transforms; a filter is the expression alone", true
 	case unknown && strings.HasPrefix(token, "="):
-		return "", "== compares", false
+		return "syntax error: = is no operator", "== compares", true
 	case unknown && strings.HasPrefix(token, "&"):
 		return "syntax error: & is no operator", "write &&", true
 	case unknown && strings.HasPrefix(token, "|"):
@@ -222,4 +219,52 @@ func (a *advisor) syntax(m, before, rest string) (message, hint string, last boo
 		return "", "write != in place of <>", true
 	}
 	return "", "", false
+}
+
+// What the parser says when something stands where it cannot.
+var (
+	wrongToken   = regexp.MustCompile(`(?s)^(?:mismatched input|extraneous input|token recognition error at:) '(.*?)'(?: expecting (.*))?$`)
+	missingToken = regexp.MustCompile(`(?s)^missing '(.*?)' at '(.*)'$`)
+	// comparedWith is what ends with a comparison.
+	comparedWith = regexp.MustCompile(`[=!]=\s*$`)
+	// operatorEnd is what ends with an operator or an open bracket.
+	operatorEnd = regexp.MustCompile(`(?:[=<>!+*/%?:,(\[{-]|&&|\|\||(?:^|[^.\w])in)\s*$`)
+)
+
+// unexpected says what cannot stand where it does, when there is nothing more to
+// say about it.
+func unexpected(m, before string) (message, hint string) {
+	if found := missingToken.FindStringSubmatch(m); found != nil {
+		return fmt.Sprintf("syntax error: a %s is missing before %s", found[1], shortened(found[2], valueMost)), ""
+	}
+	if strings.HasPrefix(m, "no viable alternative at input '.") {
+		return "syntax error: a name has to follow the dot", `one that is no word goes in brackets: ["…"]`
+	}
+	found := wrongToken.FindStringSubmatch(m)
+	if found == nil {
+		return "syntax error: " + m, ""
+	}
+	token := strings.TrimSpace(found[1])
+	message = fmt.Sprintf("syntax error: %s cannot stand here", shortened(token, valueMost))
+	switch digits, dotted := strings.CutPrefix(token, "."); {
+	case dotted && digits != "" && strings.Trim(digits, "0123456789") == "":
+		return message, fmt.Sprintf("an element of a list is written [%s], and a name that begins with a digit in quotes: [\"%[1]s…\"]", digits)
+	case operatorEnd.MatchString(before):
+		return message, "something has to follow " + shortened(lastField(before), valueMost)
+	case strings.TrimSpace(before) == "":
+		return message, "an expression begins with a value"
+	case !strings.Contains(found[2], "<EOF>"):
+		return message, ""
+	case token == ")" || token == "]" || token == "}":
+		return message, "none is open"
+	}
+	return message, "the expression could end before it; && and || join conditions"
+}
+
+// lastField is the last of what white space parts.
+func lastField(s string) string {
+	if f := strings.Fields(s); len(f) > 0 {
+		return f[len(f)-1]
+	}
+	return ""
 }

@@ -58,11 +58,14 @@ func (a *advisor) plain(e *cel.Error, what string) (message, hint string, last b
 		if i := strings.Index(m, " expecting {"); i > 0 {
 			m = m[:i]
 		}
-		if name := between(m, "at input '.", "'"); name != "" {
-			return "syntax error: " + m, fmt.Sprintf("CEL has a meaning of its own for %s; write [%q]", name, name), false
+		if name := between(m, "at input '.", "'"); identifier(name) {
+			return "syntax error: " + name + " cannot stand here", fmt.Sprintf("CEL has a meaning of its own for %s; write [%q]", name, name), true
 		}
 		if message, hint, last = a.syntax(m, before, rest); message == "" {
-			message = "syntax error: " + m
+			var better string
+			if message, better = unexpected(m, before); hint == "" {
+				hint = better
+			}
 		}
 		return message, hint, last
 	}
@@ -85,6 +88,8 @@ func (a *advisor) meaning(message, what, before, rest string) (string, string) {
 			hint += "; transforms see enriched when their rule has enrich"
 		case a.variable == enrichedVariable:
 			hint = fmt.Sprintf("%s sees %q and %q only", what, "event", enrichedVariable)
+		case comparedWith.MatchString(before):
+			hint += fmt.Sprintf("; a text stands in quotes: %q", name)
 		}
 		return fmt.Sprintf("undeclared reference to '%s'", name), hint
 	}

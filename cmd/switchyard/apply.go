@@ -128,7 +128,8 @@ func apply(cmd *cobra.Command, c *client, file string, dry bool) (answer api.App
 		for _, f := range refused.problem.Errors {
 			fmt.Fprintln(cmd.ErrOrStderr(), applyFault(f, places))
 		}
-		return answer, fmt.Errorf("%s: nothing was changed", file)
+		fmt.Fprintf(cmd.ErrOrStderr(), "switchyard: %s: nothing was changed\n", file)
+		return answer, errors.Join(errConfiguration, errReported)
 	}
 	for _, o := range answer.Objects {
 		place := places["/"+plural(o.Kind)+"/"+o.Name]

@@ -37,6 +37,7 @@ func (m *manager) Apply(ctx context.Context, given []api.Named, dry bool) ([]api
 	if len(a.faults) > 0 || dry {
 		return a.done, a.err()
 	}
+	ctx = context.WithoutCancel(ctx) // what is stored and what is in force are to be the same, though nobody may wait any more
 	if err := m.write(ctx, a.fresh); err != nil {
 		return nil, err
 	}
@@ -157,8 +158,7 @@ func (a *application) undo(ctx context.Context) error {
 	errs := []error{a.write(ctx, a.old)}
 	for _, o := range a.fresh {
 		if _, existed := a.current.Object(o.Kind, o.Name); !existed {
-			delete(a.versions, objectKey{o.Kind, o.Name})
-			errs = append(errs, a.engine.Store().DeleteObject(ctx, catalogKind(o.Kind), o.Name, store.AnyVersion))
+			errs = append(errs, a.removeOne(ctx, o.Kind, o.Name))
 		}
 	}
 	return errors.Join(errs...)

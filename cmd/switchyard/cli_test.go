@@ -59,9 +59,9 @@ func TestTheCommandLine(t *testing.T) {
 			},
 			"tried": func(ts *testscript.TestScript, _ bool, args []string) {
 				s := ts.Value(serverKey{}).(*scriptServer)
-				eventually(s.t, "that there was an attempt", 20*time.Second, func() bool {
-					_, list := s.call("GET", "/v1/subscriptions/"+args[0], "", "")
-					return strings.Contains(list, `"lastError":"`)
+				eventually(s.t, "that there is the record of an attempt", 20*time.Second, func() bool {
+					_, list := s.call("GET", "/v1/subscriptions/"+args[0]+"/attempts", "", "")
+					return strings.Contains(list, `"error":"`)
 				})
 			},
 			"archived": func(ts *testscript.TestScript, _ bool, args []string) {

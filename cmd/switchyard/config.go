@@ -522,20 +522,12 @@ func (m *manager) Put(ctx context.Context, kind, name string, body []byte, cond 
 	if found = append(found, more...); found.HasErrors() {
 		return api.Object{}, false, &api.InvalidError{Diagnostics: found}
 	}
-	undo := func() error { return m.engine.Store().DeleteObject(ctx, catalogKind(kind), name, store.AnyVersion) }
+	write := func(ctx context.Context) error { return m.writeOne(ctx, kind, name, parsed.Raw) }
+	undo := func(ctx context.Context) error { return m.removeOne(ctx, kind, name) }
 	if exists {
-		undo = func() error {
-			_, err := m.engine.Store().PutObject(ctx, catalogKind(kind), name, old.Raw, store.AnyVersion)
-			return err
-		}
+		undo = func(ctx context.Context) error { return m.writeOne(ctx, kind, name, old.Raw) }
 	}
-	var version uint64
-	err := m.change(ctx, kind, name, merged, func() (err error) {
-		version, err = m.engine.Store().PutObject(ctx, catalogKind(kind), name, parsed.Raw, store.AnyVersion)
-		m.versions[objectKey{kind, name}] = version
-		return err
-	}, undo)
-	if err != nil {
+	if err := m.change(ctx, kind, name, merged, write, undo); err != nil {
 		return api.Object{}, false, err
 	}
 	o, _ := m.show(kind, name)
@@ -543,10 +535,24 @@ func (m *manager) Put(ctx context.Context, kind, name string, body []byte, cond 
 		found = append(found, merged.FailedTests(name)...)
 	}
 	for _, w := range found.Warnings() {
+		if !m.concerns(w, kind, name) {
+			continue
+		}
 		m.log.Warn(w.Message, "at", w.Path)
 		o.Warnings = append(o.Warnings, warningOf(w, kind, name))
 	}
 	return o, !exists, nil
+}
+
+// concerns reports whether a diagnostic is about an object or one that names it.
+// What is wrong with others was said when they were made.
+func (m *manager) concerns(d configs.Diagnostic, kind, name string) bool {
+	if k, n := d.Object(); k == kind && n == name {
+		return true
+	}
+	return slices.ContainsFunc(m.current.Users(kind, name), func(user string) bool {
+		return d.Path == user || strings.HasPrefix(d.Path, user+".")
+	})
 }
 
 // warningOf is a warning that a change of an object drew.
@@ -577,8 +583,7 @@ func (m *manager) Delete(ctx context.Context, kind, name string, cond api.Condit
 	}
 	switch {
 	case leftOut:
-		delete(m.versions, objectKey{kind, name})
-		return nil, m.engine.Store().DeleteObject(ctx, catalogKind(kind), name, store.AnyVersion)
+		return nil, m.removeOne(ctx, kind, name)
 	case old.Origin.FromFile():
 		return nil, readOnly(old)
 	}
@@ -590,16 +595,11 @@ func (m *manager) Delete(ctx context.Context, kind, name string, cond api.Condit
 		return nil, &api.InvalidError{Diagnostics: found}
 	}
 	subscriptions := m.engine.SubscriptionsOf(name)
-	err = m.change(ctx, kind, name, merged, func() error {
-		return m.engine.Store().DeleteObject(ctx, catalogKind(kind), name, store.AnyVersion)
-	}, func() error {
-		_, err := m.engine.Store().PutObject(ctx, catalogKind(kind), name, old.Raw, store.AnyVersion)
-		return err
-	})
-	if err != nil {
+	write := func(ctx context.Context) error { return m.removeOne(ctx, kind, name) }
+	undo := func(ctx context.Context) error { return m.writeOne(ctx, kind, name, old.Raw) }
+	if err = m.change(ctx, kind, name, merged, write, undo); err != nil {
 		return nil, err
 	}
-	delete(m.versions, objectKey{kind, name})
 	switch kind {
 	case configs.Buses:
 		return nil, m.engine.DropBus(ctx, name)
@@ -620,10 +620,31 @@ func (m *manager) orphans(ids []store.SubscriptionID) (out []api.Orphan) {
 	return out
 }
 
+// writeOne stores an object, and learns its version.
+func (m *manager) writeOne(ctx context.Context, kind, name string, raw []byte) error {
+	version, err := m.engine.Store().PutObject(ctx, catalogKind(kind), name, raw, store.AnyVersion)
+	if err == nil {
+		m.versions[objectKey{kind, name}] = version
+	}
+	return err
+}
+
+// removeOne removes an object from the store.
+func (m *manager) removeOne(ctx context.Context, kind, name string) error {
+	err := m.engine.Store().DeleteObject(ctx, catalogKind(kind), name, store.AnyVersion)
+	if err == nil {
+		delete(m.versions, objectKey{kind, name})
+	}
+	return err
+}
+
 // change puts a configuration in force that differs by one object: this is
-// written first, then swapped in; what was written is undone if that fails.
-func (m *manager) change(ctx context.Context, kind, name string, merged *configs.Config, write, undo func() error) error {
-	if err := write(); err != nil {
+// written first, then swapped in; what was written is undone if that fails. It
+// goes on when nobody waits for the answer any more, for what is stored and what
+// is in force are to be the same.
+func (m *manager) change(ctx context.Context, kind, name string, merged *configs.Config, write, undo func(context.Context) error) error {
+	ctx = context.WithoutCancel(ctx)
+	if err := write(ctx); err != nil {
 		return err
 	}
 	swap := m.swap
@@ -631,7 +652,7 @@ func (m *manager) change(ctx context.Context, kind, name string, merged *configs
 		swap = func(ctx context.Context, cfg *configs.Config) error { return m.swapRule(ctx, cfg, name) }
 	}
 	if err := swap(ctx, merged); err != nil {
-		return errors.Join(err, undo())
+		return errors.Join(err, undo(ctx))
 	}
 	return nil
 }

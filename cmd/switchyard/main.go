@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -48,7 +50,8 @@ func execute(root *cobra.Command, args []string) int {
 		fmt.Fprintf(root.ErrOrStderr(), "Usage: %s\nRun %s --help for more.\n", cmd.UseLine(), cmd.CommandPath())
 		return exitUsage
 	}
-	if errors.Is(err, errConfiguration) {
+	var refused *refusal
+	if errors.Is(err, errConfiguration) || errors.As(err, &refused) && refused.problem.BadValue() {
 		return exitUsage
 	}
 	return exitFailed
@@ -92,13 +95,29 @@ func noArgs(_ *cobra.Command, args []string) error {
 	return nil
 }
 
+// flagError is what is wrong with a flag, without the words of package strconv.
+func flagError(err error) error {
+	var number *strconv.NumError
+	if !errors.As(err, &number) {
+		return err
+	}
+	reason := "give a whole number"
+	switch {
+	case number.Func == "ParseBool":
+		reason = "give true or false"
+	case errors.Is(number, strconv.ErrRange):
+		reason = "the number is out of range"
+	}
+	return errors.New(strings.Replace(err.Error(), number.Error(), reason, 1))
+}
+
 // usage makes every mistake in flags and arguments a usageError. A command that has commands only shows what they are.
 func usage(cmd *cobra.Command) {
 	if !cmd.Runnable() {
 		cmd.Args = cobra.NoArgs
 		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	}
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{flagError(err)} })
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(c *cobra.Command, args []string) error {
 			if err := check(c, args); err != nil {

@@ -128,11 +128,12 @@ func showTrace(cmd *cobra.Command, t api.TraceResponse) {
 	w := cmd.OutOrStdout()
 	fmt.Fprintf(w, "%s #%d  %s  id %s  source %s\n", t.Bus, t.Sequence, printable(t.Type), printable(t.ID), printable(t.Source))
 	fmt.Fprintf(w, "  %s  received %s\n", t.Received.Local().Format(clockTime), cameFrom(&t))
+	if t.Archived {
+		fmt.Fprintln(w, "  read from the archive")
+	}
 	switch {
 	case !t.Routed:
 		fmt.Fprintln(w, "  not routed yet")
-	case t.Archived:
-		fmt.Fprintln(w, "  read from the archive; its timeline went with the bus's own retention")
 	case t.Forgotten && len(t.Deliveries) == 0:
 		fmt.Fprintln(w, "  its timeline went with the bus's retention")
 	case len(t.Deliveries) == 0:

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"github.com/switchyard-dev/switchyard/api"
 )
@@ -81,5 +84,39 @@ func TestATraceShowsTheRuleThatMatchedAndWhatItMade(t *testing.T) {
 	}
 	if code, body := s.call(http.MethodGet, "/v1/buses/orders/events/2/trace?rules=perhaps", "", ""); code != http.StatusBadRequest {
 		t.Errorf("%d %s", code, body)
+	}
+}
+
+func TestATraceSaysWhatIsLeftOfItsTimeline(t *testing.T) {
+	delivered := []api.DeliveryTrace{{Rule: "r", Target: "t", State: "delivered"}}
+	for name, c := range map[string]struct {
+		trace     api.TraceResponse
+		says, not []string
+	}{
+		"archived with its timeline": {
+			api.TraceResponse{Archived: true, Deliveries: delivered}, []string{"read from the archive\n", "delivered"}, []string{"went with", "no rule"},
+		},
+		"archived, nothing matched": {api.TraceResponse{Archived: true}, []string{"read from the archive\n", "no rule matched"}, []string{"went with"}},
+		"archived without its timeline": {
+			api.TraceResponse{Archived: true, Forgotten: true}, []string{"read from the archive\n", "its timeline went with the bus's retention"}, []string{"no rule"},
+		},
+		"passed by retention": {api.TraceResponse{Forgotten: true}, []string{"its timeline went with the bus's retention"}, []string{"archive", "no rule"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.trace.Routed = true
+			cmd, out := &cobra.Command{}, &bytes.Buffer{}
+			cmd.SetOut(out)
+			showTrace(cmd, c.trace)
+			for _, s := range c.says {
+				if !strings.Contains(out.String(), s) {
+					t.Errorf("it does not say %q:\n%s", s, out)
+				}
+			}
+			for _, s := range c.not {
+				if strings.Contains(out.String(), s) {
+					t.Errorf("it says %q:\n%s", s, out)
+				}
+			}
+		})
 	}
 }

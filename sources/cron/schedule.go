@@ -44,7 +44,11 @@ func macros(name string) (string, bool) {
 	return "", false
 }
 
-var fieldNames = [...]string{"second", "minute", "hour", "day of the month", "month", "day of the week"}
+var (
+	fieldNames = [...]string{"second", "minute", "hour", "day of the month", "month", "day of the week"}
+	// fieldValues are what the fields may hold, in words.
+	fieldValues = [...]string{"0 to 59", "0 to 59", "0 to 23", "1 to 31", "1 to 12, or JAN to DEC", "0 to 7, or SUN to SAT"}
+)
 
 // ParseSchedule reads a cron expression of five fields, of six with seconds
 // first, or a name such as @hourly.
@@ -67,7 +71,7 @@ func ParseSchedule(text string, zone *time.Location) (*Schedule, error) {
 		return nil, err
 	}
 	if len(fields) != len(fieldNames) { // a year in place of the day of the week
-		return nil, fmt.Errorf("%q: the day of the week is 0 to 7, or SUN to SAT", text)
+		return nil, fmt.Errorf("%q: the day of the week is %s", text, fieldValues[len(fieldNames)-1])
 	}
 	for i, field := range fields {
 		if err := checkField(field, i); err != nil {
@@ -95,7 +99,7 @@ func checkField(field string, position int) error {
 			c := gronx.SegmentChecker{}
 			c.SetRef(at)
 			if _, err := c.CheckDue(part, position); err != nil {
-				return err
+				return fmt.Errorf("it takes %s, and ranges from low to high", fieldValues[position])
 			}
 		}
 	}

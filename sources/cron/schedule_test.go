@@ -142,6 +142,22 @@ func TestSchedulesAreRead(t *testing.T) {
 	}
 }
 
+func TestASchedulesFaultIsNamedWithWhatItsFieldTakes(t *testing.T) {
+	for text, want := range map[string]string{
+		"61 * * * *":   `"61 * * * *": the minute "61" cannot be read: it takes 0 to 59, and ranges from low to high`,
+		"0 22-6 * * *": `"0 22-6 * * *": the hour "22-6" cannot be read: it takes 0 to 23, and ranges from low to high`,
+		"0 0 0 * *":    `"0 0 0 * *": the day of the month "0" cannot be read: it takes 1 to 31, and ranges from low to high`,
+		"0 0 1 MAI *":  `"0 0 1 MAI *": the month "MAI" cannot be read: it takes 1 to 12, or JAN to DEC, and ranges from low to high`,
+		"0 0 * * MOON": `"0 0 * * MOON": the day of the week "MOON" cannot be read: it takes 0 to 7, or SUN to SAT, and ranges from low to high`,
+		"1,,2 * * * *": `"1,,2 * * * *": the minute "1,,2" cannot be read: a part is empty`,
+		"70 0 0 * * *": `"70 0 0 * * *": the second "70" cannot be read: it takes 0 to 59, and ranges from low to high`,
+	} {
+		if _, err := ParseSchedule(text, time.UTC); err == nil || err.Error() != want {
+			t.Errorf("%q: %v, want %s", text, err, want)
+		}
+	}
+}
+
 // TestTicksAreThoseThatTheClockShows compares with a walk over every minute
 // around a change of the clock, in zones of all kinds: a schedule that names hours ticks at the
 // first instant at which the clock shows a time, or jumps over it.

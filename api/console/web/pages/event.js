@@ -114,7 +114,7 @@ function showTimeline(t, ev, acting) {
     first.push(moment('good', t.origin.accepted, 'Acknowledged, scheduled for ', time(t.origin.due)));
   }
   first.push(moment('good', t.received, cameFrom(t), `, stored as #${t.sequence} of ${t.bus}`,
-    t.origin.transaction && `, committed with ${t.origin.transaction}`));
+    t.origin.transaction && `, committed with ${t.origin.transaction}`, t.archived && ', read from the archive'));
   first.push(matching(t));
   for (const f of t.failedFilters ?? []) {
     first.push(moment('warn', null, 'Rule ', link(to.rule(f.rule), f.rule), ' does not match, for its filter fails: ', h('span', { class: 'mono' }, f.error)));
@@ -128,7 +128,6 @@ function showTimeline(t, ev, acting) {
 function matching(t) {
   const matched = new Set(t.deliveries.map((d) => d.rule)).size;
   if (!t.routed) return moment('wait', null, 'Not routed yet: the rules have not seen it');
-  if (t.archived) return moment('plain', null, 'Read from the archive; its timeline went with the bus’s own retention');
   if (t.forgotten && matched === 0) return moment('plain', null, 'Its timeline went with the bus’s retention');
   if (matched === 0) return moment('plain', null, 'No rule matched, or what it matched was purged; below is what each rule says of it');
   const [first] = t.deliveries.map((d) => d.queued).filter(Boolean).sort();

@@ -255,8 +255,9 @@ func (c *checker) deliveries(s *subscription) {
 			// A seek gives deliveries new ids.
 			return len(live) == 0 || id == live[0].delivery || s.sought && slices.ContainsFunc(live, func(a attempt) bool { return a.delivery == id })
 		})
-		sure := slices.ContainsFunc(live, func(a attempt) bool { return a.outcome == taken })
-		arrived := sure || slices.ContainsFunc(live, func(a attempt) bool { return a.outcome == unclear })
+		arrived := slices.ContainsFunc(live, func(a attempt) bool { return a.outcome == taken || a.outcome == unclear })
+		// What a crash let the server forget it did not deliver, and may expire then.
+		sure := slices.ContainsFunc(live, func(a attempt) bool { return a.outcome == taken && !c.forgotten(a.life, a.ended) })
 		expired := !e.expires.IsZero() && e.expires.Before(time.Now())
 		c.report.Settled++
 		switch {

@@ -134,6 +134,18 @@ func TestTheCheckerShowsEachBrokenPromise(t *testing.T) {
 		{"a transaction that was rolled back", func(m *made) { m.groups["g"] = rolledBack; m.final.answered = nil }, "together: group g was rolled back"},
 		{"a transaction that nobody committed", func(m *made) { m.groups["g"] = left; m.final.answered = nil }, "together: group g was rolled back, cancelled or never committed"},
 		{"a transaction that is answered otherwise", func(m *made) { m.final.answered["g"] = "rolledback" }, "together: group g was answered as committed, and the server says rolledback"},
+		{"expired after a crash that let its delivery be forgotten", func(m *made) {
+			m.untried("all/plain", "8")
+			m.tried("all/plain", "8", 19.7, taken)
+			m.tried("all/plain", "8", 20.2, failed)
+			m.attempts[len(m.attempts)-1].life = m.at(20.1)
+			m.event("8").expires = m.at(20.5)
+			*m.trace("all/plain", "8") = traced{"all/plain", "all/plain 8", "expired", 1}
+		}, ""},
+		{"expired after a delivery that no crash let be forgotten", func(m *made) {
+			m.event("8").expires = m.at(20.5)
+			m.trace("all/plain", "8").state = "expired"
+		}, `traced: subscription all/plain: the trace of event 8 on bus a, sequence 8, says "expired" and not "delivered"`},
 		{"lost", func(m *made) { m.untried("all/plain", "3") }, "delivered: subscription all/plain: event 3 on bus a, sequence 3, was neither delivered nor dead-lettered"},
 		{"only failed", func(m *made) { m.untried("all/plain", "3"); m.tried("all/plain", "3", 2.2, failed) }, "delivered: subscription all/plain: event 3"},
 		{"dead, though nobody refused it", func(m *made) { m.died("all/plain", "3") }, "delivered: subscription all/plain: event 3 on bus a, sequence 3, is a dead letter though nobody refused it"},

@@ -41,10 +41,10 @@ const (
 const (
 	// paceFor is how long writes are spread out after an event was recorded.
 	paceFor = time.Second
-	// Bytes a second of each kind while the state keeps up. In what is recorded a
-	// second, the state writes less than that many times over.
-	flushRate      = 32 << 20
-	compactionRate = 16 << 20
+	// Bytes a second of each kind while the state keeps up: more than 10,000 events
+	// a second need.
+	flushRate      = 8 << 20
+	compactionRate = 8 << 20
 	// paceLook is how often the state is asked whether it keeps up.
 	paceLook = 50 * time.Millisecond
 	// paceBurst is what may be written at once after a rest; less is not slept for.

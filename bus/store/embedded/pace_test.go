@@ -18,10 +18,10 @@ func TestBackgroundWritesAreSpreadOut(t *testing.T) {
 		ended bool // the state is being closed
 		want  time.Duration
 	}{
-		{name: "a compaction", kind: paceCompaction, load: paceLoad{1, 8}, want: time.Second / 2},
-		{name: "a flush", kind: paceFlush, load: paceLoad{2, 0}, want: time.Second / 4},
+		{name: "a compaction", kind: paceCompaction, load: paceLoad{1, 8}, want: time.Second},
+		{name: "a flush", kind: paceFlush, load: paceLoad{2, 0}, want: time.Second},
 		{name: "when nothing is due", kind: paceCompaction, load: paceLoad{1, 8}, quiet: true},
-		{name: "a compaction while some waits", kind: paceCompaction, load: paceLoad{1, 12}, want: time.Second / 8},
+		{name: "a compaction while some waits", kind: paceCompaction, load: paceLoad{1, 12}, want: time.Second / 4},
 		{name: "a compaction while much waits", kind: paceCompaction, load: paceLoad{1, 16}},
 		{name: "a flush while a memtable waits", kind: paceFlush, load: paceLoad{3, 0}},
 		{name: "at the end", kind: paceCompaction, load: paceLoad{1, 8}, ended: true},

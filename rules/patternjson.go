@@ -195,8 +195,7 @@ func (v *jsonValue) pointerTo(at int) string {
 	}
 	for i := range v.members {
 		if m := &v.members[i]; m.start <= at && at < m.value.end {
-			name := strings.ReplaceAll(strings.ReplaceAll(m.name, "~", "~0"), "/", "~1")
-			return "/" + name + m.value.pointerTo(at)
+			return "/" + pointerToken(m.name) + m.value.pointerTo(at)
 		}
 	}
 	return ""

@@ -34,8 +34,8 @@ type patternWalk struct {
 type foundFields struct {
 	holds fieldSet // fields that hold for some value
 	seen  fieldSet // fields that have a value
-	// here are those of holds that hold in the element being tried, whether or not
-	// they did before: any of them may choose it. Kept for ways with absent fields.
+	// here are those of holds that chose the element being tried: that hold there,
+	// and, in a way with fields that may be absent, whether or not they did before.
 	here fieldSet
 }
 
@@ -73,11 +73,10 @@ func (w *patternWalk) matches(x *value) bool {
 	}
 	if len(ways) <= 1 {
 		if len(ways) == 1 {
-			w.way = ways[0]
-			w.absences = w.way.fields != w.way.needs
+			w.follow(ways[0])
 		} else {
-			w.way.fields = upTo(int(all))
-			w.way.needs = w.way.fields
+			every := upTo(int(all))
+			w.follow(way{fields: every, needs: every})
 		}
 		w.visit(0, x)
 		return w.way.done(&w.found, 0, all)
@@ -90,8 +89,7 @@ func (w *patternWalk) matches(x *value) bool {
 	first.visit(0, x)
 	w.worked = first.worked
 	for i := range ways {
-		w.way, w.found = ways[i], foundFields{}
-		w.absences = w.way.fields != w.way.needs
+		w.follow(ways[i])
 		switch {
 		case !w.way.needs.within(&first.found.holds):
 			continue
@@ -106,6 +104,11 @@ func (w *patternWalk) matches(x *value) bool {
 		}
 	}
 	return false
+}
+
+// follow begins a walk of a way.
+func (w *patternWalk) follow(way way) {
+	w.way, w.absences, w.found = way, way.fields != way.needs, foundFields{}
 }
 
 // done reports whether the fields from first to last hold, all of them.
@@ -314,16 +317,16 @@ func (w *patternWalk) choose(at int32, n event.Node) {
 		x := nodeValue(e)
 		w.visit(at, &x)
 		none.union(&w.found.seen)
-		gained := w.found.holds.count(s.first, s.last) - before.holds.count(s.first, s.last)
-		if gained == 0 && w.found.here.count(s.first, s.last) == 0 {
+		if w.found.here.count(s.first, s.last) == 0 {
 			continue
 		}
-		if w.way.done(&w.found, s.first, s.last) {
-			w.found.here.union(&before.here)
-			return
+		gained := w.found.holds.count(s.first, s.last) - before.holds.count(s.first, s.last)
+		done := w.way.done(&w.found, s.first, s.last)
+		if gained > most || done {
+			best, most = w.found, max(gained, 1)
 		}
-		if gained > most {
-			best, most = w.found, gained
+		if done {
+			break
 		}
 	}
 	w.found = best

@@ -136,27 +136,22 @@ func (s *Server) rollbackTransaction(c *gin.Context) {
 
 // listTransactions lists transactions in order of their begin.
 func (s *Server) listTransactions(c *gin.Context) {
+	state := c.Query("state")
+	var known []string
+	for _, s := range []store.TransactionState{store.TransactionOpen, store.TransactionParked, store.TransactionCommitted, store.TransactionRolledBack} {
+		known = append(known, s.String())
+	}
+	if state != "" && !slices.Contains(known, state) {
+		fail(c, problem(http.StatusBadRequest, "invalid-parameter", "state=%q is none of %s", state, strings.Join(known, ", ")))
+		return
+	}
 	all, err := s.opts.Engine.Transactions(c.Request.Context())
 	if err != nil {
 		fail(c, err)
 		return
 	}
-	if state := c.Query("state"); state != "" {
-		var known []string
-		for _, s := range []store.TransactionState{store.TransactionOpen, store.TransactionParked, store.TransactionCommitted, store.TransactionRolledBack} {
-			known = append(known, s.String())
-		}
-		if !slices.Contains(known, state) {
-			fail(c, problem(http.StatusBadRequest, "invalid-parameter", "state=%q is none of %s", state, strings.Join(known, ", ")))
-			return
-		}
-		kept := all[:0]
-		for _, t := range all {
-			if t.State.String() == state {
-				kept = append(kept, t)
-			}
-		}
-		all = kept
+	if state != "" {
+		all = slices.DeleteFunc(all, func(t bus.Transaction) bool { return t.State.String() != state })
 	}
 	page(c, all, func(t bus.Transaction) string { return t.Name }, transaction)
 }

@@ -98,4 +98,8 @@ type Env struct {
 	// Rejected counts an input that was refused, by a reason from a closed
 	// set such as "signature", "stale", "invalid" or "too_large". Never nil.
 	Rejected func(reason string)
+	// Failing says what keeps the source from working, such as a server that
+	// cannot be reached, and nil once it works again. An error that Run returns
+	// need not be said. Never nil; it may be called from any goroutine.
+	Failing func(err error)
 }

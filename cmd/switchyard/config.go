@@ -424,10 +424,13 @@ type ruleStatus struct {
 	Enrich []bus.EnrichStatus `json:"enrich,omitempty"`
 }
 
-// sourceStatus is what a source has refused since it was built.
+// sourceStatus is what a source has refused since it was built, and what keeps
+// it from working now, if anything.
 type sourceStatus struct {
-	URL      string           `json:"url,omitempty"`
-	Rejected map[string]int64 `json:"rejected"`
+	URL          string           `json:"url,omitempty"`
+	Rejected     map[string]int64 `json:"rejected"`
+	LastError    string           `json:"lastError,omitempty"`
+	FailingSince *time.Time       `json:"failingSince,omitempty"`
 }
 
 // busStatus is what a bus holds.
@@ -494,6 +497,9 @@ func (m *manager) status(kind, name string) any {
 		}
 	case configs.Sources:
 		s := sourceStatus{Rejected: m.sources.refused(name)}
+		if f := m.sources.failureOf(name); f != nil {
+			s.LastError, s.FailingSince = f.err.Error(), new(f.since.UTC())
+		}
 		if m.sources.hook(name) != nil {
 			s.URL = "/v1/hooks/" + name
 		}

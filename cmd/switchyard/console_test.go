@@ -22,6 +22,8 @@ import (
 const consoleConfig = `
 version: 1
 buses: {orders: {}, quiet: {}}
+sources:
+  legacy: {bus: quiet, nats: {url: "nats://127.0.0.1:1", subject: orders}}
 rules:
   large:
     bus: orders
@@ -292,7 +294,7 @@ func TestTheConsole(t *testing.T) {
 	t.Run("the overview begins with what needs attention", func(t *testing.T) {
 		p := p.in(t)
 		p.open("#/")
-		p.sees("Needs attention", "3 dead letters", "refunds/ledger", "jobs → workers")
+		p.sees("Needs attention", "3 dead letters", "refunds/ledger", "source legacy", "connection refused", "jobs → workers")
 		p.click("Redrive or purge")
 		p.sees("refunds → ledger", "Redrive all (3)")
 	})
@@ -399,7 +401,7 @@ func TestTheConsole(t *testing.T) {
 			"#/": "Buses", "#/events": "events shown", "#/events/quiet": "Publish an event:", "#/events/orders/1": "What happened", "#/subscriptions": "jobs → workers",
 			"#/subscriptions/refunds/ledger": "Recent attempts", "#/rules": "refunds", "#/rules/refunds": "Filter in event pattern",
 			"#/buses": "quiet", "#/buses/orders": "Definition", "#/targets": "ledger", "#/targets/ledger": "Circuit breaker",
-			"#/sources": "There is no source yet.", "#/replays": "Replay for large", "#/scheduled": "Nothing waits", "#/nothing": "There is no such page",
+			"#/sources": "failing", "#/replays": "Replay for large", "#/scheduled": "Nothing waits", "#/nothing": "There is no such page",
 		} {
 			p.open(route)
 			p.sees(want)

@@ -298,6 +298,29 @@ func TestMistakesAreSaidAndExitWithTwo(t *testing.T) {
 	}
 }
 
+func TestASourceThatCannotWorkIsShown(t *testing.T) {
+	s := serve(t, t.TempDir(), `
+version: 1
+buses: {orders: {}}
+sources:
+  hook: {bus: orders, webhook: {preset: github, secret: "0123456789abcdef0123456789abcdef"}}
+  legacy: {bus: orders, nats: {url: "nats://127.0.0.1:1", subject: orders}}
+`)
+	eventually(t, "that the status of the source says why", 20*time.Second, func() bool {
+		_, source := s.call("GET", "/v1/sources/legacy", "", "")
+		return strings.Contains(source, "connection refused") && strings.Contains(source, `"failingSince":"20`)
+	})
+	if out, code := s.cli("get", "sources"); code != 0 || !strings.Contains(out, "connection refused") || strings.Count(out, "lastError") != 1 {
+		t.Errorf("get sources: %d %s", code, out)
+	}
+	_, body := s.call("GET", "/metrics", "", "")
+	for source, want := range map[string]string{"legacy": "1", "hook": "0"} {
+		if !strings.Contains(body, `switchyard_source_failing{source="`+source+`"} `+want+"\n") {
+			t.Errorf("the metrics do not show %s of %s", want, source)
+		}
+	}
+}
+
 func TestABreakerIsShownAndSurvivesARestart(t *testing.T) {
 	dir := t.TempDir()
 	config := `

@@ -44,13 +44,20 @@ type runningSource struct {
 	cancel      context.CancelFunc
 	done        chan struct{} // closed when Run has returned; nil before it started
 	rejects     sync.Map      // reason → *atomic.Int64
+	failing     atomic.Pointer[failure]
+}
+
+// failure is what keeps a source from working, and since when.
+type failure struct {
+	err   error
+	since time.Time
 }
 
 func newSourceSet(e *bus.Engine, log *slog.Logger, reg prometheus.Registerer) *sourceSet {
 	s := &sourceSet{engine: e, log: log, all: map[string]*runningSource{}}
 	s.rejected = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "switchyard_source_rejected_total", Help: "Inputs of sources that were refused, by reason."}, []string{"source", "reason"})
-	reg.MustRegister(s.rejected)
+	reg.MustRegister(s.rejected, failingSources{s})
 	s.hooks.Store(&map[string]http.Handler{})
 	return s
 }
@@ -73,7 +80,7 @@ func (s *sourceSet) build(cfg *configs.Config, dedupe map[string]time.Duration) 
 		r := &runningSource{name: name, fingerprint: fingerprint}
 		src, err := c.Config.Build(sources.Env{
 			Name: name, Bus: c.Bus, Logger: s.log,
-			Sink: s.engine.Sink(name, c.Kind, c.Bus, window, eventLimit(c.Config)), State: sourceState{s.engine.Store(), name}, Rejected: s.counter(r),
+			Sink: s.engine.Sink(name, c.Kind, c.Bus, window, eventLimit(c.Config)), State: sourceState{s.engine.Store(), name}, Rejected: s.counter(r), Failing: r.fails,
 		})
 		if err != nil {
 			errs = append(errs, err)
@@ -110,6 +117,50 @@ func (s *sourceSet) counter(r *runningSource) func(string) {
 		n, _ := r.rejects.LoadOrStore(reason, new(atomic.Int64))
 		n.(*atomic.Int64).Add(1)
 	}
+}
+
+// fails notes what keeps the source from working, nil if nothing does.
+func (r *runningSource) fails(err error) {
+	if err == nil {
+		r.failing.Store(nil)
+		return
+	}
+	f := &failure{err: err, since: time.Now()}
+	if before := r.failing.Load(); before != nil {
+		f.since = before.since
+	}
+	r.failing.Store(f)
+}
+
+// failingSources is the metric of which sources fail.
+type failingSources struct{ set *sourceSet }
+
+var failingDesc = prometheus.NewDesc("switchyard_source_failing", "1 while something keeps the source from working.", []string{"source"}, nil)
+
+// Describe implements prometheus.Collector.
+func (failingSources) Describe(ch chan<- *prometheus.Desc) { ch <- failingDesc }
+
+// Collect implements prometheus.Collector.
+func (f failingSources) Collect(ch chan<- prometheus.Metric) {
+	f.set.mu.Lock()
+	defer f.set.mu.Unlock()
+	for name, r := range f.set.all {
+		value := 0.0
+		if r.failing.Load() != nil {
+			value = 1
+		}
+		ch <- prometheus.MustNewConstMetric(failingDesc, prometheus.GaugeValue, value, name)
+	}
+}
+
+// failureOf is what keeps a source from working, nil if nothing does.
+func (s *sourceSet) failureOf(name string) *failure {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := s.all[name]; r != nil {
+		return r.failing.Load()
+	}
+	return nil
 }
 
 // refused is how many inputs a source refused since it was built, by reason.
@@ -185,6 +236,7 @@ func (s *sourceSet) begin(r *runningSource) {
 				return
 			}
 			s.log.Error("a source failed, starting it again", "source", r.name, "error", err)
+			r.fails(err)
 			select {
 			case <-time.After(sourceRestart):
 			case <-ctx.Done():

@@ -39,7 +39,7 @@ func (c *clock) run(d time.Duration) {
 	c.t.Helper()
 	s, err := c.config.Build(sources.Env{
 		Name: "nightly", Bus: "test", Logger: slog.New(slog.NewTextHandler(&c.log, nil)), Sink: c.sink, State: c.state,
-		Rejected: func(string) { c.rejected++ },
+		Rejected: func(string) { c.rejected++ }, Failing: func(error) {},
 	})
 	if err != nil {
 		c.t.Fatal(err)

@@ -25,6 +25,7 @@ import (
 type started struct {
 	sink     *sourcetest.Sink
 	rejected atomic.Int64
+	failing  atomic.Pointer[error] // to what was said last
 	stop     func() error
 }
 
@@ -33,7 +34,7 @@ func run(t *testing.T, c *Config, sink *sourcetest.Sink) *started {
 	r := &started{sink: sink}
 	s, err := c.Build(sources.Env{
 		Name: "legacy", Bus: "test", Logger: slog.New(slog.DiscardHandler), Sink: sink, State: &sourcetest.State{},
-		Rejected: func(string) { r.rejected.Add(1) },
+		Rejected: func(string) { r.rejected.Add(1) }, Failing: func(err error) { r.failing.Store(&err) },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -59,6 +60,16 @@ func run(t *testing.T, c *Config, sink *sourcetest.Sink) *started {
 	return r
 }
 
+// says waits until the source says that it fails with what has text in it, or,
+// with "", that it works.
+func (r *started) says(t *testing.T, text string) {
+	t.Helper()
+	until(t, fmt.Sprintf("the source says %q", text), func() bool {
+		err := r.failing.Load()
+		return err != nil && (text == "" && *err == nil || text != "" && *err != nil && strings.Contains((*err).Error(), text))
+	})
+}
+
 func (r *started) kept(t *testing.T, n int) []*event.Event {
 	t.Helper()
 	until(t, fmt.Sprintf("%d events are kept", n), func() bool { return len(r.sink.Events()) >= n })
@@ -67,7 +78,7 @@ func (r *started) kept(t *testing.T, n int) []*event.Event {
 
 func builtSource(t *testing.T, c *Config) *source {
 	t.Helper()
-	s, err := c.Build(sources.Env{Name: "legacy", Logger: slog.New(slog.DiscardHandler)})
+	s, err := c.Build(sources.Env{Name: "legacy", Logger: slog.New(slog.DiscardHandler), Failing: func(error) {}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,6 +254,7 @@ func TestAStreamIsConsumedThroughTrouble(t *testing.T) {
 	offer(301, 320)
 	first.kept(t, 320)
 	halt()
+	first.says(t, "connect")
 	var number int
 	if _, err := fmt.Sscanf(port[strings.LastIndex(port, ":")+1:], "%d", &number); err != nil {
 		t.Fatal(err)
@@ -250,6 +262,7 @@ func TestAStreamIsConsumedThroughTrouble(t *testing.T) {
 	server = boot(number)
 	offer(321, 340)
 	first.kept(t, 340)
+	first.says(t, "")
 	if err := first.stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -281,6 +294,7 @@ func TestAStreamThatComesLaterIsConsumed(t *testing.T) {
 	c := config(url)
 	c.Stream, c.Durable, c.Subject = "ORDERS", "switchyard", "orders.eu.>"
 	r := run(t, c, &sourcetest.Sink{})
+	r.says(t, "not consuming the stream ORDERS: nats: API error: code=404 err_code=10059 description=stream not found")
 	nc := dial(t, url)
 	js := makeStream(t, nc)
 	for _, subject := range []string{"orders.us.1", "orders.eu.1"} {
@@ -289,6 +303,7 @@ func TestAStreamThatComesLaterIsConsumed(t *testing.T) {
 		}
 	}
 	e := r.kept(t, 1)[0]
+	r.says(t, "")
 	if e.Subject() != "orders.eu.1" || !strings.HasPrefix(e.ID(), "ORDERS:2:") || e.TimeText() == "" {
 		t.Errorf("%s", event.AppendStructured(nil, e))
 	}
@@ -342,6 +357,7 @@ func TestASourceWithoutItsServerStopsSoon(t *testing.T) {
 			c.Durable = "d"
 		}
 		r := run(t, c, &sourcetest.Sink{})
+		r.says(t, "connection refused")
 		begin := time.Now()
 		if err := r.stop(); err != nil || time.Since(begin) > 3*time.Second {
 			t.Errorf("stream %q: %v after %v", stream, err, time.Since(begin))

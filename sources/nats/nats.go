@@ -180,7 +180,7 @@ func (c *Config) Build(env sources.Env) (sources.Source, error) {
 			return nil, fmt.Errorf("nats: %s: %s", strings.Join(bad.Path, "."), bad.Message)
 		}
 	}
-	s := &source{env: env, config: *c}
+	s := &source{env: env, config: *c, health: health{report: env.Failing}}
 	s.env.Logger = env.Logger.With("source", env.Name)
 	if s.config.Event.Source == "" {
 		s.config.Event.Source = c.defaultSource()

@@ -1,9 +1,11 @@
 package nats
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -15,6 +17,23 @@ import (
 type source struct {
 	env    sources.Env
 	config Config
+	health health
+}
+
+// health is what keeps the source from working.
+type health struct {
+	mu      sync.Mutex
+	report  func(error)
+	conn    error // of the connection
+	consume error // of the consumer of a stream
+}
+
+// set notes in one of the fields what is wrong, nil if nothing is any more.
+func (h *health) set(field *error, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	*field = err
+	h.report(cmp.Or(h.conn, h.consume))
 }
 
 var _ sources.Runner = (*source)(nil)
@@ -68,17 +87,31 @@ func (s *source) connect() (*nats.Conn, error) {
 		nats.Timeout(5 * time.Second),
 		nats.ReconnectWait(time.Second),
 		nats.ReconnectJitter(500*time.Millisecond, 500*time.Millisecond),
-		nats.ConnectHandler(func(nc *nats.Conn) { log.Info("connected", "server", nc.ConnectedUrlRedacted()) }),
-		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("connected again", "server", nc.ConnectedUrlRedacted()) }),
+		nats.ConnectHandler(func(nc *nats.Conn) {
+			log.Info("connected", "server", nc.ConnectedUrlRedacted())
+			s.health.set(&s.health.conn, nil)
+		}),
+		nats.ReconnectHandler(func(nc *nats.Conn) {
+			log.Info("connected again", "server", nc.ConnectedUrlRedacted())
+			s.health.set(&s.health.conn, nil)
+		}),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				log.Warn("disconnected; trying again", "error", err)
+				s.health.set(&s.health.conn, fmt.Errorf("disconnected: %w", err))
 			}
 		}),
-		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { log.Warn("cannot connect; trying again", "error", err) }),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			log.Warn("cannot connect; trying again", "error", err)
+			s.health.set(&s.health.conn, fmt.Errorf("cannot connect: %w", err))
+		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			if !errors.Is(err, nats.ErrSlowConsumer) { // that one is counted where it is read
-				log.Warn("the server reports an error", "error", err)
+			if errors.Is(err, nats.ErrSlowConsumer) { // that one is counted where it is read
+				return
+			}
+			log.Warn("the server reports an error", "error", err)
+			if errors.Is(err, nats.ErrPermissionViolation) {
+				s.health.set(&s.health.conn, err) // until the next connection
 			}
 		}),
 	}

@@ -40,6 +40,7 @@ func (s *source) runStream(ctx context.Context, nc *nats.Conn) error {
 		consumer, err := s.consumer(ctx, js)
 		if err == nil {
 			pause.Reset()
+			s.health.set(&s.health.consume, nil)
 			err = s.consume(ctx, consumer)
 		}
 		switch {
@@ -49,6 +50,7 @@ func (s *source) runStream(ctx context.Context, nc *nats.Conn) error {
 			return err
 		}
 		s.env.Logger.Warn("not consuming the stream; trying again", "stream", s.config.Stream, "error", err)
+		s.health.set(&s.health.consume, fmt.Errorf("not consuming the stream %s: %w", s.config.Stream, err))
 		if !pause.Wait(ctx) {
 			return nil
 		}

@@ -34,7 +34,7 @@ func start(t *testing.T, f Fixture) *running {
 	r := &running{t: t, fixture: f, sink: &Sink{}}
 	s, err := f.Config.Build(sources.Env{
 		Name: "conformance", Bus: "test", Logger: slog.New(slog.DiscardHandler),
-		Sink: r.sink, State: &State{}, Rejected: func(string) { r.refused.Add(1) },
+		Sink: r.sink, State: &State{}, Rejected: func(string) { r.refused.Add(1) }, Failing: func(error) {},
 	})
 	if err != nil {
 		t.Fatal(err)

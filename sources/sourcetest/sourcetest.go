@@ -203,7 +203,7 @@ func endBlocked(t *testing.T, f Fixture) {
 func closeTwice(t *testing.T, f Fixture) {
 	s, err := f.Config.Build(sources.Env{
 		Name: "conformance", Bus: "test", Logger: slog.New(slog.DiscardHandler),
-		Sink: &Sink{}, State: &State{}, Rejected: func(string) {},
+		Sink: &Sink{}, State: &State{}, Rejected: func(string) {}, Failing: func(error) {},
 	})
 	if err != nil {
 		t.Fatal(err)

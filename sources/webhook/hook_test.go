@@ -78,7 +78,7 @@ func build(t testing.TB, c *Config) *rig {
 	r := &rig{sink: &sourcetest.Sink{Dedupe: true}}
 	s, err := c.Build(sources.Env{
 		Name: "hooks", Bus: "test", Logger: slog.New(slog.DiscardHandler), Sink: r.sink, State: &sourcetest.State{},
-		Rejected: func(reason string) { r.rejected = append(r.rejected, reason) },
+		Rejected: func(reason string) { r.rejected = append(r.rejected, reason) }, Failing: func(error) {},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -138,7 +138,7 @@ func accepted(t *testing.T, preset, secret string, r request) {
 	c := webhook.Spec().New().(*webhook.Config)
 	c.Preset, c.Secret = preset, component.NewSecret(secret)
 	taken := &sink{}
-	source, err := c.Build(sources.Env{Name: "hook", Logger: slog.New(slog.DiscardHandler), Sink: taken, Rejected: func(string) {}})
+	source, err := c.Build(sources.Env{Name: "hook", Logger: slog.New(slog.DiscardHandler), Sink: taken, Rejected: func(string) {}, Failing: func(error) {}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,7 +63,7 @@ export function bytes(n) {
 const kinds = {
   delivered: 'good', active: 'good', done: 'good', ok: 'good', matches: 'good', closed: 'good', true: 'good', 'in force': 'good', indexed: 'good',
   queued: 'wait', 'in flight': 'wait', inflight: 'wait', running: 'wait', scheduled: 'wait', waiting: 'wait', mixed: 'wait', 'half-open': 'warn',
-  retrying: 'warn', paused: 'warn', orphaned: 'warn', open: 'warn', expired: 'warn', scan: 'warn', failed: 'bad', dead: 'bad', 'fails': 'bad', suspended: 'bad',
+  retrying: 'warn', paused: 'warn', orphaned: 'warn', open: 'warn', expired: 'warn', scan: 'warn', failed: 'bad', failing: 'bad', dead: 'bad', 'fails': 'bad', suspended: 'bad',
 };
 
 const shown = { inflight: 'in flight', dead: 'dead letter' };

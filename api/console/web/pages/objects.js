@@ -52,8 +52,9 @@ const kinds = {
     title: 'Sources', one: 'source', lead: 'What brings events in, beside publishing over HTTP.',
     example: 'sources:\n  tick:\n    bus: orders\n    cron: {schedule: "@hourly", event: {type: com.example.tick}}',
     put: ['tick', '{"bus": "orders", "cron": {"schedule": "@hourly", "event": {"type": "com.example.tick"}}}'],
-    columns: [['Kind', (o) => kindOf(o, sourceKinds)], ['Bus', (o) => (o.bus ? link(to.events(o.bus), o.bus) : '–')], ['Refused', (o) => count(refused(o.status)), 'num']],
-    status: (st) => [['Address', st.url && h('code', {}, String(address(st.url)))],
+    columns: [['Kind', (o) => [kindOf(o, sourceKinds), o.status?.lastError && [' ', state('failing')]]], ['Bus', (o) => (o.bus ? link(to.events(o.bus), o.bus) : '–')], ['Refused', (o) => count(refused(o.status)), 'num']],
+    status: (st) => [['Failing', st.failingSince && [h('span', { class: 'bad-text' }, st.lastError), ', since ', ago(st.failingSince)]],
+      ['Address', st.url && h('code', {}, String(address(st.url)))],
       ...Object.entries(st.rejected ?? {}).map(([why, n]) => [`Refused: ${why}`, count(n)])],
   },
 };

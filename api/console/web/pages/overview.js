@@ -19,15 +19,15 @@ export default async function overview({ main, signal }) {
   const subs = h('section', { 'aria-label': 'Subscriptions' });
   main.append(heading('Overview'), failures, attention, buses, subs);
   every(4000, signal, async () => {
-    const [ready, b, s, t, r] = await Promise.all([readiness(signal),
-      ...['buses', 'subscriptions', 'targets', 'rules'].map((list) => all('v1/' + list, {}, signal))]);
+    const [ready, b, s, t, r, src] = await Promise.all([readiness(signal),
+      ...['buses', 'subscriptions', 'targets', 'rules', 'sources'].map((list) => all('v1/' + list, {}, signal))]);
     const scheduled = new Map(await Promise.all(b.items.slice(0, busesAsked).map(async ({ name }) => {
       const page = await get(path('buses', name, 'scheduled'), { limit: 100 }, signal);
       return [name, page.items.length + (page.next ? '+' : '')];
     })));
-    const cut = [[s, 'subscriptions'], [t, 'targets'], [r, 'rules']].filter(([list]) => list.more);
+    const cut = [[s, 'subscriptions'], [t, 'targets'], [r, 'rules'], [src, 'sources']].filter(([list]) => list.more);
     fill(failures);
-    fill(attention, showAttention(ready, s.items, t.items, r.items, b.items),
+    fill(attention, showAttention(ready, s.items, t.items, r.items, b.items, src.items),
       cut.map(([list, what]) => h('p', { class: 'note' }, `Only the first ${count(list.items.length)} ${what} are looked at here.`)));
     fill(buses, h('h2', {}, 'Buses'), showBuses(b.items, s.items, scheduled));
     fill(subs, h('h2', {}, 'Subscriptions'), showSubscriptions(s.items));
@@ -45,7 +45,7 @@ async function readiness(signal) {
 }
 
 // showAttention lists what somebody should look at.
-function showAttention(ready, subs, targets, rules, buses) {
+function showAttention(ready, subs, targets, rules, buses, sources) {
   const found = [];
   const note = (mark, what, more, where, label = 'Look') => found.push(h('li', {}, mark,
     h('span', { class: 'what' }, what, more && h('span', { class: 'soft' }, ' – ', more)), where && link(where, label)));
@@ -59,6 +59,9 @@ function showAttention(ready, subs, targets, rules, buses) {
   const held = (st) => st && st.breaker !== 'closed' && st.breaker !== 'off';
   for (const { name, status: st } of targets) {
     if (held(st)) note(badge('warn', `breaker ${st.breaker}`), `target ${name}`, st.reason || st.lastError, to.target(name));
+  }
+  for (const { name, status: st } of sources) {
+    if (st?.failingSince) note(state('failing'), `source ${name}`, st.lastError, to.object('sources', name));
   }
   for (const { name, status: st } of rules) {
     if (st?.suspended) note(state('suspended'), `rule ${name}`, st.lastError, to.rule(name));

@@ -345,7 +345,7 @@ func TestDeadLettersAndTracesShowWhatHappened(t *testing.T) {
 		_, body := s.call("GET", "/v1/subscriptions/big/t/deadletters", "")
 		return strings.Contains(body, `"trigger":"redrive"`)
 	})
-	for path, req := range map[string]string{"redrive": `{"ids":["x"]}`, "purge": `{}`, "purge ": `{"all":true,"when":"true"}`, "redrive ": `{"when":"event."}`} {
+	for path, req := range map[string]string{"redrive": `{"ids":["x"]}`, "purge": `{}`, "purge ": `{"all":true,"when":"true"}`, "redrive ": `{"when":"event."}`, " redrive": `{"all":false}`} {
 		res, body := s.call("POST", "/v1/subscriptions/big/t/deadletters/"+strings.TrimSpace(path), req, "Content-Type", "application/json")
 		s.problemOf(res, body, 400)
 	}

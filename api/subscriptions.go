@@ -228,7 +228,7 @@ func (s *Server) listDead(c *gin.Context) {
 type DeadSelection struct {
 	IDs  []string `json:"ids,omitempty" doc:"Delivery ids."`
 	When string   `json:"when,omitempty" doc:"CEL over the event."`
-	All  bool     `json:"all,omitempty" doc:"All of them; purge needs it when neither ids nor when is given."`
+	All  *bool    `json:"all,omitempty" doc:"true: all of them; purge needs it when neither ids nor when is given."`
 }
 
 // Count answers how many dead letters were redriven or purged.
@@ -254,12 +254,12 @@ func (s *Server) selectDead(c *gin.Context, allByDefault bool, act deadAction) {
 		return
 	}
 	given := 0
-	for _, is := range []bool{req.IDs != nil, req.When != "", req.All} {
+	for _, is := range []bool{req.IDs != nil, req.When != "", req.All != nil && *req.All} {
 		if is {
 			given++
 		}
 	}
-	if given > 1 || (given == 0 && !allByDefault) {
+	if given > 1 || given == 0 && (!allByDefault || req.All != nil) {
 		fail(c, problem(http.StatusBadRequest, "invalid-parameter", `say which dead letters: one of "ids", "when" or "all": true`))
 		return
 	}

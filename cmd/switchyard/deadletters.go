@@ -85,6 +85,7 @@ func newDeadList() *cobra.Command {
 func newDeadSelect(verb, done, short string, sayAll bool) *cobra.Command {
 	var c client
 	var sel api.DeadSelection
+	var all bool
 	cmd := &cobra.Command{
 		Use: verb + " RULE/TARGET", Short: short, Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -92,8 +93,11 @@ func newDeadSelect(verb, done, short string, sayAll bool) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if sayAll && len(sel.IDs) == 0 && sel.When == "" && !sel.All {
+			if sayAll && len(sel.IDs) == 0 && sel.When == "" && !all {
 				return &usageError{errors.New("say which: --id, --when or --all")}
+			}
+			if all {
+				sel.All = &all
 			}
 			if err := warnWhen(cmd, sel.When); err != nil {
 				return err
@@ -116,6 +120,6 @@ func newDeadSelect(verb, done, short string, sayAll bool) *cobra.Command {
 	c.flags(cmd)
 	cmd.Flags().StringArrayVar(&sel.IDs, "id", nil, "this delivery; may be repeated")
 	cmd.Flags().StringVar(&sel.When, "when", "", "those whose event this CEL filter matches")
-	cmd.Flags().BoolVar(&sel.All, "all", false, "all of them")
+	cmd.Flags().BoolVar(&all, "all", false, "all of them")
 	return cmd
 }

@@ -121,18 +121,16 @@ func getObjects(cmd *cobra.Command, c *client, kind string) error {
 			bus, _ := o.Bus.(string)
 			row = []string{o.Name, bus, o.Origin}
 		}
-		if kind == "targets" { // they have no status of their own
+		if kind == "targets" {
 			row = append(row, targetKind(raw))
-		} else {
-			row = append(row, statusText(o.Status))
 		}
-		rows = append(rows, row)
+		rows = append(rows, append(row, statusText(o.Status)))
 	}
 	switch {
 	case inBus:
 		return table(cmd, "NAME\tBUS\tORIGIN\tSTATUS", rows)
 	case kind == "targets":
-		return table(cmd, "NAME\tORIGIN\tKIND", rows)
+		return table(cmd, "NAME\tORIGIN\tKIND\tSTATUS", rows)
 	}
 	return table(cmd, "NAME\tORIGIN\tSTATUS", rows)
 }
@@ -154,7 +152,7 @@ func targetKind(raw json.RawMessage) string {
 // statusText is an object's status in a few words.
 func statusText(status map[string]any) string {
 	var words []string
-	for _, k := range []string{"version", "first", "history", "last", "routed", "bytes", "evaluated", "matched", "errors", "lastError", "suspended", "class", "url"} {
+	for _, k := range []string{"version", "first", "history", "last", "routed", "bytes", "evaluated", "matched", "errors", "breaker", "reason", "failures", "lastError", "suspended", "class", "url"} {
 		switch v := status[k].(type) {
 		case float64:
 			words = append(words, k+"="+strconv.FormatFloat(v, 'f', -1, 64))

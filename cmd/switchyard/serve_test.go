@@ -324,6 +324,9 @@ targets:
 	eventually(t, "that a rule hears of it", 20*time.Second, func() bool {
 		return strings.Contains(s.stdout(), "com.switchyard.target.breaker.opened")
 	})
+	if out, code := s.cli("get", "targets"); code != 0 || !strings.Contains(out, `breaker=open reason="breaker open until`) {
+		t.Errorf("get targets: %d %s", code, out)
+	}
 	if out, code := s.cli("trace", "orders", "20"); code != 0 || !strings.Contains(out, "(breaker open until") {
 		t.Errorf("trace: %d %s", code, out)
 	}

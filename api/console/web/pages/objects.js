@@ -42,7 +42,7 @@ const kinds = {
     example: 'targets:\n  crm:\n    http: {url: https://crm.example.com/events}', put: ['printed', '{"log": {}}'],
     columns: [['Kind', (o) => kindOf(o, targetKinds)], ['Breaker', (o) => breaker(o.status)], ['In flight', (o) => count(o.status?.inFlight), 'num'],
       ['Failures in a row', (o) => count(o.status?.failures), 'num']],
-    status: (st) => [['Circuit breaker', breaker(st)], ['Why deliveries wait', st.reason && [st.reason, st.until && [', until ', ago(st.until)]]],
+    status: (st) => [['Circuit breaker', breaker(st)], ['Why deliveries wait', st.reason && [st.reason, st.until && [' (', ago(st.until), ')']]],
       ['In flight', `${st.inFlight} of ${st.concurrency} at most now`],
       ['Failures in a row', [count(st.failures), st.failingSince && [', since ', ago(st.failingSince)]]],
       ['Last error', st.lastError && h('span', { class: 'bad-text' }, st.lastError)],

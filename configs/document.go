@@ -26,10 +26,9 @@ type document struct {
 	linted   int  // how many filters were looked at by lint
 	unlinted bool // they are not to be
 	scratch  []byte
-	room     room         // of a file's texts; an object that came through the API is on its own
-	rules    []ruleObject // of a file, that are still to be used
-	recorder *recorder    // writes its rules down; nil does not
-	recalled *recalled    // the rules that the tree is without; nil is none
+	room     room      // of a file's texts; an object that came through the API is on its own
+	recorder *recorder // writes its rules down; nil does not
+	recalled *recalled // the rules that the tree is without; nil is none
 	// objectStart is where the diagnostics of the object begin that is decoded.
 	objectStart int
 

@@ -69,20 +69,6 @@ type ruleObject struct {
 	targets [1]string
 }
 
-// rulesTogether is how many rules of a file at most are in one piece of memory, which
-// lives as long as any of them: they come and go together.
-const rulesTogether = 64
-
-// newRule is one of the rules that were made together, or on its own.
-func (d *document) newRule() *ruleObject {
-	if len(d.rules) == 0 {
-		return &ruleObject{}
-	}
-	r := &d.rules[0]
-	d.rules = d.rules[1:]
-	return r
-}
-
 // host is an address that a target will connect to.
 type host struct {
 	address string
@@ -109,9 +95,6 @@ func (d *document) objects(kind string, n *yaml.Node) []*object {
 	}
 	var out []*object
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		if kind == Rules && len(d.rules) == 0 {
-			d.rules = make([]ruleObject, min(rulesTogether, (len(n.Content)-i)/2))
-		}
 		key := n.Content[i]
 		if problem := checkName(key.Value); problem != "" {
 			d.report(key, pathOf(kind, key.Value), problem)
@@ -147,7 +130,7 @@ func (d *document) object(kind string, key, n *yaml.Node) *object {
 	var o *object
 	var rule *ruleObject
 	if kind == Rules {
-		rule = d.newRule()
+		rule = &ruleObject{}
 		o = &rule.object
 	} else {
 		o = &object{}

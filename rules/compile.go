@@ -72,13 +72,9 @@ func (env *Env) Compile(f Filter) (*Matcher, error) {
 		m = &Matcher{}
 	}
 	m.filter, m.env = shared, env
-	switch {
-	case shared.record == nil:
-		m.record = env.records.next("")
-	case m != &shared.first:
-		m.record = env.records.next(shared.record.code())
-	default:
-		m.record = shared.record
+	m.record = shared.record
+	if m.record == nil || m != &shared.first {
+		m.record = env.records.next(shared.code())
 	}
 	return m, nil
 }

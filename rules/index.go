@@ -29,15 +29,19 @@ func (b *block) candidates(v *view) []candidate {
 	return v.candidates
 }
 
-// candidate is a group that may match, with the record of its first entry.
+// candidate is a group that may match, with the record of its first entry and the
+// size of its code.
 type candidate struct {
 	group  int32
+	size   uint32
 	record *record
 }
 
 // add takes up a group that may match, unless it was met before. Of the first few
-// each is compared; others have marks.
-func (v *view) add(c candidate) {
+// each is compared; others have marks. It goes to the record and to the entry at
+// once, so that where no cache holds them both are waited for together.
+func (v *view) add(group int32, record *record) {
+	c := candidate{group, record.size, record}
 	if v.block.entries[c.group].multi {
 		few := min(len(v.candidates), fewCandidates)
 		if slices.Contains(v.candidates[:few], c) || few == fewCandidates && !v.first(c.group) {
@@ -47,7 +51,7 @@ func (v *view) add(c candidate) {
 	v.candidates = append(v.candidates, c)
 }
 
-func (v *view) addGroup(group int32) { v.add(candidate{group, v.block.entries[group].record}) }
+func (v *view) addGroup(group int32) { v.add(group, v.block.entries[group].record) }
 
 // fewCandidates is how many groups are compared rather than marked.
 const fewCandidates = 8

@@ -41,20 +41,26 @@ func (f *filter) tree() *node {
 	if f.record == nil {
 		return f.root
 	}
-	return f.root.more.(*codeFrame).nodes(f.record.code())
+	return f.root.more.(*codeFrame).nodes(f.code())
+}
+
+// code is that of the condition, empty when it has none.
+func (f *filter) code() code {
+	if f.record == nil {
+		return ""
+	}
+	return f.record.code(f.record.size)
 }
 
 // eval evaluates the condition.
-func (f *filter) eval(v *view) outcome {
-	return v.evalIn(f.record, f.root)
-}
+func (f *filter) eval(v *view) outcome { return v.evalIn(f.code(), f.root) }
 
-// evalIn evaluates the condition of a filter, which is root or code in the record.
-func (v *view) evalIn(r *record, root *node) outcome {
+// evalIn evaluates the condition of a filter, which is root, or for a codeNode c.
+func (v *view) evalIn(c code, root *node) outcome {
 	if root.kind != codeNode {
 		return root.eval(v)
 	}
-	c, f := r.code(), root.more.(*codeFrame)
+	f := root.more.(*codeFrame)
 	var o outcome
 	if c[0] >= testCode {
 		o, _ = v.testCode(c, 0, f, nil)

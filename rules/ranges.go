@@ -83,7 +83,7 @@ func (x *ranges) visit(v *view, num float64, level, i int) {
 				return
 			}
 			if leaf.high[j] >= num {
-				v.add(candidate{leaf.group[j], leaf.record[j]})
+				v.add(leaf.group[j], leaf.record[j])
 			}
 		}
 		return

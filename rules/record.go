@@ -17,8 +17,9 @@ type record struct {
 
 const recordHead = unsafe.Offsetof(record{}.size) + unsafe.Sizeof(record{}.size)
 
-func (r *record) code() code {
-	return code(unsafe.String((*byte)(unsafe.Add(unsafe.Pointer(r), recordHead)), r.size))
+// code is the first size bytes of the code, and r.size is all of it.
+func (r *record) code(size uint32) code {
+	return code(unsafe.String((*byte)(unsafe.Add(unsafe.Pointer(r), recordHead)), size))
 }
 
 // recordSlab gives room for records that are made one after the other, one after

@@ -255,7 +255,7 @@ func (b *block) match(ev *event.Event, dst []ID, dead []uint64) []ID {
 	for _, c := range b.candidates(v) {
 		var kept bool
 		v.failed = nil
-		dst, kept = b.settle(int(c.group), v.evalIn(c.record, b.entries[c.group].root), v, dst, dead)
+		dst, kept = b.settle(int(c.group), v.evalIn(c.record.code(c.size), b.entries[c.group].root), v, dst, dead)
 		keep = keep || kept
 		v.arena.rewind()
 	}

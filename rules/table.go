@@ -97,7 +97,7 @@ func (t *table) find(v *view, k key) {
 			return
 		case k:
 			if r.group >= 0 {
-				v.add(candidate{r.group, r.record})
+				v.add(r.group, r.record)
 			} else {
 				v.expand(&t.more[^r.group])
 			}

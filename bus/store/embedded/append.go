@@ -445,6 +445,17 @@ const (
 	diskGroups = 16
 )
 
+// roomyDisk is how many bytes must be free beside the reserve for the log to write its files
+// before it needs them.
+const roomyDisk = 1 << 30
+
+// roomy reports whether much more than the reserve is free. It may be called from any
+// goroutine.
+func (d *diskGuard) roomy() bool {
+	free, err := d.usage()
+	return err == nil && free >= d.reserve+roomyDisk
+}
+
 func (d *diskGuard) check() error {
 	if d.reserve == 0 {
 		return nil

@@ -180,10 +180,14 @@ func (s *Store) loadSubs() error {
 func (s *Store) openLog() error {
 	covered := s.covered
 	s.log = nil
+	var fill func() bool
+	if overwritesInPlace(s.opts.Dir) {
+		fill = s.disk.roomy
+	}
 	log, err := seglog.Open(seglog.Options{
 		FS: s.opts.FS, Dir: s.opts.FS.PathJoin(s.opts.Dir, "log"), SegmentSize: s.opts.SegmentSize,
 		ReadAhead: 256 << 10, MaxPendingBytes: s.opts.MaxWaiting,
-		Reserve: s.reserve, Seal: s.seal, Committed: s.committed, Failed: s.failed,
+		FillAhead: fill, Reserve: s.reserve, Seal: s.seal, Committed: s.committed, Failed: s.failed,
 		FsyncDuration: func(d time.Duration) {
 			s.fsyncs.Add(1)
 			if s.opts.OnFsync != nil {

@@ -16,8 +16,10 @@ type appender struct {
 	async   []*Entry
 	part    Group
 	next    *preparation
-	dirty   bool // something was written since the last mark
-	retries int  // failures since the last group that was synced
+	groups  int64 // written to the active segment by this process
+	grouped int64 // bytes of them
+	dirty   bool  // something was written since the last mark
+	retries int   // failures since the last group that was synced
 }
 
 func (l *Log) run() {
@@ -116,7 +118,8 @@ func (l *Log) reportFailed(entries []*Entry, err error) {
 
 // writePart writes, syncs and commits as many of entries as go into one write, at least
 // one, and returns how many; entries refused as too large count. It moves to the next
-// segment first if the first entry, or all of them that a new one could hold, do not fit.
+// segment first if the first entry, or all of them that a new one could hold, do not fit, or
+// if the next one is better written to.
 func (l *Log) writePart(entries []*Entry) (int, error) {
 	if max := l.MaxPayload(); len(entries[0].Payload) > max {
 		entries[0].err = ErrTooLarge // Seal made it so
@@ -130,7 +133,7 @@ func (l *Log) writePart(entries []*Entry) (int, error) {
 	}
 	limit := l.opts.SegmentSize - tailReserve
 	first := frameSize(len(entries[0].Payload))
-	if w.off+all > limit && (w.off+first > limit || headerBlock+all <= limit) {
+	if w.off+all > limit && (w.off+first > limit || headerBlock+all <= limit) || l.betterNext(all) {
 		if err := l.rotate(); err != nil {
 			return 0, err
 		}
@@ -151,6 +154,8 @@ func (l *Log) writePart(entries []*Entry) (int, error) {
 		return 0, err
 	}
 	w.dirty, w.retries = true, 0
+	w.groups++
+	w.grouped += int64(len(w.buf))
 	if l.opts.GroupSize != nil {
 		l.opts.GroupSize(n, len(w.buf))
 	}

@@ -166,6 +166,9 @@ func newWorld(mem *vfs.MemFS, seed uint64) *world {
 		return w.hook(op)
 	})
 	w.opts = testOptions(errorfs.Wrap(mem, inj))
+	if seed%3 > 0 {
+		w.opts.FillAhead = func() bool { return true }
+	}
 	return w
 }
 

@@ -115,7 +115,7 @@ func (l *Log) retire(segs []*segment, edit func(*table)) (done bool, err error) 
 	// Readers must not look for a file that has lost its name before they can know why.
 	l.files.mu.Lock()
 	for i, s := range segs {
-		free[i] = fmt.Sprintf("%016x-%016x%s", s.ordinal, s.gen, suffixFree)
+		free[i] = freeName(s)
 		if err := fs.Rename(l.path(s.name), l.path(free[i])); err != nil {
 			errs = append(errs, fmt.Errorf("retire %s: %w", s.name, err))
 			free[i] = s.name

@@ -13,61 +13,6 @@ const (
 	lastRetryDelay  = 5 * time.Second
 )
 
-// preparation is the next segment, made by a goroutine of its own while the active one
-// fills, so that moving on costs no more than sealing. The fields are set when done closes.
-type preparation struct {
-	done chan struct{}
-	seg  *segment
-	file vfs.File
-	err  error
-}
-
-// prepareAhead starts to make the next segment once the active one is half full.
-func (l *Log) prepareAhead() {
-	if l.w.next != nil || l.w.off < l.opts.SegmentSize/2 {
-		return
-	}
-	p := &preparation{done: make(chan struct{})}
-	l.w.next = p
-	n := l.active.Load().ordinal + 1
-	go func() {
-		defer close(p.done)
-		p.seg, p.file, p.err = l.createSegment(header{ordinal: n, first: n}, false)
-		if p.err == nil {
-			l.prepared.Store(p.seg.fileSize.Load())
-		}
-	}()
-}
-
-// takePrepared returns the prepared segment, or makes it now.
-func (l *Log) takePrepared() (*segment, vfs.File, error) {
-	if p := l.w.next; p != nil {
-		<-p.done
-		l.w.next = nil
-		l.prepared.Store(0)
-		if p.err == nil {
-			return p.seg, p.file, nil
-		}
-	}
-	n := l.active.Load().ordinal + 1
-	return l.createSegment(header{ordinal: n, first: n}, false)
-}
-
-// dropPrepared gives the prepared segment up.
-func (l *Log) dropPrepared() {
-	p := l.w.next
-	if p == nil {
-		return
-	}
-	<-p.done
-	l.w.next = nil
-	l.prepared.Store(0)
-	if p.err == nil {
-		_ = p.file.Close()
-		_ = l.opts.FS.Remove(l.path(p.seg.name))
-	}
-}
-
 // rotate seals the active segment and moves to the next. The next one's header is durable
 // before the end frame that names its generation is written, and the end frame is durable
 // before any frame of the next.
@@ -112,6 +57,7 @@ func (l *Log) activate(old, next *segment, file vfs.File) {
 	}
 	l.w.use(file)
 	l.w.off, l.w.dirty = headerBlock, true
+	l.w.groups, l.w.grouped = 0, 0
 	l.change(func(t *table) { t.segs = append(t.segs, next) })
 	l.active.Store(next)
 }

@@ -170,6 +170,11 @@ func liveName(ordinal uint64, epoch uint32) string {
 	return fmt.Sprintf("%016x-%08x%s", ordinal, epoch, suffixLive)
 }
 
+// freeName is what the file of s is called once it is free to be overwritten.
+func freeName(s *segment) string {
+	return fmt.Sprintf("%016x-%016x%s", s.ordinal, s.gen, suffixFree)
+}
+
 // parseLiveName is the inverse of liveName.
 func parseLiveName(name string) (ordinal uint64, epoch uint32, ok bool) {
 	s, found := strings.CutSuffix(name, suffixLive)

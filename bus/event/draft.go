@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -21,8 +22,21 @@ type draft struct {
 	nanos           int32
 	specVersion     bool
 	format          DataFormat
-	ext             []Extension // in the order of arrival until seal
+	ext             []Extension // in the order of arrival until sortExtensions
 	data            []byte
+}
+
+// drafts are those that were released.
+var drafts = sync.Pool{New: func() any { return new(draft) }}
+
+// newDraft takes an empty draft. It is to be released.
+func newDraft() *draft { return drafts.Get().(*draft) }
+
+// release gives a draft back, with nothing of what it held.
+func (d *draft) release() {
+	clear(d.ext)
+	*d = draft{ext: d.ext[:0]}
+	drafts.Put(d)
 }
 
 // set checks one attribute and keeps it. A second one of the same name is
@@ -104,9 +118,6 @@ func (d *draft) setExtension(name string, v Value) *DecodeError {
 	}
 	if len(d.ext) >= MaxAttributes {
 		return tooMany(name)
-	}
-	if d.ext == nil {
-		d.ext = make([]Extension, 0, 4)
 	}
 	d.ext = append(d.ext, Extension{name, v})
 	return nil

@@ -72,9 +72,10 @@ func (e *DecodeError) at(offset int) *DecodeError {
 	return e
 }
 
-// invalid makes a DecodeError of status 400 that is not about a place.
+// invalid makes a DecodeError of status 400 that is not about a place. The
+// attribute may alias the message, which may be overwritten before the error is read.
 func invalid(attribute, reason string) *DecodeError {
-	return &DecodeError{Member: -1, Attribute: attribute, Offset: -1, Status: http.StatusBadRequest, Reason: reason}
+	return &DecodeError{Member: -1, Attribute: strings.Clone(attribute), Offset: -1, Status: http.StatusBadRequest, Reason: reason}
 }
 
 // quote quotes a user's value for an error text, shortened to a readable length.

@@ -185,3 +185,24 @@ func FuzzTree(f *testing.F) {
 		sameAsStandardJSON(t, text, tree)
 	})
 }
+
+// FuzzAppendJSONString writes any text as a JSON string and reads it back with the
+// standard library and with the scanner.
+func FuzzAppendJSONString(f *testing.F) {
+	for _, s := range []string{"", "plain text", `a "quote"`, `C:\temp`, "line\nbreak\x01\x7f", "h\u00e9llo, \u4e16\u754c", "1234567\"", "bad \xff\xfe utf-8"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		text := AppendJSONString([]byte("x"), s)[1:]
+		var got string
+		if err := json.Unmarshal(text, &got); err != nil {
+			t.Fatalf("%q became %s: %v", s, text, err)
+		}
+		if want := string([]rune(s)); got != want {
+			t.Fatalf("%q came back as %q", want, got)
+		}
+		if err := CheckJSON(text); err != nil {
+			t.Fatalf("%q became %s: %v", s, text, err)
+		}
+	})
+}

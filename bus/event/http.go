@@ -142,7 +142,8 @@ func FromBinary(h http.Header, body []byte, lim Limits) (*Event, error) {
 }
 
 func fromBinary(h http.Header, body []byte, limit int) (*Event, *DecodeError) {
-	var d draft
+	d := newDraft()
+	defer d.release()
 	for key, values := range h {
 		if !attributeHeader(key) {
 			if len(key) != len("Content-Type") || !strings.EqualFold(key, "Content-Type") {

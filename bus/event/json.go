@@ -99,21 +99,21 @@ func (s *scanner) event(limit int) (*Event, *DecodeError) {
 	}
 	start := s.pos
 	s.pos++
-	var d draft
+	d := newDraft()
+	defer d.release()
 	var payload payload
 	base := s.keys.open()
 	if s.next() == '}' {
 		s.pos++
 	} else {
 		for more := true; more; {
-			name, ok := s.key()
-			if !ok {
+			if s.pos = s.key(s.pos); s.pos < 0 {
 				return nil, s.error()
 			}
 			if len(s.keys.keys)-base > MaxAttributes+1 { // data is one more
 				return nil, tooMany("").at(s.pos)
 			}
-			if err := s.member(&d, &payload, name); err != nil {
+			if err := s.member(d, &payload, s.keys.last()); err != nil {
 				return nil, err
 			}
 			switch s.next() {
@@ -130,7 +130,7 @@ func (s *scanner) event(limit int) (*Event, *DecodeError) {
 		name := s.nameAt(at)
 		return nil, invalid(name, "is given twice").at(at)
 	}
-	if err := payload.into(&d); err != nil {
+	if err := payload.into(d); err != nil {
 		return nil, err.at(start)
 	}
 	e, err := d.event(limit)
@@ -159,7 +159,7 @@ func (s *scanner) member(d *draft, p *payload, name string) *DecodeError {
 	start := s.pos
 	switch name {
 	case "data":
-		if !s.value(0) { // the data's own depth counts, in any mode
+		if !s.value() { // the data's own depth counts, in any mode
 			return s.errorIn(name)
 		}
 		p.json, p.jsonAt = s.buf[start:s.pos], start

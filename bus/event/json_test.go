@@ -2,6 +2,7 @@ package event
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -229,5 +230,19 @@ func TestExtrasOverrideExtensions(t *testing.T) {
 	got := string(AppendStructured(nil, e, Extension{"sequence", StringValue("00000000000000000009")}, Extension{"n", IntegerValue(3)}))
 	if want := object(`"datacontenttype":"application/json","x":"1","sequence":"00000000000000000009","n":3,"data":2`); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// TestAnErrorKeepsNothingOfTheMessage overwrites a message that was refused, as
+// whoever reads the next one into the same memory does.
+func TestAnErrorKeepsNothingOfTheMessage(t *testing.T) {
+	text := []byte(`[{"specversion":"1.0","Bad_Name":"x"}]`)
+	_, err := FromBatch(text, Limits{})
+	for i := range text {
+		text[i] = '#'
+	}
+	var refused *DecodeError
+	if !errors.As(err, &refused) || refused.Pointer() != "/0/Bad_Name" || strings.Contains(err.Error(), "#") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -39,6 +39,9 @@ func (k *keySet) addDecoded(start int, text string) {
 	k.add(start, ^(len(k.decoded) - 1))
 }
 
+// last is the text of the key that was added last.
+func (k *keySet) last() string { return k.text(k.keys[len(k.keys)-1]) }
+
 func (k *keySet) text(key objectKey) string {
 	if key.end < 0 {
 		return k.decoded[^key.end]
@@ -61,17 +64,15 @@ func (k *keySet) close(base int) int {
 }
 
 func (k *keySet) repeatedFew(own []objectKey) int {
+	var prints [fewKeys]uint64
 	var seen uint64
 	for i := range own {
-		text := k.text(own[i])
-		h := uint(len(text))
-		if h > 0 {
-			h += uint(text[0])*7 + uint(text[len(text)-1])*31
-		}
-		bit := uint64(1) << (h & 63)
+		print := fingerprint(k.text(own[i]))
+		prints[i] = print
+		bit := uint64(1) << (print * 0x9e3779b97f4a7c15 >> 58)
 		if seen&bit != 0 {
 			for j := range own[:i] {
-				if k.text(own[j]) == text {
+				if prints[j] == print && k.text(own[j]) == k.text(own[i]) {
 					return int(own[i].start) - 1
 				}
 			}
@@ -79,6 +80,20 @@ func (k *keySet) repeatedFew(own []objectKey) int {
 		seen |= bit
 	}
 	return -1
+}
+
+// fingerprint tells most keys apart: it is made of a key's ends and its length.
+func fingerprint(key string) uint64 {
+	n := len(key)
+	switch {
+	case n >= 8:
+		return (le64(key) ^ bits.RotateLeft64(le64(key[n-8:]), 29)) + uint64(n)
+	case n >= 4:
+		return uint64(le32(key)) | uint64(le32(key[n-4:]))<<32
+	case n > 0:
+		return uint64(key[0]) | uint64(key[n/2])<<8 | uint64(key[n-1])<<16
+	}
+	return 0
 }
 
 func (k *keySet) repeatedMany(own []objectKey) int {

@@ -47,6 +47,7 @@ type scanner struct {
 	errAt  int
 	reason string
 	keys   keySet
+	open   [MaxDepth]int32 // the containers around pos: where an object's keys begin, or inArray
 }
 
 // scanners are those that were released.
@@ -66,7 +67,7 @@ const maxKept = 1 << 10
 func (s *scanner) release() {
 	clear(s.keys.decoded)
 	keys, decoded, table := s.keys.keys[:0], s.keys.decoded[:0], s.keys.table
-	*s = scanner{}
+	s.buf, s.pos, s.errAt, s.reason, s.keys = nil, 0, 0, "", keySet{}
 	if cap(keys)+cap(decoded)+cap(table) <= maxKept {
 		s.keys.keys, s.keys.decoded, s.keys.table = keys, decoded, table
 	}
@@ -80,7 +81,7 @@ func (s *scanner) fail(at int, reason string) bool {
 
 // document checks the whole text as one value.
 func (s *scanner) document() bool {
-	return s.utf8() && s.value(0) && s.end()
+	return s.utf8() && s.value() && s.end()
 }
 
 // utf8 checks the encoding of the whole text, so that the rest of the scan can
@@ -138,116 +139,125 @@ func (s *scanner) next() byte {
 	return 0
 }
 
-// value scans any value; depth is the number of containers around it.
-func (s *scanner) value(depth int) bool {
-	switch c := s.next(); c {
-	case '"':
-		if i := plain(s.buf, s.pos+1); i < len(s.buf) && s.buf[i] == '"' {
-			s.pos = i + 1
-			return true
-		}
-		_, ok := s.str()
-		return ok
-	case '{':
-		return s.object(depth + 1)
-	case '[':
-		return s.array(depth + 1)
-	case 't':
-		return s.literal("true")
-	case 'f':
-		return s.literal("false")
-	case 'n':
-		return s.literal("null")
-	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
-		return s.number()
-	}
-	if s.pos >= len(s.buf) {
-		return s.fail(s.pos, "the text ends where a JSON value should stand")
-	}
-	return s.fail(s.pos, "not the start of a JSON value")
-}
-
-func (s *scanner) object(depth int) bool {
-	if depth > MaxDepth {
-		return s.fail(s.pos, "nested more than "+strconv.Itoa(MaxDepth)+" levels deep")
-	}
-	s.pos++
-	base := s.keys.open()
-	if s.next() == '}' {
-		s.pos++
-		return true
-	}
+// value scans the value at pos with all that it contains. It goes by without
+// recursion, its place in a variable, for it looks at every byte of every event.
+func (s *scanner) value() bool {
+	b, i, depth := s.buf, s.pos, 0
 	for {
-		if _, ok := s.key(); !ok || !s.value(depth) {
-			return false
+		if i = skipSpace(b, i); i >= len(b) {
+			return s.fail(i, "the text ends where a JSON value should stand")
 		}
-		switch s.next() {
-		case ',':
-			s.pos++
-		case '}':
-			s.pos++
-			return s.closeKeys(base)
+		s.pos = i
+		opened := false
+		switch c := b[i]; c {
+		case '"':
+			if i = plain(b, i+1); i < len(b) && b[i] == '"' {
+				i++
+				break
+			}
+			if _, ok := s.str(); !ok {
+				return false
+			}
+			i = s.pos
+		case '{', '[':
+			if depth == MaxDepth {
+				return s.fail(i, "nested more than "+strconv.Itoa(MaxDepth)+" levels deep")
+			}
+			i = skipSpace(b, i+1)
+			if i < len(b) && b[i] == c+2 { // ']' and '}' are two after their openings
+				i++
+				break
+			}
+			s.open[depth] = inArray
+			if c == '{' {
+				s.open[depth] = int32(s.keys.open())
+			}
+			depth++
+			opened = true
+		case 't':
+			if !s.literal("true") {
+				return false
+			}
+			i = s.pos
+		case 'f':
+			if !s.literal("false") {
+				return false
+			}
+			i = s.pos
+		case 'n':
+			if !s.literal("null") {
+				return false
+			}
+			i = s.pos
+		case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
+			if !s.number() {
+				return false
+			}
+			i = s.pos
 		default:
-			return s.fail(s.pos, "a comma or } should follow an object's member")
+			return s.fail(i, "not the start of a JSON value")
+		}
+		for !opened { // a value has ended, and with it perhaps what it stands in
+			if depth == 0 {
+				s.pos = i
+				return true
+			}
+			if i = skipSpace(b, i); i < len(b) && b[i] == ',' {
+				i++
+				break
+			}
+			if keys := int(s.open[depth-1]); keys == inArray {
+				if i >= len(b) || b[i] != ']' {
+					return s.fail(i, "a comma or ] should follow an array's element")
+				}
+			} else {
+				if i >= len(b) || b[i] != '}' {
+					return s.fail(i, "a comma or } should follow an object's member")
+				}
+				if at := s.keys.close(keys); at >= 0 {
+					return s.fail(at, "an object has this key twice")
+				}
+			}
+			i++
+			depth--
+		}
+		if s.open[depth-1] != inArray {
+			if i = s.key(i); i < 0 {
+				return false
+			}
 		}
 	}
 }
 
-// key scans an object's key and its colon, remembers the key and returns it
-// decoded.
-func (s *scanner) key() (name string, ok bool) {
-	if s.next() != '"' {
-		return "", s.fail(s.pos, "an object's key should stand here")
+// inArray stands where an object would have the place of its keys.
+const inArray = -1
+
+// key scans the object's key at i with its colon, remembers the key and returns
+// the place after it, -1 at a fault.
+func (s *scanner) key(i int) int {
+	b := s.buf
+	if i = skipSpace(b, i); i >= len(b) || b[i] != '"' {
+		s.fail(i, "an object's key should stand here")
+		return -1
 	}
-	start := s.pos + 1
-	if i := plain(s.buf, start); i < len(s.buf) && s.buf[i] == '"' {
-		name = alias(s.buf[start:i])
+	start := i + 1
+	if i = plain(b, start); i < len(b) && b[i] == '"' {
 		s.keys.add(start, i)
-		s.pos = i + 1
+		i++
 	} else {
-		if name, ok = s.text(); !ok {
-			return "", false
+		s.pos = start - 1
+		name, ok := s.text()
+		if !ok {
+			return -1
 		}
 		s.keys.addDecoded(start, name)
+		i = s.pos
 	}
-	if s.next() != ':' {
-		return "", s.fail(s.pos, "a colon should follow an object's key")
+	if i = skipSpace(b, i); i >= len(b) || b[i] != ':' {
+		s.fail(i, "a colon should follow an object's key")
+		return -1
 	}
-	s.pos++
-	return name, true
-}
-
-// closeKeys ends the object whose keys began at base.
-func (s *scanner) closeKeys(base int) bool {
-	if at := s.keys.close(base); at >= 0 {
-		return s.fail(at, "an object has this key twice")
-	}
-	return true
-}
-
-func (s *scanner) array(depth int) bool {
-	if depth > MaxDepth {
-		return s.fail(s.pos, "nested more than "+strconv.Itoa(MaxDepth)+" levels deep")
-	}
-	s.pos++
-	if s.next() == ']' {
-		s.pos++
-		return true
-	}
-	for {
-		if !s.value(depth) {
-			return false
-		}
-		switch s.next() {
-		case ',':
-			s.pos++
-		case ']':
-			s.pos++
-			return true
-		default:
-			return s.fail(s.pos, "a comma or ] should follow an array's element")
-		}
-	}
+	return i + 1
 }
 
 func (s *scanner) literal(word string) bool {

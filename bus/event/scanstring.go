@@ -82,11 +82,7 @@ const (
 // control character, looking at eight bytes at a time.
 func plain(b []byte, i int) int {
 	for ; i+8 <= len(b); i += 8 {
-		x := binary.LittleEndian.Uint64(b[i:])
-		q, e := x^(ones*'"'), x^(ones*'\\')
-		// The lowest bit that is set is exact in each of the three terms.
-		m := ((q-ones)&^q | (e-ones)&^e | (x-ones*0x20)&^x) & highs
-		if m != 0 {
+		if m := special(binary.LittleEndian.Uint64(b[i:])); m != 0 {
 			return i + bits.TrailingZeros64(m)>>3
 		}
 	}
@@ -96,4 +92,13 @@ func plain(b []byte, i int) int {
 		}
 	}
 	return i
+}
+
+// special marks the first byte of x, the lowest, that is a quote, a backslash or a
+// control character, by its highest bit; what is above that bit says nothing.
+func special(x uint64) uint64 {
+	// With one bit changed the quote comes to stand just above the control
+	// characters, and nothing else comes down there.
+	c, e := x^(ones*2), x^(ones*'\\')
+	return ((c-ones*0x21)&^c | (e-ones)&^e) & highs
 }

@@ -200,7 +200,7 @@ func (r *reader) time() (seconds int64, nanos int32) {
 	if nanos < 0 || nanos > 999_999_999 {
 		r.bad = true
 	}
-	return int64(uint64(le32(b)) | uint64(le32(b[4:]))<<32), nanos
+	return int64(le64(b)), nanos
 }
 
 func (r *reader) value() Value {
@@ -227,6 +227,8 @@ func (r *reader) value() Value {
 func le32(s string) uint32 {
 	return uint32(s[0]) | uint32(s[1])<<8 | uint32(s[2])<<16 | uint32(s[3])<<24
 }
+
+func le64(s string) uint64 { return uint64(le32(s)) | uint64(le32(s[4:]))<<32 }
 
 func uvarintSize(n int) int { return (bits.Len(uint(n)|1) + 6) / 7 }
 
@@ -258,19 +260,43 @@ func (d *draft) size() int {
 	return n + uvarintSize(len(d.data)) + len(d.data)
 }
 
-// seal writes the storage encoding and makes the event that aliases it. The
-// event takes the draft's slice of extensions.
+// fewExtensions is how many extensions stand in one piece of memory with their event.
+const fewExtensions = 4
+
+// newEvent makes an event with room for n extensions.
+func newEvent(n int) *Event {
+	switch {
+	case n == 0:
+		return new(Event)
+	case n <= fewExtensions:
+		one := new(struct {
+			Event
+			ext [fewExtensions]Extension
+		})
+		one.Event.ext = one.ext[:n:n]
+		return &one.Event
+	}
+	return &Event{ext: make([]Extension, n)}
+}
+
+// seal writes the storage encoding and makes the event that aliases it.
 func (d *draft) seal(size int) *Event {
 	w := writer{buf: make([]byte, 0, size)}
-	e := &Event{seconds: d.seconds, nanos: d.nanos, format: d.format, ext: d.ext}
+	e := newEvent(len(d.ext))
+	e.seconds, e.nanos, e.format = d.seconds, d.nanos, d.format
+	copy(e.ext, d.ext)
 	flags := byte(d.format)
-	for _, o := range [...]struct {
-		text string
-		flag byte
-	}{{d.subject, hasSubject}, {d.dataSchema, hasDataSchema}, {d.contentType, hasContentType}, {d.time, hasTime}} {
-		if o.text != "" {
-			flags |= o.flag
-		}
+	if d.subject != "" {
+		flags |= hasSubject
+	}
+	if d.dataSchema != "" {
+		flags |= hasDataSchema
+	}
+	if d.contentType != "" {
+		flags |= hasContentType
+	}
+	if d.time != "" {
+		flags |= hasTime
 	}
 	w.buf = append(w.buf, storageVersion, flags)
 	if d.time != "" {

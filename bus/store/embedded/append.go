@@ -136,8 +136,6 @@ func (s *Store) prepare(c *appendCall) error {
 		c.buf = appendPayloadHeader(c.buf[:0], len(c.batch))
 	}
 	c.epoch = s.dedupe.epoch.Load()
-	now := s.sealed.Load() // seal looks whether what is found is fresh
-	note := func(name string, v event.Value) { c.terms = append(c.terms, termOf(name, v.Text()).where) }
 	for i := range c.batch {
 		e := &c.batch[i]
 		var f *fired
@@ -145,22 +143,13 @@ func (s *Store) prepare(c *appendCall) error {
 			f = &c.fired[i]
 		}
 		c.buf = appendEntry(c.buf, e, f)
-		encoded := c.buf[len(c.buf)-e.Event.EncodedSize():]
-		if err := event.PeekAttributes(encoded, note); err != nil {
-			return err
-		}
+		c.terms = appendTerms(c.terms, e.Event)
 		c.ends = append(c.ends, len(c.terms))
-		var k known
-		dup := false
-		if e.Window > 0 && f == nil {
-			var err error
-			if k, dup, err = s.lookup(identity{e.Bus, e.Dedupe}, now); err != nil {
-				return err
-			}
-		}
-		c.found, c.dup = append(c.found, k), append(c.dup, dup)
 	}
-	return nil
+	if c.fired != nil {
+		return nil
+	}
+	return s.lookups(c, s.sealed.Load()) // seal looks whether what is found is fresh
 }
 
 // reserve refuses a group while the data folder is gone, the disk is nearly
@@ -216,19 +205,12 @@ func (s *Store) sealCall(c *appendCall, now reading) error {
 			return fmt.Errorf("bus %d: %w", b.id, store.ErrNotFound)
 		}
 	}
-	stale := c.epoch != s.dedupe.epoch.Load()
-	if stale && c.fired == nil {
-		for i := range c.batch {
-			e := &c.batch[i]
-			if e.Window <= 0 {
-				continue
-			}
-			var err error
-			if c.found[i], c.dup[i], err = s.lookup(identity{e.Bus, e.Dedupe}, now.steady); err != nil {
-				return err
-			}
+	if stale := c.epoch != s.dedupe.epoch.Load(); stale && c.fired == nil {
+		if err := s.lookups(c, now.steady); err != nil {
+			return err
 		}
 	}
+	s.dedupe.near(c.batch)
 	es, err := parsePayload(c.buf)
 	if err != nil {
 		return err

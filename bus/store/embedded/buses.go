@@ -396,7 +396,7 @@ func (t *tail) pass(seq uint64) (freed int64) {
 	t.bytes -= freed
 	switch {
 	case t.head == len(t.records):
-		if cap(t.records) > 1024 {
+		if cap(t.records) > max(1024, 4*len(t.records)) { // more than it needs of late
 			t.records = nil
 		}
 		t.records, t.head = t.records[:0], 0

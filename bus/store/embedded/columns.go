@@ -37,18 +37,29 @@ func (c *columns) all() uint64 { return ^uint64(0) >> (64 - 1<<c.shift) }
 // has says which of some runs may hold an identity; of most there is none, which
 // three places nearly always tell.
 func (c *columns) has(where, which, of uint64) uint64 {
-	block, _ := bits.Mul64(where, uint64(c.blocks))
-	first := block << bitsPerBlock
-	of &= c.at(first+which&blockMask) & c.at(first+which>>bitsPerBlock&blockMask) & c.at(first+which>>(2*bitsPerBlock)&blockMask)
+	of &= c.begin(where, which)
 	if of == 0 {
 		return 0
 	}
+	first := c.block(where)
 	which >>= 3 * bitsPerBlock
 	for range filterBits - 3 {
 		of &= c.at(first + which&blockMask)
 		which >>= bitsPerBlock
 	}
 	return of
+}
+
+// begin looks at three places of an identity.
+func (c *columns) begin(where, which uint64) uint64 {
+	first := c.block(where)
+	return c.at(first+which&blockMask) & c.at(first+which>>bitsPerBlock&blockMask) & c.at(first+which>>(2*bitsPerBlock)&blockMask)
+}
+
+// block is the first place of an identity's block.
+func (c *columns) block(where uint64) uint64 {
+	block, _ := bits.Mul64(where, uint64(c.blocks))
+	return block << bitsPerBlock
 }
 
 // add lays the filter of a run into its column, which is clear.
@@ -181,6 +192,32 @@ func (s *runSet) without(gone func(*run) bool) *runSet {
 		}
 	}
 	return next
+}
+
+// lookAhead is how many identities may looks for at once.
+const lookAhead = 16
+
+// may says which of up to lookAhead identities any run may hold, by one bit for
+// each. What it reads of the filters is seldom in a cache, so it reads for many
+// before it decides anything: then they do not wait for the memory one after another.
+func (s *runSet) may(ids []identity) (which uint64) {
+	var hashes [lookAhead]struct{ where, which uint64 }
+	for i := range ids {
+		hashes[i].where, hashes[i].which = ids[i].hash()
+	}
+	var maybe [lookAhead]uint64
+	for i := range s.groups {
+		g := &s.groups[i]
+		for j := range ids {
+			maybe[j] = g.begin(hashes[j].where, hashes[j].which)
+		}
+		for j := range ids {
+			if maybe[j]&g.used != 0 && g.has(hashes[j].where, hashes[j].which, g.used) != 0 {
+				which |= 1 << j
+			}
+		}
+	}
+	return which
 }
 
 // each calls f with the runs that may hold an identity, until it reports false.

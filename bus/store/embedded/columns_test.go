@@ -131,6 +131,67 @@ func TestRunsAreFoundWhileOthersComeAndGo(t *testing.T) {
 	lookers.Wait()
 }
 
+// TestManyAreLookedForAtOnceAsOneByOne looks for identities together, of which some
+// are in runs.
+func TestManyAreLookedForAtOnceAsOneByOne(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 10))
+	set := newRunSet(512)
+	var known []identity
+	for number := range uint64(100) { // more than one group of columns
+		run, f, ids := someRun(r, set, number, 1+r.IntN(400))
+		set = set.with(run, f)
+		known = append(known, ids...)
+	}
+	for range 2000 {
+		ids := make([]identity, r.IntN(lookAhead+1))
+		want := uint64(0)
+		for i := range ids {
+			ids[i] = randomIdentity(r)
+			if r.IntN(3) == 0 {
+				ids[i] = known[r.IntN(len(known))]
+			}
+			set.each(&ids[i], func(*run) bool { want |= 1 << i; return true })
+		}
+		if got := set.may(ids); got != want {
+			t.Fatalf("of %d identities %b may be there, want %b", len(ids), got, want)
+		}
+	}
+}
+
+// TestOfABatchOnlyWhatHasAWindowIsLookedUp publishes a long batch twice, from runs
+// and from memory, in which some entries are not to be deduplicated.
+func TestOfABatchOnlyWhatHasAWindowIsLookedUp(t *testing.T) {
+	ctx := context.Background()
+	s, err := Open(Options{FS: vfs.NewMem(), Dir: "data", Clock: newClock().Now, NoBackground: true, generation: 200})
+	must(t, err)
+	defer s.Close()
+	bus, err := s.OpenBus(ctx, "a", store.BusOptions{})
+	must(t, err)
+	batch := make([]store.Entry, 5*lookAhead/2)
+	for i := range batch {
+		id := fmt.Sprint(i)
+		batch[i] = store.Entry{Bus: bus, Event: small(t, id), Dedupe: event.DedupeKey("/s", id)}
+		if i%3 != 0 {
+			batch[i].Window = time.Hour
+		}
+	}
+	for round := range 3 {
+		results, err := s.Append(ctx, batch)
+		must(t, err)
+		for i, r := range results {
+			if want := round > 0 && i%3 != 0; r.Duplicate != want || want && r.Sequence != uint64(i+1) {
+				t.Fatalf("round %d, entry %d: %+v", round, i, r)
+			}
+		}
+		if round == 0 {
+			must(t, s.sortIdle())
+		}
+		if round == 1 && len(s.dedupe.runs.Load().runs) != 1 {
+			t.Fatal("there is no run")
+		}
+	}
+}
+
 // TestRunsOfAnEarlierReleaseAreFound has a run with a filter of a size that
 // columns do not take.
 func TestRunsOfAnEarlierReleaseAreFound(t *testing.T) {
@@ -195,6 +256,14 @@ func BenchmarkRunSet(b *testing.B) {
 				set.each(&id, func(*run) bool { found++; return true })
 			}
 			b.ReportMetric(float64(found)/float64(b.N)*1e6, "false/million")
+		})
+		b.Run(fmt.Sprintf("ahead/runs=%d", n), func(b *testing.B) {
+			var ids [lookAhead]identity
+			for i := 0; b.Loop(); i++ {
+				if ids[i%lookAhead] = randomIdentity(r); i%lookAhead == lookAhead-1 {
+					set.may(ids[:])
+				}
+			}
 		})
 		b.Run(fmt.Sprintf("add/runs=%d", n), func(b *testing.B) {
 			oldest := set.runs[0]

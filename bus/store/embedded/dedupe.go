@@ -2,8 +2,12 @@ package embedded
 
 import (
 	"cmp"
+	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/switchyard-dev/switchyard/bus/store"
 )
 
 // dedupe remembers which identities were kept. The newest stand in memory, in
@@ -107,6 +111,21 @@ func (d *dedupe) remember(id *identity, k known) {
 	d.count++
 }
 
+// near brings what find and remember will look at for a batch into the caches,
+// without one look waiting for the other; d.mu is held.
+func (d *dedupe) near(batch []store.Entry) {
+	sum := uint64(0)
+	for i := range batch {
+		id := identity{batch[i].Bus, batch[i].Dedupe}
+		hash := id.slotHash()
+		sum += d.cur.near(hash)
+		if d.prev != nil {
+			sum += d.prev.near(hash)
+		}
+	}
+	runtime.KeepAlive(sum) // or nothing would be read
+}
+
 // forget takes back an identity that did not become durable; d.mu is held.
 func (d *dedupe) forget(id *identity, same func(known) bool) {
 	d.cur.forget(id, same)
@@ -170,29 +189,63 @@ func (d *dedupe) rest() bool {
 	return idle && d.cur.len() >= d.size/restingShare
 }
 
-// lookup finds an identity in runs and rows. Of an event that was scheduled and
-// then recorded both may be found; the latter counts.
-func (s *Store) lookup(id identity, now int64) (k known, ok bool, err error) {
-	s.dedupe.runs.Load().each(&id, func(r *run) bool {
-		if !r.fresh(now) {
-			return true
+// lookups finds the identities of a batch in runs and rows, of those entries
+// that have a window.
+func (s *Store) lookups(c *appendCall, now int64) error {
+	c.found, c.dup = resized(c.found, len(c.batch)), resized(c.dup, len(c.batch))
+	var ids [lookAhead]identity
+	var at [lookAhead]int
+	for next := 0; next < len(c.batch); {
+		n := 0
+		for ; n < lookAhead && next < len(c.batch); next++ {
+			if e := &c.batch[next]; e.Window > 0 {
+				ids[n], at[n] = identity{e.Bus, e.Dedupe}, next
+				n++
+			}
 		}
-		var found known
-		var there bool
-		if found, there, err = s.search(r, id); err != nil {
-			return false
+		may := s.dedupe.runs.Load().may(ids[:n])
+		for i := range ids[:n] {
+			var err error
+			if c.found[at[i]], c.dup[at[i]], err = s.lookup(&ids[i], may>>i&1 != 0, now); err != nil {
+				return err
+			}
 		}
-		if there && found.fresh(now) {
-			k, ok = found, true
+	}
+	return nil
+}
+
+// resized is n zero values, in the memory of old if they fit.
+func resized[T any](old []T, n int) []T {
+	old = slices.Grow(old[:0], n)[:n]
+	clear(old)
+	return old
+}
+
+// lookup finds an identity in rows, and in runs if one may hold it. Of an event
+// that was scheduled and then recorded both may be found; the latter counts.
+func (s *Store) lookup(id *identity, inRuns bool, now int64) (k known, ok bool, err error) {
+	if inRuns {
+		s.dedupe.runs.Load().each(id, func(r *run) bool {
+			if !r.fresh(now) {
+				return true
+			}
+			var found known
+			var there bool
+			if found, there, err = s.search(r, *id); err != nil {
+				return false
+			}
+			if there && found.fresh(now) {
+				k, ok = found, true
+			}
+			return k.seq == 0
+		})
+		if err != nil || k.seq != 0 {
+			return k, ok, err
 		}
-		return k.seq == 0
-	})
-	if err != nil || k.seq != 0 {
-		return k, ok, err
 	}
 	// After the runs, for one may have become rows meanwhile.
 	for _, c := range *s.dedupe.loose.Load() {
-		found, there, err := s.lookupLoose(c, id, now)
+		found, there, err := s.lookupLoose(c, *id, now)
 		if err != nil {
 			return k, false, err
 		}

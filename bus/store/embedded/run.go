@@ -71,7 +71,7 @@ func (s *Store) sortKnown(all bool) error {
 	rows := d.unsorted
 	sortRows(rows)
 	rows = slices.CompactFunc(rows, func(x, y knownRow) bool { return x.window == y.window && x.id == y.id })
-	batch := s.state.db.NewBatch()
+	batch := s.state.db.NewBatchWithSize(runsSize(len(rows)))
 	runs := d.runs.Load()
 	var added []*run
 	var filters []filter
@@ -172,6 +172,9 @@ func writeRun(batch *pebble.Batch, number uint64, rows []knownRow, f filter) *ru
 	_ = batch.Set(runKey(number), r.row(f), nil)
 	return r
 }
+
+// runsSize is about how many bytes a batch has that writes n rows in one run.
+func runsSize(n int) int { return n*(pageEntrySize+1+bitsPerKey/8) + 4<<10 }
 
 // page finds the page of a run that an identity would be in and calls f with
 // its key, its entries and the place of the first of them that is not before

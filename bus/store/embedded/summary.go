@@ -27,8 +27,29 @@ const (
 // term is an attribute with its value, as the filter knows it.
 type term struct{ where, which uint64 }
 
-func termOf(name, value string) term {
-	return termAt(mix(xxhash.Sum64String(name) ^ mix(xxhash.Sum64String(value))))
+func termOf(name, value string) term { return termAt(placeOf(xxhash.Sum64String(name), value)) }
+
+// placeOf is the place of an attribute with a value; name is the hash of its name.
+func placeOf(name uint64, value string) uint64 { return mix(name ^ mix(xxhash.Sum64String(value))) }
+
+// The hashes of the names that every event has.
+var (
+	hashOfID      = xxhash.Sum64String("id")
+	hashOfSource  = xxhash.Sum64String("source")
+	hashOfType    = xxhash.Sum64String("type")
+	hashOfSubject = xxhash.Sum64String("subject")
+)
+
+// appendTerms appends the places of what a summary knows of an event.
+func appendTerms(dst []uint64, ev *event.Event) []uint64 {
+	dst = append(dst, placeOf(hashOfID, ev.ID()), placeOf(hashOfSource, ev.Source()), placeOf(hashOfType, ev.Type()))
+	if subject := ev.Subject(); subject != "" {
+		dst = append(dst, placeOf(hashOfSubject, subject))
+	}
+	for _, x := range ev.Extensions() {
+		dst = append(dst, termOf(x.Name, x.Value.Text()).where)
+	}
+	return dst
 }
 
 // termAt is the term with its place.

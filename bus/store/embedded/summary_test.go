@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -158,5 +159,30 @@ func TestSummariesOfWhatWasCollectedAndOfWhatIsReadFindTheSame(t *testing.T) {
 				t.Errorf("%d bytes of terms are counted of buses that are gone", s.collected.Load()-taken)
 			}
 		})
+	}
+}
+
+// TestTermsOfAnEventAreThoseThatAreReadFromTheLog compares what is collected of an
+// event with what is read of its stored form.
+func TestTermsOfAnEventAreThoseThatAreReadFromTheLog(t *testing.T) {
+	bare, err := event.New("/s", "1", "t", nil)
+	must(t, err)
+	b := event.FromEvent(bare)
+	for name, v := range map[string]event.Value{
+		"subject": event.StringValue("a"), "time": event.StringValue("2026-12-01T00:00:00Z"), "text": event.StringValue(""),
+		"number": event.IntegerValue(-7), "yes": event.BooleanValue(true), "dataschema": event.StringValue("https://example.com/s"),
+	} {
+		must(t, b.Set(name, v))
+	}
+	full, err := b.Build()
+	must(t, err)
+	for _, ev := range []*event.Event{bare, full} {
+		var want []uint64
+		must(t, event.PeekAttributes(ev.AppendBinary(nil), func(name string, v event.Value) {
+			want = append(want, termOf(name, v.Text()).where)
+		}))
+		if got := appendTerms(nil, ev); !slices.Equal(got, want) {
+			t.Errorf("collected %x, read %x", got, want)
+		}
 	}
 }

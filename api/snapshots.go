@@ -154,7 +154,7 @@ func (ss *snapshots) reserve() (*openSnapshot, error) {
 		ss.open = map[string]*openSnapshot{}
 	}
 	if len(ss.open) >= snapshotsMost {
-		return nil, problem(http.StatusTooManyRequests, "busy", "%d backups are under way, which is as many as there may be; try again later", len(ss.open))
+		return nil, problem(http.StatusTooManyRequests, "busy", "%d backups are under way, which is as many as there may be; try again later (one that was killed counts until nobody has read of it for %s)", len(ss.open), snapshotIdle)
 	}
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails

@@ -60,7 +60,7 @@ func newApplying(dry *bool, show func(*cobra.Command, api.ApplyAnswer)) *cobra.C
 	var c client
 	var file string
 	cmd := &cobra.Command{
-		Args: cobra.MaximumNArgs(1),
+		Args: arguments(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, err := theFile(args, file)
 			if err != nil {

@@ -26,7 +26,7 @@ func newArchiveList() *cobra.Command {
 	var c client
 	var most int
 	cmd := &cobra.Command{
-		Use: "list BUS", Short: "List the objects of a bus's archive", Args: cobra.ExactArgs(1),
+		Use: "list BUS", Short: "List the objects of a bus's archive", Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkLimit(most); err != nil {
 				return err
@@ -100,7 +100,7 @@ func newArchiveVerify() *cobra.Command {
 			"file or the machine's role. Ends with 1 if anything is wrong.",
 		Example: "  switchyard archive verify /mnt/archive orders\n" +
 			"  switchyard archive verify 's3://events/archive?region=eu-west-1'",
-		Args: cobra.RangeArgs(1, 2),
+		Args: arguments(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			bus := ""
 			if len(args) == 2 {

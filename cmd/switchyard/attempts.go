@@ -19,7 +19,7 @@ func newAttempts() *cobra.Command {
 			"first, and of one event the latest first. Attempts are kept as long as their events.",
 		Example: "  switchyard attempts large-eu-orders/crm\n" +
 			"  switchyard attempts large-eu-orders/crm --status failed -o json",
-		Args: cobra.ExactArgs(1),
+		Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := subscriptionPath(args[0])
 			if err != nil {

@@ -39,7 +39,7 @@ func newBackup() *cobra.Command {
 		Example: "  switchyard backup /mnt/backups/switchyard\n" +
 			"  switchyard backup s3://backups/switchyard?region=eu-west-1 --server http://127.0.0.1:8080\n" +
 			"  switchyard backup /mnt/backups/switchyard --data /var/lib/switchyard",
-		Args: cobra.ExactArgs(1),
+		Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			perSecond, err := component.ParseSize(pace)
 			if err != nil {
@@ -244,7 +244,7 @@ func newBackupList() *cobra.Command {
 		Use:     "list DIR|URL",
 		Short:   "List backups, the newest first",
 		Example: "  switchyard backup list /mnt/backups/switchyard",
-		Args:    cobra.ExactArgs(1),
+		Args:    arguments(1, 1),
 		RunE: withBackups(func(cmd *cobra.Command, at objects.Storage) error {
 			ids, err := backup.IDs(cmd.Context(), at)
 			if err != nil {
@@ -301,7 +301,7 @@ func newBackupVerify() *cobra.Command {
 		Short:   "Read a backup in full and hold it against its checksums",
 		Long:    "Read all files of a backup, the newest or the one that --backup names, and hold them against their\nchecksums. Ends with 1 if any is not what was written.",
 		Example: "  switchyard backup verify /mnt/backups/switchyard",
-		Args:    cobra.ExactArgs(1),
+		Args:    arguments(1, 1),
 		RunE: withBackups(func(cmd *cobra.Command, at objects.Storage) error {
 			m, err := backup.Get(cmd.Context(), at, id)
 			if err != nil {
@@ -344,7 +344,7 @@ func newBackupPrune() *cobra.Command {
 		Short:   "Delete all backups but the newest",
 		Long:    "Delete all backups but the newest N of each store, with the files that no other backup needs. No backup may be made\nmeanwhile.",
 		Example: "  switchyard backup prune /mnt/backups/switchyard --keep 14",
-		Args:    cobra.ExactArgs(1),
+		Args:    arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if keep < 1 {
 				return &usageError{errors.New("--keep: say how many backups are kept, 1 at least")}

@@ -42,7 +42,7 @@ func newDeadList() *cobra.Command {
 	var c client
 	var most int
 	cmd := &cobra.Command{
-		Use: "list RULE/TARGET", Short: "List dead letters with their attempts", Args: cobra.ExactArgs(1),
+		Use: "list RULE/TARGET", Short: "List dead letters with their attempts", Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := deadPath(args[0])
 			if err != nil {
@@ -87,7 +87,7 @@ func newDeadSelect(verb, done, short string, sayAll bool) *cobra.Command {
 	var sel api.DeadSelection
 	var all bool
 	cmd := &cobra.Command{
-		Use: verb + " RULE/TARGET", Short: short, Args: cobra.ExactArgs(1),
+		Use: verb + " RULE/TARGET", Short: short, Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := deadPath(args[0])
 			if err != nil {

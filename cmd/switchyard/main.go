@@ -95,6 +95,23 @@ func noArgs(_ *cobra.Command, args []string) error {
 	return nil
 }
 
+// arguments checks that there are from least to most arguments, in words of our own.
+func arguments(least, most int) cobra.PositionalArgs {
+	want := counted(most, "argument", "arguments")
+	switch {
+	case least == 0:
+		want = "at most " + want
+	case least < most:
+		want = fmt.Sprintf("%d to %s", least, want)
+	}
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < least || len(args) > most {
+			return fmt.Errorf("%s takes %s, not %d", cmd.Name(), want, len(args))
+		}
+		return nil
+	}
+}
+
 // flagError is what is wrong with a flag, without the words of package strconv.
 func flagError(err error) error {
 	var number *strconv.NumError

@@ -29,7 +29,7 @@ func newPausing(verb, short, done string, req any) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: verb + " RULE/TARGET", Short: short,
 		Example: "  switchyard " + verb + " large-eu-orders/crm",
-		Args:    cobra.ExactArgs(1),
+		Args:    arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := subscriptionPath(args[0])
 			if err != nil {

@@ -46,7 +46,7 @@ func newPublish() *cobra.Command {
 			"  switchyard publish orders --file events.json\n" +
 			"  switchyard publish orders --file - < events.ndjson\n" +
 			"  switchyard publish orders --type com.example.reminder --delay 10m",
-		Args: cobra.MaximumNArgs(2),
+		Args: arguments(0, 2),
 		RunE: func(cmd *cobra.Command, args []string) error { return publish(cmd, &c, &f, args) },
 	}
 	c.flags(cmd)

@@ -17,7 +17,7 @@ func newStoreRename() *cobra.Command {
 			"what is owed of them, stay. A bus that has the name already gives way if it never had an event.\n" +
 			"Rules name buses: give them the new name, too.",
 		Example: "  switchyard store rename recovered-1 orders --data /var/lib/switchyard",
-		Args:    cobra.ExactArgs(2),
+		Args:    arguments(2, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !busName.MatchString(args[1]) {
 				return &usageError{fmt.Errorf("%q is not a name for a bus: small letters, digits and . _ -, 63 at most, a letter or digit first", args[1])}

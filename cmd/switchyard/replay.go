@@ -25,7 +25,7 @@ func newReplay() *cobra.Command {
 		Short: "Deliver stored events again to the rules that match them now",
 		Example: "  switchyard replay orders --from 2026-03-01T00:00:00Z --rule large-eu-orders --wait\n" +
 			"  switchyard replay list",
-		Args: cobra.ExactArgs(1),
+		Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch bounded := from != "" || to != ""; {
 			case !bounded && !all:
@@ -155,7 +155,7 @@ func newReplayCancel() *cobra.Command {
 func newReplayOne(method, use, short string) *cobra.Command {
 	var c client
 	cmd := &cobra.Command{
-		Use: use, Short: short, Args: cobra.ExactArgs(1),
+		Use: use, Short: short, Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := replayOf(cmd.Context(), &c, method, args[0])
 			if err != nil {
@@ -204,7 +204,7 @@ func newSeek() *cobra.Command {
 		Short: "Move a subscription: what it owes is dropped, and it goes on from there",
 		Example: "  switchyard seek large-eu-orders/crm end\n" +
 			"  switchyard seek large-eu-orders/crm 2026-03-01T00:00:00Z",
-		Args: cobra.ExactArgs(2),
+		Args: arguments(2, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := subscriptionPath(args[0])
 			if err != nil {

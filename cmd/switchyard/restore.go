@@ -41,7 +41,7 @@ func newRestore() *cobra.Command {
 			"is checked before the folder appears.",
 		Example: "  switchyard restore /mnt/backups/switchyard --data /var/lib/switchyard\n" +
 			"  switchyard restore s3://backups/switchyard --data ./data --to 2026-03-01T12:00:00Z",
-		Args: cobra.ExactArgs(1),
+		Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if data == "" {
 				return &usageError{errors.New("--data: name the folder that the store is restored into; it must be empty or new")}

@@ -68,9 +68,9 @@ func newRulesTest() *cobra.Command {
 			"  switchyard rules test --history --bus orders --when 'event.data.total > 50' --from 2026-11-01T00:00:00Z",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if h.on {
-				return cobra.MaximumNArgs(1)(cmd, args)
+				return arguments(0, 1)(cmd, args)
 			}
-			return cobra.RangeArgs(1, 2)(cmd, args)
+			return arguments(1, 2)(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := h.check(cmd, args); err != nil {

@@ -60,7 +60,7 @@ func newScheduledList() *cobra.Command {
 	var which scheduledEvents
 	var most int
 	cmd := &cobra.Command{
-		Use: "list BUS", Short: "List the events of a bus that wait for their time", Args: cobra.ExactArgs(1),
+		Use: "list BUS", Short: "List the events of a bus that wait for their time", Args: arguments(1, 1),
 		Example: "  switchyard scheduled list orders --limit 1000\n" +
 			"  switchyard scheduled list orders --source /shop --id reminder-17 -o json",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -101,7 +101,7 @@ func newScheduledCancel() *cobra.Command {
 	var c client
 	var which scheduledEvents
 	cmd := &cobra.Command{
-		Use: "cancel BUS --source SOURCE --id ID", Short: "Drop every event with this source and id that waits for its time", Args: cobra.ExactArgs(1),
+		Use: "cancel BUS --source SOURCE --id ID", Short: "Drop every event with this source and id that waits for its time", Args: arguments(1, 1),
 		Long: "Drop every event of a bus with this source and id that waits for its time. It is forgotten, so that\n" +
 			"the same one can be published again. Ends with 1 if none waits.",
 		Example: "  switchyard scheduled cancel orders --source /shop --id reminder-17",

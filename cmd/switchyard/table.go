@@ -26,7 +26,7 @@ func newTable() *cobra.Command {
 		Example: "  switchyard table stock\n" +
 			"  switchyard table stock --prefix eu/ --limit 1000 -o json\n" +
 			"  switchyard table stock eu/lamp-7",
-		Args: cobra.RangeArgs(1, 2),
+		Args: arguments(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if limit < 1 || limit > 1000 {
 				return &usageError{errors.New("--limit takes a number from 1 to 1000")}

@@ -24,7 +24,7 @@ func newTail() *cobra.Command {
 		Long:  "Show the events of a bus as they come, until Ctrl-C. A broken connection is taken up again where it ended.",
 		Example: "  switchyard tail orders\n" +
 			"  switchyard tail orders --when 'event.data.total > 100' -o json",
-		Args: cobra.ExactArgs(1),
+		Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if from < 0 || count < 0 {
 				return &usageError{errors.New("--from and --count take numbers from 0")}

@@ -29,7 +29,7 @@ func newTrace() *cobra.Command {
 			"  switchyard trace orders --id order-7 --source /shop\n" +
 			"  switchyard trace orders 17 --explain large-eu-orders\n" +
 			"  switchyard trace orders 17 --rules --transforms",
-		Args: cobra.MaximumNArgs(2),
+		Args: arguments(0, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			place, err := tracedEvent(cmd, &c, args, id, source)
 			if err != nil {

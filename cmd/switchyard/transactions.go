@@ -57,7 +57,7 @@ func newTransactionsBegin() *cobra.Command {
 		Short: "Keep a CloudEvents JSON batch unseen until it is committed; FILE - is standard input",
 		Example: "  switchyard transactions begin orders events.json --check-url http://127.0.0.1:9000/check\n" +
 			"  switchyard transactions begin events.json --bus orders",
-		Args: cobra.MaximumNArgs(2),
+		Args: arguments(0, 2),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if err := busAndFile(args, &req.Bus, &file, true); err != nil {
 				return err
@@ -96,7 +96,7 @@ func newTransactionsBegin() *cobra.Command {
 func newTransactionsCommit() *cobra.Command {
 	var c client
 	cmd := &cobra.Command{
-		Use: "commit ID", Short: "Record the events of a transaction, all at once", Args: cobra.ExactArgs(1),
+		Use: "commit ID", Short: "Record the events of a transaction, all at once", Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var r api.PublishResults
 			if _, err := c.call(cmd.Context(), http.MethodPost, "/v1/transactions/"+url.PathEscape(args[0])+"/commit", jsonBody(), []byte("{}"), &r); err != nil {
@@ -116,7 +116,7 @@ func newTransactionsCommit() *cobra.Command {
 func newTransactionsRollback() *cobra.Command {
 	var c client
 	cmd := &cobra.Command{
-		Use: "rollback ID", Short: "Drop the events of a transaction", Args: cobra.ExactArgs(1),
+		Use: "rollback ID", Short: "Drop the events of a transaction", Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var t api.Transaction
 			if _, err := c.call(cmd.Context(), http.MethodPost, "/v1/transactions/"+url.PathEscape(args[0])+"/rollback", jsonBody(), []byte("{}"), &t); err != nil {

@@ -48,7 +48,7 @@ func newValidate() *cobra.Command {
 			"With --env-file, the variables that references name need not be set: any value of the right kind will do, for nothing is connected to.",
 		Example: "  switchyard validate configs/quickstart.yaml\n" +
 			"  switchyard validate configs/quickstart.yaml --server http://127.0.0.1:8080 --strict",
-		Args: cobra.ExactArgs(1),
+		Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			loader, err := newLoader()
 			if err != nil {

@@ -41,7 +41,7 @@ type Options struct {
 	Recycle int
 	// FillAhead, if set, is asked in a goroutine of its own, before every part, whether the
 	// next segment's file may be written full of zeros ahead of its time, where it is not a
-	// recycled one: syncs of a file that grows take about twice as long.
+	// recycled one: syncs of a file that grows take up to twice as long.
 	FillAhead func() bool
 	// NoSync never syncs: records are visible once written, and a crash may lose or cut what
 	// the system had not yet written by itself. Damage at open is then dropped, not reported.

@@ -210,7 +210,6 @@ func (s *Store) sealCall(c *appendCall, now reading) error {
 			return err
 		}
 	}
-	s.dedupe.near(c.batch)
 	es, err := parsePayload(c.buf)
 	if err != nil {
 		return err

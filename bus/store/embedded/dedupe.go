@@ -2,12 +2,9 @@ package embedded
 
 import (
 	"cmp"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
-
-	"github.com/switchyard-dev/switchyard/bus/store"
 )
 
 // dedupe remembers which identities were kept. The newest stand in memory, in
@@ -109,21 +106,6 @@ func (d *dedupe) remember(id *identity, k known) {
 	}
 	d.cur.remember(id, id.slotHash(), k)
 	d.count++
-}
-
-// near brings what find and remember will look at for a batch into the caches,
-// without one look waiting for the other; d.mu is held.
-func (d *dedupe) near(batch []store.Entry) {
-	sum := uint64(0)
-	for i := range batch {
-		id := identity{batch[i].Bus, batch[i].Dedupe}
-		hash := id.slotHash()
-		sum += d.cur.near(hash)
-		if d.prev != nil {
-			sum += d.prev.near(hash)
-		}
-	}
-	runtime.KeepAlive(sum) // or nothing would be read
 }
 
 // forget takes back an identity that did not become durable; d.mu is held.

@@ -39,15 +39,6 @@ func (g *generation) find(id *identity, hash uint64) (known, bool) {
 	return g.shard(hash).find(id, hash)
 }
 
-// near reads where find would look first.
-func (g *generation) near(hash uint64) uint64 {
-	t := g.shard(hash)
-	if len(t.slots) == 0 {
-		return 0
-	}
-	return t.slots[int(hash)&(len(t.slots)-1)]
-}
-
 // remember notes id, or changes what is known of it.
 func (g *generation) remember(id *identity, hash uint64, k known) {
 	t := g.shard(hash)

@@ -9,9 +9,6 @@ import (
 // be escaped is; what is not UTF-8 becomes the replacement character.
 func AppendJSONString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
-	if simple(s) {
-		return append(append(dst, s...), '"')
-	}
 	if !utf8.ValidString(s) {
 		s = string([]rune(s))
 	}
@@ -37,22 +34,6 @@ func AppendJSONString(dst []byte, s string) []byte {
 		}
 		b = b[i+1:]
 	}
-}
-
-// simple reports whether s is ASCII of which nothing must be escaped.
-func simple(s string) bool {
-	i := 0
-	for ; i+8 <= len(s); i += 8 {
-		if x := le64(s[i:]); (special(x)|x)&highs != 0 {
-			return false
-		}
-	}
-	for ; i < len(s); i++ {
-		if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= 0x80 {
-			return false
-		}
-	}
-	return true
 }
 
 // plainString is plain for a string, from its start.

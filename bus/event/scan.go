@@ -174,28 +174,11 @@ func (s *scanner) value() bool {
 			}
 			depth++
 			opened = true
-		case 't':
-			if !s.literal("true") {
-				return false
-			}
-			i = s.pos
-		case 'f':
-			if !s.literal("false") {
-				return false
-			}
-			i = s.pos
-		case 'n':
-			if !s.literal("null") {
-				return false
-			}
-			i = s.pos
-		case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
-			if !s.number() {
-				return false
-			}
-			i = s.pos
 		default:
-			return s.fail(i, "not the start of a JSON value")
+			if !s.scalar(c) {
+				return false
+			}
+			i = s.pos
 		}
 		for !opened { // a value has ended, and with it perhaps what it stands in
 			if depth == 0 {
@@ -227,6 +210,21 @@ func (s *scanner) value() bool {
 			}
 		}
 	}
+}
+
+// scalar scans the value at pos that begins with c and is no text and contains none.
+func (s *scanner) scalar(c byte) bool {
+	switch c {
+	case 't':
+		return s.literal("true")
+	case 'f':
+		return s.literal("false")
+	case 'n':
+		return s.literal("null")
+	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
+		return s.number()
+	}
+	return s.fail(s.pos, "not the start of a JSON value")
 }
 
 // inArray stands where an object would have the place of its keys.

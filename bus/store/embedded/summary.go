@@ -32,7 +32,7 @@ func termOf(name, value string) term { return termAt(placeOf(xxhash.Sum64String(
 // placeOf is the place of an attribute with a value; name is the hash of its name.
 func placeOf(name uint64, value string) uint64 { return mix(name ^ mix(xxhash.Sum64String(value))) }
 
-// The hashes of the names that every event has.
+// The hashes of the names that are not extensions.
 var (
 	hashOfID      = xxhash.Sum64String("id")
 	hashOfSource  = xxhash.Sum64String("source")

@@ -106,10 +106,20 @@ func (p *preparation) discard(l *Log) error {
 	return errors.Join(p.file.Close(), l.opts.FS.Remove(l.path(p.seg.name)))
 }
 
-// end makes an unfinished preparation finish.
-func (p *preparation) end() {
+// endPreparation takes the prepared segment as it is; nil if there is none.
+func (l *Log) endPreparation() *preparation {
+	p := l.w.next
+	if p == nil {
+		return nil
+	}
 	close(p.hurry)
 	<-p.done
+	l.w.next = nil
+	l.prepared.Store(0)
+	if p.err != nil {
+		return nil
+	}
+	return p
 }
 
 // betterNext reports whether to move to the next segment before the active one is full: the
@@ -129,13 +139,8 @@ func (l *Log) betterNext(size int64) bool {
 
 // takePrepared returns the prepared segment, or makes it now.
 func (l *Log) takePrepared() (*segment, vfs.File, error) {
-	if p := l.w.next; p != nil {
-		p.end()
-		l.w.next = nil
-		l.prepared.Store(0)
-		if p.err == nil {
-			return p.seg, p.file, nil
-		}
+	if p := l.endPreparation(); p != nil {
+		return p.seg, p.file, nil
 	}
 	n := l.active.Load().ordinal + 1
 	return l.createSegment(header{ordinal: n, first: n}, false)
@@ -143,14 +148,7 @@ func (l *Log) takePrepared() (*segment, vfs.File, error) {
 
 // dropPrepared gives the prepared segment up; its file is recycled if that is worth it.
 func (l *Log) dropPrepared() {
-	p := l.w.next
-	if p == nil {
-		return
-	}
-	p.end()
-	l.w.next = nil
-	l.prepared.Store(0)
-	if p.err == nil && !l.recycle(p) {
+	if p := l.endPreparation(); p != nil && !l.recycle(p) {
 		_ = p.discard(l)
 	}
 }
